@@ -1,0 +1,156 @@
+// Package fuse makes layers and directories into one root file system: native
+// overlay inside the user namespace, fuse-overlayfs, or a copy; it probes what
+// the kernel and the store allow, plans the view of the host's own root, and
+// reads files through layers without mounting them.
+//
+// Nothing here mounts a container's root: Choose and HostView return plain
+// values, and the single-threaded child of userns.Start carries them out.
+package fuse
+
+// Kind says how the child mounts a Rootfs.
+type Kind string
+
+// The ways to a root. Before each of them the child carries out
+// Rootfs.Scratch and Rootfs.Mkdirs.
+const (
+	// OverlayFS: fsopen(FSType); each of Params in order by fsconfig (SET_STRING,
+	// or SET_FLAG where Flag is set); FSCONFIG_CMD_CREATE; fsmount(Attrs);
+	// move_mount onto the target.
+	OverlayFS Kind = "overlay-fs"
+	// OverlayMount: chdir(Dir); mount("overlay", target, FSType, Flags, Data).
+	// Names of lowers in Data are relative to Dir.
+	OverlayMount Kind = "overlay-mount"
+	// FuseOverlayFS: see Fuse.
+	FuseOverlayFS Kind = "fuse-overlayfs"
+	// Bind: open_tree(Source, OPEN_TREE_CLONE|AT_RECURSIVE) and move_mount, or
+	// mount(MS_BIND|MS_REC). Source is a directory that is used as it is.
+	Bind Kind = "bind"
+	// Copy: a process with the mapped ids (the store stage) first calls
+	// CopyLayers(ctx, Lowers, Source); afterwards it is a Bind of Source.
+	Copy Kind = "copy"
+)
+
+// Param is one fsconfig(2) call on an fsopen'ed file system.
+type Param struct {
+	Key, Value string
+	Flag       bool // FSCONFIG_SET_FLAG: no value
+}
+
+// Mkdir is a directory that the child makes as uid 0 of the namespace with
+// umask 0; EEXIST is no error. Path is absolute, its parent exists.
+type Mkdir struct {
+	Path string
+	Mode uint32 // permission bits
+}
+
+// Tmpfs is a fresh tmpfs that the child mounts before anything else.
+type Tmpfs struct {
+	Target string // an existing directory, absolute
+	Data   string // mount data: "mode=0700,size=…"
+}
+
+// Rootfs says how the child, already in the new user and mount namespaces and
+// uid 0 there, mounts the root on a directory of the caller's choice (the
+// target) before pivot_root. It is a plain value: no descriptors, nothing to
+// close, the same for --dry-run and for the run.
+type Rootfs struct {
+	Kind   Kind
+	Driver string // overlay | fuse-overlayfs | copy | bind: what inspect shows
+
+	Scratch *Tmpfs  // mounted first: holds a disposable upper
+	Mkdirs  []Mkdir // then made, in order: upper and work
+
+	FSType string  // "overlay"
+	Params []Param // OverlayFS
+	Attrs  uint    // OverlayFS: MOUNT_ATTR_* for fsmount
+
+	Dir   string  // OverlayMount: where to chdir before mount(2)
+	Data  string  // OverlayMount: the data page, at most 4095 bytes
+	Flags uintptr // OverlayMount and FuseOverlayFS: MS_*
+
+	Fuse *Fuse // FuseOverlayFS
+
+	Source string   // Bind, Copy
+	Lowers []string // Copy: what to copy, topmost first
+
+	Upper    string // where writes go; "" when the root takes none
+	ReadOnly bool   // the mount takes no writes by itself (no upper)
+
+	Notice, Hint string // one line to say once and what to type; "" if nothing
+}
+
+// Fuse is the way to a root by fuse-overlayfs.
+//
+// A FUSE mount belongs to the user namespace in which /dev/fuse was opened, so
+// the child itself opens it and mounts; the server gets the descriptor and
+// needs no mount namespace of its own, hence it ends with the mount's last
+// user: when the container's mount namespace goes, read(2) on the descriptor
+// says ENODEV and fuse-overlayfs exits.
+//
+//	child     open(Device, O_RDWR|O_CLOEXEC); dup3 to FD (O_CLOEXEC)
+//	child     hands FD to the launcher: SCM_RIGHTS, or one byte and pidfd_getfd
+//	child     mount("fuse-overlayfs", target, "fuse", Rootfs.Flags, MountData); goes on:
+//	          whatever it then asks of the root waits for the server
+//	launcher  raw clone without new namespaces: setns(/proc/CHILD/ns/user),
+//	          setresgid(0), setresuid(0), dup3 descriptor to ServerFD, execve(Argv);
+//	          closes its copy of the descriptor
+//
+// When the server cannot be started the launcher closes the descriptor, and
+// the waiting child gets ENOTCONN.
+type Fuse struct {
+	Device    string   // /dev/fuse
+	FD        int      // the child's descriptor number that MountData names
+	MountData string   // "fd=…,rootmode=40000,user_id=0,group_id=0,…"
+	ServerFD  int      // the server's descriptor number that Argv names
+	Argv      []string // Argv[0] is the absolute path of fuse-overlayfs
+}
+
+// Request asks for a root.
+type Request struct {
+	LayersDir string   // ROOT/layers: names in mount(2) data are relative to it
+	Lowers    []string // topmost first, absolute
+	// Metas are metadata trees (BuildMeta) of Lowers, in the same order; the
+	// file data stays in Lowers. Empty when no ids are translated.
+	Metas []string
+
+	// Upper and Work are absolute directories on one file system; both empty
+	// for a root without writes. Their parent exists, they themselves are made
+	// by the child (Rootfs.Mkdirs).
+	Upper, Work string
+	// Scratch, if not "", is an existing directory on which the child mounts a
+	// tmpfs that holds Upper and Work (which must be below it). Where the
+	// kernel cannot have an upper on a tmpfs, they are on disk.
+	Scratch     string
+	ScratchSize int64 // bytes, 0: the kernel's default (half of memory)
+
+	Driver string // "", overlay, fuse-overlayfs, copy: --storage-driver
+	Copy   string // directory that the copy driver fills
+	Cache  string // RUNROOT: the probe's answers are kept here
+}
+
+// HostKind says what one HostMount makes.
+type HostKind string
+
+// What a plan of the host's root is made of. Targets are relative to the new
+// root; each parent comes before its children.
+const (
+	HostDir     HostKind = "dir"     // mkdir with Mode
+	HostSymlink HostKind = "symlink" // symlink to Source (the link's text)
+	HostFile    HostKind = "file"    // empty file with Mode, a target for a bind
+	HostTmpfs   HostKind = "tmpfs"   // tmpfs with Data
+	HostOverlay HostKind = "overlay" // overlay of Source with Upper and Work
+	HostBind    HostKind = "bind"    // bind of Source, not recursive; ReadOnly where said
+)
+
+// HostMount is one step of a HostPlan.
+type HostMount struct {
+	Kind     HostKind
+	Source   string // host path; HostSymlink: the text of the link
+	Target   string // relative to the new root, no leading slash
+	Mode     uint32 // permission bits of HostDir and HostFile
+	ReadOnly bool   // HostBind: mount read-only (submounts are not there)
+	// Upper and Work are relative to the scratch directory; the child makes
+	// them (Upper with Mode) before the overlay.
+	Upper, Work string
+	Data        string // HostTmpfs: mount data
+}
