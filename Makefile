@@ -1,0 +1,64 @@
+# coracle: build, test, show, measure. `make help` lists the targets.
+SHELL       := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := build
+
+VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
+COMMIT  ?= $(shell git rev-parse HEAD 2>/dev/null || echo unknown)
+LDFLAGS := -s -w -X coracle/internal/cli.version=$(VERSION) -X coracle/internal/cli.commit=$(COMMIT)
+GOBUILD := CGO_ENABLED=0 GOFLAGS= go build -trimpath -buildvcs=false -ldflags '$(LDFLAGS)'
+
+# Tools of the developers, at pinned versions, built from the module proxy.
+GOLANGCI := github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.15.0
+
+# Random inputs per fuzz target in `make test`.
+FUZZ ?= 2000x
+
+.PHONY: help build cross dist test vet fmt lint unit fuzz e2e demo bench deps deps-demo clean
+
+help: ## this list
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 10
+
+build: ## bin/coracle, static
+	$(GOBUILD) -o bin/coracle .
+
+cross: ## dist/coracle-linux-{amd64,arm64}
+	for arch in amd64 arm64; do GOOS=linux GOARCH=$$arch $(GOBUILD) -o dist/coracle-linux-$$arch .; done
+
+dist: cross
+
+deps: ## install the Debian packages of .ci/packages (root), or say what to type
+	.ci/deps build demo test
+
+deps-demo:
+	.ci/deps build demo
+
+test: deps fmt vet lint unit fuzz e2e ## all tests
+
+fmt: ## fail when gofmt would change something
+	@bad=$$(git ls-files '*.go' | xargs -r gofmt -l); [ -z "$$bad" ] || { echo "gofmt would change:"; echo "$$bad"; exit 1; }
+
+vet: ## go vet, for both architectures
+	go vet ./...
+	GOARCH=arm64 go vet ./...
+
+lint: ## golangci-lint with .golangci.yml
+	go run $(GOLANGCI) run ./...
+
+unit: ## tests beside the code
+	go test -timeout 15m $$(go list ./... | grep -v /internal/e2e)
+
+fuzz: ## each fuzz target for a bounded count (FUZZ=2000x)
+	.ci/fuzz $(FUZZ)
+
+e2e: cross build ## scripts against the built binary, as an unprivileged user (RUN=regexp)
+	go test -v -count=1 -timeout 30m -parallel 2 $(if $(RUN),-run '$(RUN)') ./internal/e2e
+
+demo: deps-demo build ## a real Debian image from nothing to a running container
+	internal/e2e/demo.sh
+
+bench: deps build ## side by side with the peers; writes docs/benchmarks.md
+	go run ./internal/e2e/bench
+
+clean: ## what make made
+	rm -rf bin dist .cache
