@@ -1,0 +1,65 @@
+package layer
+
+import (
+	"errors"
+	"fmt"
+)
+
+// What can be wrong with a layer. Errors of this package unwrap to one of these
+// where it applies, or to a unix.Errno (ENOSPC, EDQUOT, EACCES …), on both
+// sides of the stage's socket.
+var (
+	ErrDiffID    = errors.New("the archive is not the one that the image's configuration names (diffID)")
+	ErrDigest    = errors.New("the blob does not have the digest or size its descriptor names")
+	ErrMediaType = errors.New("the blob is not what its media type says")
+	ErrTruncated = errors.New("the layer ends too early")
+	ErrCorrupt   = errors.New("the layer is corrupt")
+	ErrBadEntry  = errors.New("an entry of the layer is not acceptable")
+	ErrTooBig    = errors.New("the layer is too big")
+	ErrUnmapped  = errors.New("an id of the layer is outside the id map")
+	ErrStageGone = errors.New("the store process has gone away")
+)
+
+// TooBigError names the limit that a layer exceeds. It unwraps to ErrTooBig.
+type TooBigError struct {
+	What  string `json:"what"`  // "bytes", "entries" or "ratio"
+	Limit int64  `json:"limit"` // as it was in force
+}
+
+func (e *TooBigError) Error() string {
+	switch e.What {
+	case "bytes":
+		return fmt.Sprintf("the layer unpacks to more than %d bytes", e.Limit)
+	case "entries":
+		return fmt.Sprintf("the layer has more than %d entries", e.Limit)
+	default:
+		return fmt.Sprintf("the layer unpacks to more than %d times its compressed size, as decompression bombs do", e.Limit)
+	}
+}
+
+// Unwrap makes errors.Is(err, ErrTooBig) hold.
+func (e *TooBigError) Unwrap() error { return ErrTooBig }
+
+// UnmappedError says that the id map is too small for a layer. It unwraps to
+// ErrUnmapped.
+type UnmappedError struct {
+	Path   string `json:"path"`   // the first entry whose owner is not mapped
+	Kind   string `json:"kind"`   // "uid" or "gid"
+	ID     uint32 `json:"id"`     // its owner
+	MaxUID uint32 `json:"maxUID"` // the highest in the whole layer
+	MaxGID uint32 `json:"maxGID"`
+}
+
+func (e *UnmappedError) Error() string {
+	return fmt.Sprintf("%q belongs to %s %d, which is not mapped: the layer needs %d uids and %d gids",
+		e.Path, e.Kind, e.ID, uint64(e.MaxUID)+1, uint64(e.MaxGID)+1)
+}
+
+// Unwrap makes errors.Is(err, ErrUnmapped) hold.
+func (e *UnmappedError) Unwrap() error { return ErrUnmapped }
+
+// Hint says what to type.
+func (e *UnmappedError) Hint() string {
+	n := max(e.MaxUID, e.MaxGID)
+	return fmt.Sprintf("give yourself at least %d subordinate ids (usermod --add-subuids and --add-subgids), or run with --userns nomap", n)
+}
