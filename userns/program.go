@@ -1,0 +1,261 @@
+package userns
+
+import (
+	"fmt"
+	"syscall"
+	"unsafe"
+
+	"golang.org/x/sys/unix"
+)
+
+// A Program is a flat list of system calls that a raw-cloned child carries
+// out. The child shares nothing with the Go runtime any more: it is single
+// threaded, cannot allocate, grow its stack or call an ordinary function, and
+// so everything it needs (strings, structures, jump targets) is laid out here
+// before the clone. Results live in registers, mostly descriptors.
+//
+// The zero Program is empty and ready for use. Errors of the builder methods
+// (a NUL in a string) are kept and returned by Start.
+type Program struct {
+	ops    []op
+	labels []string
+	keep   [][]byte
+	spots  []int32 // jump targets, by Spot
+	patch  []patch
+	regs   uint8
+	err    error
+}
+
+// Reg is a register of the child: the result of a call, used by later ones.
+type Reg uint8
+
+// Spot is a place in the Program that a failed call can jump to.
+type Spot int
+
+const (
+	maxRegs = 64
+	noReg   = 0xff
+
+	// Pseudo calls, carried out by the child without entering the kernel.
+	opPoke = ^uintptr(0)     // *(*int32)(a0) = register a1
+	opJump = ^uintptr(0) - 1 // go on at target
+	opNeed = ^uintptr(0) - 2 // fail with errno a2 unless register a0 == a1
+
+	// anyErrno catches every error.
+	anyErrno = 0xffff
+)
+
+// op is one step as the child reads it: no Go pointers, fixed size.
+type op struct {
+	nr     uintptr
+	a      [6]uintptr
+	byReg  uint8     // bit i: a[i] is a register's number
+	dst    uint8     // register for the result, or noReg
+	allow  [2]uint16 // errnos that count as success
+	catch  uint16    // errno that jumps to target, or anyErrno
+	target int32
+}
+
+type patch struct {
+	op   int
+	spot Spot
+}
+
+// NewReg reserves a register.
+func (p *Program) NewReg() Reg {
+	if Reg(p.regs) == ErrFD {
+		p.fail(fmt.Errorf("a program needs more than %d registers", ErrFD))
+		return 0
+	}
+	p.regs++
+	return Reg(p.regs - 1)
+}
+
+// Len is the number of steps.
+func (p *Program) Len() int { return len(p.ops) }
+
+// Labels are the steps in words, in order: what `--dry-run` prints.
+func (p *Program) Labels() []string { return p.labels }
+
+func (p *Program) fail(err error) {
+	if p.err == nil {
+		p.err = err
+	}
+}
+
+// Err is the first mistake made while building.
+func (p *Program) Err() error { return p.err }
+
+// Bytes copies b into memory that stays for the child and returns it.
+func (p *Program) Bytes(b []byte) []byte {
+	c := append(make([]byte, 0, len(b)+1), b...)
+	p.keep = append(p.keep, c)
+	return c
+}
+
+func (p *Program) str(s string) uintptr {
+	b := make([]byte, len(s)+1)
+	copy(b, s)
+	for i := range len(s) {
+		if s[i] == 0 {
+			p.fail(fmt.Errorf("%q: a NUL in a string for the kernel", s))
+		}
+	}
+	p.keep = append(p.keep, b)
+	return uintptr(unsafe.Pointer(&b[0]))
+}
+
+// Strings lays out a NULL-terminated vector of C strings (argv, envp) and
+// returns its address as an argument.
+func (p *Program) Strings(ss []string) uintptr {
+	words := make([]byte, 8*(len(ss)+1))
+	p.keep = append(p.keep, words)
+	for i, s := range ss {
+		*(*uintptr)(unsafe.Pointer(&words[8*i])) = p.str(s)
+	}
+	return uintptr(unsafe.Pointer(&words[0]))
+}
+
+// Step is one call under construction.
+type Step struct {
+	p *Program
+	i int
+}
+
+// Call appends a system call. Arguments are integers, Reg, string (a C
+// string), []byte (its address; nil is NULL) or uintptr; label says what the
+// step does, for errors and for the printed plan.
+func (p *Program) Call(label string, nr uintptr, args ...any) Step {
+	o := op{nr: nr, dst: noReg}
+	if len(args) > len(o.a) {
+		p.fail(fmt.Errorf("%s: %d arguments", label, len(args)))
+		args = args[:len(o.a)]
+	}
+	for i, a := range args {
+		v, isReg := p.arg(label, a)
+		o.a[i] = v
+		if isReg {
+			o.byReg |= 1 << i
+		}
+	}
+	p.ops = append(p.ops, o)
+	p.labels = append(p.labels, label)
+	return Step{p, len(p.ops) - 1}
+}
+
+func (p *Program) arg(label string, a any) (v uintptr, isReg bool) {
+	switch a := a.(type) {
+	case Reg:
+		return uintptr(a), true
+	case int:
+		return uintptr(a), false
+	case uint32:
+		return uintptr(a), false
+	case uint64:
+		return uintptr(a), false
+	case uintptr:
+		return a, false
+	case string:
+		return p.str(a), false
+	case []byte:
+		if len(a) == 0 {
+			return 0, false
+		}
+		p.keep = append(p.keep, a)
+		return uintptr(unsafe.Pointer(&a[0])), false
+	}
+	p.fail(fmt.Errorf("%s: argument of type %T", label, a))
+	return 0, false
+}
+
+// To keeps the result in r.
+func (s Step) To(r Reg) Step {
+	s.p.ops[s.i].dst = uint8(r)
+	return s
+}
+
+// Allow takes up to two errnos as success.
+func (s Step) Allow(errnos ...syscall.Errno) Step {
+	for i, e := range errnos {
+		if i >= len(s.p.ops[s.i].allow) {
+			s.p.fail(fmt.Errorf("%s: more than two allowed errnos", s.p.labels[s.i]))
+			break
+		}
+		s.p.ops[s.i].allow[i] = uint16(e)
+	}
+	return s
+}
+
+// Catch goes on at spot when the call fails with errno (0: with any).
+func (s Step) Catch(errno syscall.Errno, spot Spot) Step {
+	c := uint16(errno)
+	if errno == 0 {
+		c = anyErrno
+	}
+	s.p.ops[s.i].catch = c
+	s.p.patch = append(s.p.patch, patch{s.i, spot})
+	return s
+}
+
+// NewSpot makes a place to jump to; Mark says where it is.
+func (p *Program) NewSpot() Spot {
+	p.spots = append(p.spots, -1)
+	return Spot(len(p.spots) - 1)
+}
+
+// Mark puts the spot before the next step.
+func (p *Program) Mark(s Spot) { p.spots[s] = int32(len(p.ops)) }
+
+// Jump goes on at spot.
+func (p *Program) Jump(spot Spot) {
+	p.Call("", opJump)
+	p.patch = append(p.patch, patch{len(p.ops) - 1, spot})
+}
+
+// Poke writes the register as a 32-bit integer to the start of b, which must
+// have come from Bytes.
+func (p *Program) Poke(b []byte, r Reg) {
+	p.Call("", opPoke, b, uintptr(r))
+}
+
+// Need fails with errno unless the register holds want.
+func (p *Program) Need(label string, r Reg, want uintptr, errno syscall.Errno) {
+	p.Call(label, opNeed, uintptr(r), want, uintptr(errno))
+}
+
+// finish resolves the jumps.
+func (p *Program) finish() error {
+	if p.err != nil {
+		return p.err
+	}
+	for _, x := range p.patch {
+		t := p.spots[x.spot]
+		if t < 0 {
+			return fmt.Errorf("step %q jumps to a spot that was never marked", p.labels[x.op])
+		}
+		p.ops[x.op].target = t
+	}
+	return nil
+}
+
+// StepError is a step of the child that failed.
+type StepError struct {
+	Step  string // the label
+	Errno syscall.Errno
+}
+
+func (e *StepError) Error() string { return e.Step + ": " + e.Errno.Error() }
+func (e *StepError) Unwrap() error { return e.Errno }
+
+// ExecError says that the payload itself could not be executed.
+type ExecError struct{ Errno syscall.Errno }
+
+func (e *ExecError) Error() string { return "exec: " + e.Errno.Error() }
+func (e *ExecError) Unwrap() error { return e.Errno }
+
+// CloseExec marks every descriptor from first on close-on-exec, with a
+// fall-back for kernels before 5.11 that cannot be had here: there the
+// launcher's own are marked already.
+func (p *Program) CloseExec(first uint) {
+	p.Call("close descriptors on exec", unix.SYS_CLOSE_RANGE, uintptr(first), uintptr(^uint32(0)), uintptr(unix.CLOSE_RANGE_CLOEXEC))
+}
