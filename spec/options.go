@@ -90,7 +90,7 @@ type Host interface {
 	ReadDir(path string) ([]string, error)
 	Hostname() string
 	CgroupV2() bool // /sys/fs/cgroup is a cgroup2 mount that a container may see
-	Rlimit(name string) (soft, hard uint64, err error)
+	Rlimit(name string) (soft, hard uint64, err error) // the caller's, by OCI name: "RLIMIT_NOFILE"; ^uint64(0) is unlimited
 	Now() time.Time
 }
 
@@ -112,6 +112,8 @@ type Input struct {
 	ID      string // 64 hex digits
 	Name    string
 	Image   ispec.ImageConfig // zero for --rootfs and host
+	NoImage bool              // --rootfs and host: without a command $SHELL or /bin/sh is run
+	Arch    string            // GOARCH of the payload, for the seccomp profile; "" is our own
 	Options Options
 	Root    RootReader
 	Host    Host
@@ -135,19 +137,43 @@ type Input struct {
 type Result struct {
 	Spec *specs.Spec
 	// Files are the contents of generated files, by name inside Input.Files
-	// ("hosts", "hostname", "resolv.conf", "passwd", "group", …).
+	// ("hosts", "hostname", "resolv.conf", "passwd", "group", "localtime");
+	// Spec.Mounts binds them. All of them are meant to be mode 0644.
 	Files map[string][]byte
-	// Upper are directories that must exist in the container's own directory
-	// (for -v SRC:DST:O): overlay mounts keep upper and work there.
-	Overlays    []Overlay
+	// Overlays are the volumes with copy-on-write (-v SRC:DST:O): Upper and
+	// Work must exist before the start. Spec.Mounts has the same mounts as
+	// type "overlay", with escaped paths.
+	Overlays []Overlay
+	// Chowns are host trees that are given to the container's user before
+	// the start (-v SRC:DST:U).
+	Chowns []Chown
+	// Directories are places inside the root to be made when they are
+	// missing: the image's volumes when nothing is mounted there.
+	Directories []string
+	// Init says that --init was given without --init-path: our own pid 1. With
+	// --init-path the foreign init is already part of Spec.
+	Init bool
+	// KeepGroups says that the payload keeps the caller's supplementary
+	// groups (--group-add keep-groups): no setgroups(2). Also an annotation,
+	// run.oci.keep_original_groups, for crun.
+	KeepGroups  bool
+	Labels      map[string]string // image labels, --label-file, --label; later ones win
+	Ports       []string          // exposed by the image or --expose: "80/tcp", "5000-5010/udp", sorted
 	StopSignal  int
-	StopTimeout time.Duration
-	Warnings    []string // one line each, printed once
+	StopTimeout time.Duration // default 10 s; negative is for ever
+	Warnings    []string      // one line each, printed once
 }
 
 // Overlay is a volume with copy-on-write (-v SRC:DST:O).
 type Overlay struct {
 	Source      string // host directory
 	Destination string // inside the root
-	Upper, Work string // below Input.Files
+	Upper, Work string // below Input.Files, or where upperdir= and workdir= said
+}
+
+// Chown asks for a recursive change of owner that does not follow links.
+type Chown struct {
+	Path        string // on the host
+	Destination string // where it is mounted, for messages
+	UID, GID    uint32 // ids inside the container's user namespace
 }
