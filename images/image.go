@@ -1,0 +1,101 @@
+package images
+
+import (
+	"slices"
+	"time"
+
+	"github.com/opencontainers/go-digest"
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+)
+
+// Image is an image of the store, read and checked.
+type Image struct {
+	ID       digest.Digest        // of the configuration, as docker and podman have it
+	Manifest ocispec.Descriptor   // of the manifest, without annotations
+	Source   digest.Digest        // what the tag pointed to when it was pulled: the manifest or an index
+	Names    []string             // full names, sorted; none for a nameless image
+	Config   ocispec.Image        // the configuration
+	Layers   []ocispec.Descriptor // bottom first; as many as ChainIDs and DiffIDs
+	DiffIDs  []digest.Digest      // of the uncompressed layers
+	ChainIDs []digest.Digest      // of the layer with all below it (image-spec config.md#layer-chainid)
+	Size     int64                // bytes of manifest, configuration and layers as they are stored
+	Created  time.Time            // zero when the image does not say
+}
+
+// Platform is what the image runs on.
+func (i *Image) Platform() ocispec.Platform { return normalPlatform(i.Config.Platform) }
+
+// chainIDs follows image-spec config.md#layer-chainid.
+func chainIDs(diffs []digest.Digest) []digest.Digest {
+	out := slices.Clone(diffs)
+	for i := 1; i < len(out); i++ {
+		out[i] = sha256Of([]byte(string(out[i-1]) + " " + string(diffs[i])))
+	}
+	return out
+}
+
+// newImage makes an image of its parts.
+func newImage(c *chosen, config *ocispec.Image) *Image {
+	img := &Image{ID: c.doc.Config.Digest, Manifest: c.desc, Source: c.from, Config: *config, Layers: c.doc.Layers,
+		DiffIDs: config.RootFS.DiffIDs, ChainIDs: chainIDs(config.RootFS.DiffIDs)}
+	img.Size = c.desc.Size + c.doc.Config.Size
+	for _, l := range c.doc.Layers {
+		img.Size += l.Size
+	}
+	if config.Created != nil {
+		img.Created = *config.Created
+	}
+	return img
+}
+
+// load reads the image of a descriptor of index.json. Entries that other
+// tools wrote may be indexes: then it is the image for our platform.
+func (s *Store) load(desc ocispec.Descriptor) (*Image, error) {
+	want := s.opts.Platform
+	for range maxIndexNesting {
+		raw, err := s.readBlob(desc.Digest, maxManifest)
+		if err != nil {
+			return nil, err
+		}
+		doc, err := parseDocument(raw, desc.MediaType)
+		if err != nil {
+			return nil, err
+		}
+		if doc.isIndex() {
+			if desc, err = choosePlatform(*doc.Manifests, want); err != nil {
+				return nil, err
+			}
+			continue
+		}
+		rawConfig, err := s.readBlob(doc.Config.Digest, maxConfig)
+		if err != nil {
+			return nil, err
+		}
+		config, err := parseConfig(rawConfig, doc)
+		if err != nil {
+			return nil, err
+		}
+		plainDesc := ocispec.Descriptor{MediaType: doc.MediaType, Digest: desc.Digest, Size: int64(len(raw))}
+		return newImage(&chosen{raw: raw, doc: doc, desc: plainDesc, from: desc.Digest}, config), nil
+	}
+	return nil, fail(ErrCorrupt, "indexes are nested more than %d deep", maxIndexNesting)
+}
+
+// loadNamed is load, with what index.json says about the image.
+func (s *Store) loadNamed(idx *index, desc ocispec.Descriptor) (*Image, error) {
+	img, err := s.load(desc)
+	if err != nil {
+		return nil, err
+	}
+	if src := digest.Digest(desc.Annotations[annotationSource]); src != "" {
+		img.Source = src
+	}
+	for _, d := range idx.Manifests {
+		if n := nameOf(d); d.Digest == desc.Digest && n != "" {
+			img.Names = append(img.Names, n)
+		}
+	}
+	slices.Sort(img.Names)
+	img.Names = slices.Compact(img.Names)
+	return img, nil
+}

@@ -1,0 +1,321 @@
+package images
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+
+	"coracle/images/layer"
+
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+	"golang.org/x/sync/errgroup"
+)
+
+// parallelBlobs bounds the downloads of one pull (docker has 3).
+const parallelBlobs = 4
+
+// Policy says when a registry is asked.
+type Policy string
+
+// The policies of --pull. PullNewer asks, and is content with what is there
+// when the registry cannot be reached.
+const (
+	PullAlways  Policy = "always"
+	PullMissing Policy = "missing" // the default
+	PullNever   Policy = "never"
+	PullNewer   Policy = "newer"
+)
+
+// PullOptions say how an image is fetched.
+type PullOptions struct {
+	Policy    Policy
+	Platform  string // os/arch[/variant]; "" is that of the store
+	TLSVerify *bool  // nil: TLS is verified; plain HTTP passes on loopback only
+
+	// Class and Stage, when given, unpack each layer as soon as it has arrived.
+	// Stage is asked for once, and only when it is needed; it stays the caller's.
+	Class string
+	Stage func() (layer.Stage, error)
+
+	// Progress gets the bytes of each blob as they come; nil: silent. It is
+	// called from several goroutines, what it returns from one at a time.
+	Progress func(name string, size int64) io.WriteCloser
+}
+
+// Pull fetches an image, from a registry or from oci:, oci-archive:,
+// docker-archive: or dir:, and gives it its names. When it fails the store is
+// as before. Errors: ErrInvalidReference, ErrNotFound, ErrPlatform,
+// ErrCorrupt, ErrUnsupported, ErrTooLarge and those of the unpacker.
+func (s *Store) Pull(ctx context.Context, name string, o PullOptions) (*Image, error) {
+	want, err := ParsePlatform(o.Platform)
+	if err != nil {
+		return nil, err
+	}
+	if want.OS == "" {
+		want = s.opts.Platform
+	}
+	img, done, err := s.local(name, o.Policy, want)
+	if done || err != nil {
+		return img, err
+	}
+	ref, err := ParseReference(name)
+	if err != nil {
+		return nil, err
+	}
+	if img != nil && o.Policy == PullNewer {
+		if fresh, err := s.upToDate(ctx, ref, img, o); fresh || err != nil {
+			return img, err
+		}
+	}
+	src, err := s.openSource(ctx, ref, o.TLSVerify)
+	if err != nil {
+		if img != nil && o.Policy == PullNewer && !errors.Is(err, ErrNotFound) {
+			return img, nil
+		}
+		return nil, fmt.Errorf("pull %s: %w", name, err)
+	}
+	defer src.close()
+	s.sweepTemp("tmp")
+	p := &pull{s: s, src: src, opts: o, want: want, ref: ref}
+	img, err = p.run(ctx)
+	if err != nil {
+		// The lease has ended: what came is no longer needed. A failure here
+		// leaves garbage that the next collection finds.
+		s.Collect(context.WithoutCancel(ctx), o.Stage) //nolint:errcheck // the pull's own error is what matters
+		return nil, fmt.Errorf("pull %s: %w", name, explainWrite(err, s.root))
+	}
+	return img, nil
+}
+
+// local answers from the store where the policy allows it; done says that no
+// source is to be asked.
+func (s *Store) local(name string, p Policy, want ocispec.Platform) (_ *Image, done bool, _ error) {
+	ref, err := ParseReference(name)
+	if err == nil && ref.Transport != Docker {
+		return nil, false, nil // looking into a file costs nothing, and it may have changed
+	}
+	switch p {
+	case "", PullMissing, PullNever, PullNewer:
+	case PullAlways:
+		return nil, false, nil
+	default:
+		return nil, false, fail(nil, "unknown pull policy %s", quote(string(p))).hint("use always, missing, never or newer")
+	}
+	img, err := s.Lookup(name)
+	if err == nil && fit(want, img.Platform()) == 0 {
+		err = otherPlatform(want, []string{formatPlatform(img.Platform())})
+		if p != PullNever {
+			return nil, false, nil
+		}
+	}
+	if err == nil {
+		return img, p != PullNewer, nil
+	}
+	if p == PullNever || !errors.Is(err, ErrNotFound) && !errors.Is(err, ErrCorrupt) {
+		return nil, true, err
+	}
+	return nil, false, nil
+}
+
+// upToDate asks what the tag points to now.
+func (s *Store) upToDate(ctx context.Context, ref Reference, img *Image, o PullOptions) (bool, error) {
+	if ref.Digest != "" {
+		return true, nil // a digest does not become newer
+	}
+	src, err := newRegistrySource(ctx, ref, o.TLSVerify)
+	if err != nil {
+		return ctx.Err() == nil, context.Cause(ctx)
+	}
+	defer src.close()
+	now, err := src.headDigest(ctx)
+	if err != nil {
+		return ctx.Err() == nil, context.Cause(ctx)
+	}
+	return now == string(img.Source) || now == string(img.Manifest.Digest), nil
+}
+
+func (s *Store) openSource(ctx context.Context, ref Reference, verify *bool) (_ source, err error) {
+	if ref.Transport == Docker {
+		return newRegistrySource(ctx, ref, verify)
+	}
+	var f files
+	switch ref.Transport {
+	case OCIArchive, DockerArchive:
+		f, err = s.openTar(ctx, ref.File)
+	default:
+		f, err = openDir(ref.File)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("open %s: %w", ref, err)
+	}
+	var src source
+	switch ref.Transport {
+	case DockerArchive:
+		src, err = newDockerSource(f, ref)
+	case Dir:
+		src, err = newDirSource(f, ref)
+	default:
+		src, err = newLayoutSource(f, ref)
+	}
+	if err != nil {
+		f.close()
+		return nil, fmt.Errorf("open %s: %w", ref, err)
+	}
+	return src, nil
+}
+
+// pull is one image on its way.
+type pull struct {
+	s    *Store
+	src  source
+	opts PullOptions
+	want ocispec.Platform
+	ref  Reference
+}
+
+func (p *pull) run(ctx context.Context) (*Image, error) {
+	c, err := resolve(ctx, p.src, p.want, p.ref.Digest)
+	if err != nil {
+		return nil, err
+	}
+	rawConfig, err := readAll(ctx, p.src, *c.doc.Config)
+	if err != nil {
+		return nil, err
+	}
+	config, err := parseConfig(rawConfig, c.doc)
+	if err != nil {
+		return nil, err
+	}
+	img := newImage(c, config)
+	if config.Architecture != "" && fit(p.want, config.Platform) == 0 {
+		return nil, otherPlatform(p.want, []string{formatPlatform(img.Platform())})
+	}
+	lease, err := p.s.lease(ctx, imageDigests(img))
+	if err != nil {
+		return nil, err
+	}
+	defer lease.release()
+	if err := p.layers(ctx, img); err != nil {
+		return nil, err
+	}
+	for _, doc := range [][]byte{rawConfig, c.raw} {
+		if err := p.s.putBytes(ctx, doc); err != nil {
+			return nil, err
+		}
+	}
+	return p.s.publish(ctx, img, p.src.names())
+}
+
+// layers fetches all layers, and unpacks them meanwhile when asked to.
+func (p *pull) layers(ctx context.Context, img *Image) error {
+	var u *unpacking
+	unpack := p.opts.Stage != nil && !p.s.hasLayers(img, p.opts.Class)
+	if unpack {
+		if err := checkClass(p.opts.Class); err != nil {
+			return err
+		}
+		st, err := p.opts.Stage()
+		if err != nil {
+			return fmt.Errorf("start the store process: %w", err)
+		}
+		u = p.s.newUnpacking(img, p.opts.Class, st)
+	}
+	slots := make(chan struct{}, parallelBlobs)
+	fetch := func(ctx context.Context, i int) (*blob, error) {
+		select {
+		case slots <- struct{}{}:
+			defer func() { <-slots }()
+		case <-ctx.Done():
+			return nil, context.Cause(ctx)
+		}
+		return p.fetch(ctx, img.Layers[i])
+	}
+	g, ctx := errgroup.WithContext(ctx)
+	for i := range img.Layers {
+		g.Go(func() error {
+			if unpack {
+				fetched := false
+				err := u.layer(ctx, i, func(ctx context.Context, i int) (*blob, error) { fetched = true; return fetch(ctx, i) })
+				if fetched || err != nil {
+					return err
+				}
+			}
+			b, err := fetch(ctx, i)
+			if err != nil {
+				return err
+			}
+			defer b.close()
+			return b.finish()
+		})
+	}
+	return g.Wait()
+}
+
+func (p *pull) fetch(ctx context.Context, d ocispec.Descriptor) (*blob, error) {
+	var bar io.WriteCloser
+	seen := func(b []byte) {
+		if p.opts.Progress == nil {
+			return
+		}
+		if bar == nil {
+			bar = p.opts.Progress(d.Digest.Encoded()[:12], d.Size)
+		}
+		if bar != nil {
+			bar.Write(b) //nolint:errcheck // a bar that fails shows less
+		}
+	}
+	defer func() {
+		if bar != nil {
+			bar.Close()
+		}
+	}()
+	return p.s.putBlob(ctx, d.Digest, d.Size, func() (io.ReadCloser, error) { return p.src.blob(ctx, d) }, seen)
+}
+
+// putBytes keeps a small blob that has been checked.
+func (s *Store) putBytes(ctx context.Context, data []byte) error {
+	open := func() (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(data)), nil }
+	b, err := s.putBlob(ctx, sha256Of(data), int64(len(data)), open, func([]byte) {})
+	if err != nil {
+		return err
+	}
+	defer b.close()
+	return b.finish()
+}
+
+// publish names an image whose blobs are all there: the last step.
+func (s *Store) publish(ctx context.Context, img *Image, names []string) (*Image, error) {
+	desc := img.Manifest
+	desc.Annotations = map[string]string{annotationID: string(img.ID)}
+	if img.Source != img.Manifest.Digest {
+		desc.Annotations[annotationSource] = string(img.Source)
+	}
+	var out *Image
+	err := s.update(ctx, func(idx *index) error {
+		if len(names) == 0 {
+			idx.put(desc, "")
+		}
+		for _, n := range names {
+			idx.put(desc, n)
+		}
+		var err error
+		out, err = s.loadNamed(idx, idx.Manifests[len(idx.Manifests)-1])
+		return err
+	})
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+// RawConfig is the configuration as it came, for what Image.Config has no
+// field for (healthcheck, shell, …).
+func (s *Store) RawConfig(img *Image) (json.RawMessage, error) { return s.readBlob(img.ID, maxConfig) }
+
+// RawManifest is the manifest as it came.
+func (s *Store) RawManifest(img *Image) (json.RawMessage, error) {
+	return s.readBlob(img.Manifest.Digest, maxManifest)
+}

@@ -1,0 +1,169 @@
+package images
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"strings"
+	"sync/atomic"
+	"time"
+
+	"github.com/google/go-containerregistry/pkg/v1/remote/transport"
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+)
+
+// errPlainHTTP is not worth a second try.
+var errPlainHTTP = errors.New("plain HTTP is refused")
+
+// schemeGuard lets requests without TLS pass only to the registry itself, and
+// only where that is allowed. It stands below everything that may choose or
+// follow a URL.
+type schemeGuard struct {
+	inner   http.RoundTripper
+	host    string
+	allow   bool
+	sawHTTP atomic.Bool // the registry answered to plain HTTP
+}
+
+func (g *schemeGuard) RoundTrip(req *http.Request) (*http.Response, error) {
+	if req.URL.Scheme == "https" {
+		return g.inner.RoundTrip(req)
+	}
+	if !g.allow || req.URL.Host != g.host && !isLoopback(req.URL.Host) {
+		return nil, fmt.Errorf("%w: %s://%s", errPlainHTTP, req.URL.Scheme, req.URL.Host)
+	}
+	resp, err := g.inner.RoundTrip(req)
+	if err == nil && req.URL.Host == g.host {
+		g.sawHTTP.Store(true)
+	}
+	return resp, err
+}
+
+// blobReader streams a blob. When the connection breaks it goes on where it
+// was, if the registry can serve ranges; when nothing comes it gives up.
+type blobReader struct {
+	ctx    context.Context
+	src    *registrySource
+	desc   ocispec.Descriptor
+	body   io.ReadCloser
+	cancel context.CancelCauseFunc
+	watch  *time.Timer
+	at     int64
+	tries  int
+}
+
+func (b *blobReader) connect() error {
+	b.disconnect()
+	ctx, cancel := context.WithCancelCause(b.ctx)
+	h := http.Header{}
+	if b.at > 0 {
+		h.Set("Range", fmt.Sprintf("bytes=%d-", b.at))
+	}
+	resp, err := b.src.do(ctx, http.MethodGet, "/blobs/"+string(b.desc.Digest), h)
+	if err != nil {
+		cancel(err)
+		return err
+	}
+	if b.at > 0 && resp.StatusCode != http.StatusPartialContent {
+		// It starts again at the beginning: pass over what we have.
+		if _, err := io.CopyN(io.Discard, resp.Body, b.at); err != nil {
+			resp.Body.Close()
+			cancel(err)
+			return err
+		}
+	}
+	if n := resp.ContentLength; b.at == 0 && n >= 0 && n != b.desc.Size {
+		resp.Body.Close()
+		cancel(nil)
+		return fail(ErrCorrupt, "blob %s: the registry serves %d bytes, the manifest says %d", b.desc.Digest, n, b.desc.Size)
+	}
+	b.body, b.cancel = resp.Body, cancel
+	b.watch = time.AfterFunc(stallTimeout, func() {
+		cancel(fmt.Errorf("%s sends nothing for %s", b.src.ref.Domain, stallTimeout))
+	})
+	return nil
+}
+
+func (b *blobReader) disconnect() {
+	if b.body != nil {
+		b.watch.Stop()
+		b.cancel(nil)
+		b.body.Close()
+		b.body = nil
+	}
+}
+
+func (b *blobReader) Read(p []byte) (int, error) {
+	for {
+		n, err := b.body.Read(p)
+		b.at += int64(n)
+		if n > 0 {
+			b.watch.Reset(stallTimeout)
+			b.tries = 0
+			return n, nil
+		}
+		if err == io.EOF && b.at < b.desc.Size {
+			err = io.ErrUnexpectedEOF
+		}
+		if err == nil || err == io.EOF {
+			return n, err
+		}
+		if b.tries++; b.tries >= maxTries || b.ctx.Err() != nil {
+			return 0, fmt.Errorf("after %d of %d bytes: %w", b.at, b.desc.Size, err)
+		}
+		pause(b.ctx, b.tries)
+		tries := b.tries
+		if err := b.src.retry(b.ctx, b.connect); err != nil {
+			return 0, fmt.Errorf("after %d of %d bytes: %w", b.at, b.desc.Size, err)
+		}
+		b.tries = tries
+	}
+}
+
+func (b *blobReader) Close() error {
+	b.disconnect()
+	return nil
+}
+
+// explainRegistry says what a failure means for the image, and what to do.
+func explainRegistry(ref Reference, err error) error {
+	var te *transport.Error
+	var known *Error
+	switch {
+	case errors.As(err, &known):
+		return err
+	case errors.Is(err, errPlainHTTP), strings.Contains(err.Error(), "server gave HTTP response to HTTPS client"):
+		return fail(nil, "connect to %s", ref.Domain).because(err).
+			hint("plain HTTP is used on loopback only; where you trust the network, add --tls-verify=false")
+	case strings.Contains(err.Error(), "x509:"), strings.Contains(err.Error(), "tls:"):
+		return fail(nil, "connect to %s", ref.Domain).because(err).
+			hint("install the registry's certificate authority (SSL_CERT_FILE=…), or add --tls-verify=false where you trust the network")
+	case errors.As(err, &te):
+		return explainStatus(ref, te, err)
+	}
+	return fail(nil, "ask the registry %s", ref.Domain).because(err)
+}
+
+func explainStatus(ref Reference, te *transport.Error, err error) error {
+	switch te.StatusCode {
+	case http.StatusNotFound:
+		return fail(ErrNotFound, "the registry has no such image").because(plainStatus(te)).hint("check the name and the tag")
+	case http.StatusUnauthorized, http.StatusForbidden:
+		return fail(ErrNotFound, "the registry refuses access, or has no such image").because(plainStatus(te)).
+			hint("check the name; a private image needs credentials in ~/.docker/config.json or $REGISTRY_AUTH_FILE (docker login, podman login)")
+	case http.StatusTooManyRequests:
+		return fail(nil, "the registry says too many requests").because(err).hint("wait a while, or log in")
+	}
+	return fail(nil, "ask the registry %s", ref.Domain).because(err)
+}
+
+// plainStatus keeps the code and drops the URL, which may have secrets in it.
+func plainStatus(te *transport.Error) error {
+	codes := make([]string, 0, len(te.Errors))
+	for _, d := range te.Errors {
+		codes = append(codes, strings.Trim(quote(string(d.Code)), `"`))
+	}
+	return fmt.Errorf("status %d %s", te.StatusCode, strings.Join(codes, ", "))
+}

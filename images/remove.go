@@ -1,0 +1,155 @@
+package images
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+
+	"coracle/images/layer"
+
+	"github.com/opencontainers/go-digest"
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+)
+
+// RemoveOptions say how an image is removed.
+type RemoveOptions struct {
+	// Force removes an image that has several names when it is named by id,
+	// and takes the names of one that containers use; its layers then stay
+	// until they are gone.
+	Force bool
+	// Stage starts the store process; nil leaves the unpacked layers for the
+	// next Collect.
+	Stage func() (layer.Stage, error)
+}
+
+// Removed says what became of the names and of the image.
+type Removed struct {
+	Untagged []string
+	Deleted  digest.Digest // the image id, or ""
+}
+
+// Remove takes a name from an image; with its last name, or by id, the image
+// goes, and what only it needed. Errors: ErrNotFound, ErrAmbiguous, ErrInUse.
+func (s *Store) Remove(ctx context.Context, name string, o RemoveOptions) (Removed, error) {
+	var out Removed
+	users, err := s.users()
+	if err != nil {
+		return out, err
+	}
+	err = s.update(ctx, func(idx *index) error {
+		out = Removed{}
+		return s.removeFrom(idx, name, o.Force, users, &out)
+	})
+	if err != nil {
+		return out, err
+	}
+	if err := s.Collect(ctx, o.Stage); err != nil {
+		return out, fmt.Errorf("free the space of %s: %w", name, err)
+	}
+	return out, nil
+}
+
+// Untag takes a name from an image, which stays, nameless if it was the last.
+func (s *Store) Untag(ctx context.Context, name string) error {
+	return s.update(ctx, func(idx *index) error {
+		desc, byName, err := s.find(idx, name)
+		if err != nil {
+			return err
+		}
+		n := nameOf(desc)
+		if !byName || n == "" {
+			return fail(ErrNotFound, "untag %s: it is not a name", quote(name))
+		}
+		idx.drop(n)
+		idx.keepNameless(desc)
+		return nil
+	})
+}
+
+// Tag gives an image of the store one more name.
+func (s *Store) Tag(ctx context.Context, name, newName string) error {
+	key, err := localKey(newName)
+	if err != nil {
+		return err
+	}
+	return s.update(ctx, func(idx *index) error {
+		desc, _, err := s.find(idx, name)
+		if err == nil {
+			idx.put(desc, key)
+		}
+		return err
+	})
+}
+
+// localKey is the name that an image made here gets: a short one belongs to
+// localhost, so that it is never mistaken for one of a registry (as podman).
+func localKey(name string) (string, error) {
+	ref, err := ParseReference(name)
+	if err != nil {
+		return "", err
+	}
+	if ref.Transport != Docker || ref.Digest != "" {
+		return "", invalid(name, "a name for an image is NAME[:TAG]")
+	}
+	return candidates(ref)[0], nil
+}
+
+func (s *Store) users() (map[digest.Digest][]string, error) {
+	if s.opts.InUse == nil {
+		return nil, nil
+	}
+	users, err := s.opts.InUse()
+	if err != nil {
+		return nil, fmt.Errorf("find the containers that use images: %w", err)
+	}
+	return users, nil
+}
+
+func (s *Store) removeFrom(idx *index, name string, force bool, users map[digest.Digest][]string, out *Removed) error {
+	desc, byName, err := s.find(idx, name)
+	if err != nil {
+		return err
+	}
+	var names []string
+	for _, d := range idx.Manifests {
+		if d.Digest == desc.Digest && nameOf(d) != "" {
+			names = append(names, nameOf(d))
+		}
+	}
+	slices.Sort(names)
+	names = slices.Compact(names)
+	if byName && len(names) > 1 {
+		idx.drop(nameOf(desc))
+		out.Untagged = []string{nameOf(desc)}
+		return nil
+	}
+	if len(names) > 1 && !force {
+		return fail(ErrInUse, "remove the image %s: it has several names: %s", quote(name), strings.Join(names, ", ")).
+			hint("remove it by name, or all at once with --force")
+	}
+	id := digest.Digest(desc.Annotations[annotationID])
+	if checkDigest(string(id)) != "" {
+		if img, err := s.load(desc); err == nil {
+			id = img.ID
+		}
+	}
+	by := users[id]
+	if len(by) > 0 && !force {
+		return fail(ErrInUse, "remove the image %s: it is used by the container %s", quote(name), strings.Join(by, ", ")).
+			hint("remove the container first: coracle rm %s", by[0])
+	}
+	idx.Manifests = slices.DeleteFunc(idx.Manifests, func(d ocispec.Descriptor) bool { return d.Digest == desc.Digest })
+	out.Untagged = names
+	if len(by) > 0 {
+		idx.keepNameless(desc)
+		return nil
+	}
+	out.Deleted = id
+	return nil
+}
+
+// drop removes the entry of a name.
+func (idx *index) drop(name string) {
+	idx.Manifests = slices.DeleteFunc(idx.Manifests, func(d ocispec.Descriptor) bool { return nameOf(d) == name })
+}

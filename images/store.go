@@ -1,0 +1,182 @@
+package images
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"runtime"
+
+	"github.com/opencontainers/go-digest"
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+)
+
+// storeVersion is raised when an older coracle could do harm to the store.
+const storeVersion = 1
+
+const versionFile = "coracle.json"
+
+// Options are what a store is opened with; the zero value will do.
+type Options struct {
+	// InUse says which containers hold which image, by image id. nil: none.
+	InUse func() (map[digest.Digest][]string, error)
+	// Platform is taken from indexes unless another is asked for; zero: this machine's.
+	Platform ocispec.Platform
+}
+
+// Store is an image store. Its methods may be used by several goroutines and
+// processes at once.
+type Store struct {
+	root string
+	opts Options
+}
+
+// Open opens the store at root, or makes one where nothing or an empty
+// directory stands. Its errors are ErrStore.
+func Open(root string, opts Options) (*Store, error) {
+	root, err := filepath.Abs(root)
+	if err != nil {
+		return nil, err
+	}
+	if opts.Platform.OS == "" {
+		opts.Platform = defaultPlatform()
+	}
+	s := &Store{root: root, opts: opts}
+	if ok, err := s.check(); ok || err != nil {
+		return s, err
+	}
+	if err := s.create(); err != nil {
+		return nil, err
+	}
+	if _, err := s.check(); err != nil {
+		return nil, err
+	}
+	return s, nil
+}
+
+// Root is the absolute directory of the store.
+func (s *Store) Root() string { return s.root }
+
+func defaultPlatform() ocispec.Platform {
+	p := ocispec.Platform{OS: "linux", Architecture: runtime.GOARCH}
+	if p.Architecture == "arm64" {
+		p.Variant = "v8"
+	}
+	return p
+}
+
+func unusable(root, why string) *Error {
+	return fail(ErrStore, "open the store %s: %s", root, why)
+}
+
+// check says whether a usable store stands there; on the path of every start.
+func (s *Store) check() (bool, error) {
+	var version struct {
+		StoreVersion int `json:"storeVersion"`
+	}
+	var layout ocispec.ImageLayout
+	hasLayout, err := s.readSmall(ocispec.ImageLayoutFile, &layout)
+	if err != nil {
+		return false, err
+	}
+	hasVersion, err := s.readSmall(versionFile, &version)
+	if err != nil {
+		return false, err
+	}
+	switch {
+	case !hasLayout || !hasVersion:
+		return false, nil
+	case version.StoreVersion > storeVersion:
+		return false, unusable(s.root, fmt.Sprintf("it was made by a newer coracle (store version %d, this one knows %d)", version.StoreVersion, storeVersion)).
+			hint("upgrade coracle, or choose another store with --root")
+	case version.StoreVersion < 1:
+		return false, unusable(s.root, versionFile+" has no store version").hint("move %s away, or choose another store with --root", s.root)
+	case layout.Version != ocispec.ImageLayoutVersion:
+		return false, unusable(s.root, fmt.Sprintf("its OCI layout has version %s, known is %s", quote(layout.Version), ocispec.ImageLayoutVersion)).
+			hint("choose another store with --root")
+	}
+	return true, nil
+}
+
+// readSmall reads a JSON file of the store; false when there is none.
+func (s *Store) readSmall(name string, into any) (bool, error) {
+	path := filepath.Join(s.root, name)
+	data, err := os.ReadFile(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return false, nil
+	}
+	if err != nil {
+		return false, unusable(s.root, "read "+name).because(err).
+			hint("%s must be a directory that you may read: choose another store with --root", s.root)
+	}
+	if err := json.Unmarshal(data, into); err != nil {
+		return false, unusable(s.root, name+" is not what a store has").because(err).
+			hint("move %s away, or choose another store with --root", s.root)
+	}
+	return true, nil
+}
+
+var ownDirs = [...]string{"blobs/sha256", "layers", "tmp", "locks", "leases", "cache/names"}
+
+func (s *Store) create() error {
+	if err := os.MkdirAll(s.root, 0o700); err != nil {
+		return unusable(s.root, "make it").because(err).hint("choose a place that is yours with --root")
+	}
+	if err := s.refuseForeign(); err != nil {
+		return err
+	}
+	for _, d := range ownDirs {
+		if err := os.MkdirAll(filepath.Join(s.root, d), 0o755); err != nil {
+			return unusable(s.root, "make "+d).because(err).hint("choose a place that is yours with --root")
+		}
+	}
+	l, err := s.acquire(context.Background(), "store")
+	if err != nil {
+		return err
+	}
+	defer l.release()
+	if ok, err := s.check(); ok || err != nil {
+		return err // another process was faster
+	}
+	// The layout file is the last: where it and the version stand, all does.
+	if _, err := os.Lstat(filepath.Join(s.root, ocispec.ImageIndexFile)); errors.Is(err, fs.ErrNotExist) {
+		if err := s.replace(filepath.Join(s.root, ocispec.ImageIndexFile), []byte(`{"schemaVersion":2,"mediaType":"application/vnd.oci.image.index.v1+json","manifests":[]}`)); err != nil {
+			return err
+		}
+	}
+	if err := s.replace(filepath.Join(s.root, versionFile), fmt.Appendf(nil, `{"storeVersion":%d}`, storeVersion)); err != nil {
+		return err
+	}
+	return s.replace(filepath.Join(s.root, ocispec.ImageLayoutFile), []byte(`{"imageLayoutVersion":"`+ocispec.ImageLayoutVersion+`"}`))
+}
+
+// refuseForeign keeps us from scattering files into somebody's directory: it
+// must be empty, an OCI layout, or one that we were about to make.
+func (s *Store) refuseForeign() error {
+	entries, err := os.ReadDir(s.root)
+	if err != nil {
+		return unusable(s.root, "list it").because(err).hint("choose another store with --root")
+	}
+	layout, err := os.ReadFile(filepath.Join(s.root, ocispec.ImageLayoutFile))
+	if err == nil && bytes.Contains(layout, []byte("imageLayoutVersion")) {
+		return nil
+	}
+	for _, e := range entries {
+		switch e.Name() {
+		case "blobs", "layers", "tmp", "locks", "leases", "cache", "containers", "volumes",
+			ocispec.ImageIndexFile, versionFile:
+		default:
+			return unusable(s.root, "it is neither empty nor an OCI image layout: it has "+quote(e.Name())).
+				hint("choose an empty or new directory with --root")
+		}
+	}
+	return nil
+}
+
+func (s *Store) blobPath(d digest.Digest) string {
+	return filepath.Join(s.root, "blobs", "sha256", d.Encoded())
+}
