@@ -15,15 +15,15 @@ import (
 // Identity is who called us, as the user database and the kernel say.
 type Identity struct {
 	UID, GID uint32
-	// PrimaryGID is the group of the user database. It differs from GID after
-	// newgrp and sg; newgidmap maps only this one.
-	PrimaryGID uint32
-	Name       string // login name; "" for a caller without any entry
-	Home       string // "" when not known
-	Shell      string // "" when not known
-	Groups     []uint32
-	Local      bool // the entry is in /etc/passwd, so that usermod can change it
-	SetID      bool // holds CAP_SETUID and CAP_SETGID in its user namespace
+	// LoginGID is the group of the user database where it is not GID: after
+	// newgrp and sg. newgidmap maps only this one. 0 where they agree.
+	LoginGID uint32
+	Name     string // login name; "" for a caller without any entry
+	Home     string // "" when not known
+	Shell    string // "" when not known
+	Groups   []uint32
+	Local    bool // the entry is in /etc/passwd, so that usermod can change it
+	SetID    bool // holds CAP_SETUID and CAP_SETGID in its user namespace
 }
 
 // Display is the name, or the number of a caller without one.
@@ -32,6 +32,14 @@ func (id Identity) Display() string {
 		return id.Name
 	}
 	return strconv.FormatUint(uint64(id.UID), 10)
+}
+
+// mapGID is the group of the caller that can be mapped.
+func (id Identity) mapGID() uint32 {
+	if id.SetID || id.LoginGID == 0 {
+		return id.GID
+	}
+	return id.LoginGID
 }
 
 // Caller finds out who runs this process: /etc/passwd, else
@@ -50,7 +58,6 @@ func Caller(ctx context.Context) (Identity, error) {
 }
 
 func (s system) lookup(ctx context.Context, id Identity) (Identity, error) {
-	id.PrimaryGID = id.GID
 	data, err := s.read("/etc/passwd")
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return Identity{}, fmt.Errorf("read the user database: %w", err)
@@ -86,7 +93,10 @@ func passwdEntry(passwd string, id Identity) (Identity, bool) {
 		if err != nil {
 			continue
 		}
-		id.Name, id.PrimaryGID, id.Home, id.Shell = f[0], uint32(gid), f[5], f[6]
+		if uint32(gid) != id.GID {
+			id.LoginGID = uint32(gid)
+		}
+		id.Name, id.Home, id.Shell = f[0], f[5], f[6]
 		return id, true
 	}
 	return id, false

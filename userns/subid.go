@@ -51,7 +51,7 @@ func (b BadLine) String() string { return fmt.Sprintf("%s:%d: %s", b.File, b.Lin
 // for the caller itself, are those of --subuidname and --subgidname.
 // No range at all is no error.
 func SubIDs(ctx context.Context, id Identity, subuidName, subgidName string) (uids, gids []Range, err error) {
-	l, err := realSystem().subIDs(ctx, id, subuidName, subgidName)
+	l, err := realSystem().subIDs(ctx, id, [2]string{subuidName, subgidName})
 	return l.UIDs, l.GIDs, err
 }
 
@@ -61,14 +61,14 @@ type subLookup struct {
 	Bad        []BadLine
 }
 
-func (s system) subIDs(ctx context.Context, id Identity, uidName, gidName string) (subLookup, error) {
+func (s system) subIDs(ctx context.Context, id Identity, names [2]string) (subLookup, error) {
 	var l subLookup
 	service := s.subIDService()
 	for _, k := range []struct {
 		file, name string
 		group      bool
 		ranges     *[]Range
-	}{{"/etc/subuid", uidName, false, &l.UIDs}, {"/etc/subgid", gidName, true, &l.GIDs}} {
+	}{{"/etc/subuid", names[0], false, &l.UIDs}, {"/etc/subgid", names[1], true, &l.GIDs}} {
 		owners := owners(id, k.name)
 		if service {
 			ranges, err := s.getsubids(ctx, owners[0], k.group)
@@ -191,6 +191,42 @@ func parseSubIDs(file, data string, owners []string) (ranges []Range, bad []BadL
 		ranges = append(ranges, r)
 	}
 	return ranges, bad
+}
+
+// allSubIDs are the ranges of everybody in the files, to find free ones.
+func (s system) allSubIDs() []Range {
+	var all []Range
+	for _, file := range []string{"/etc/subuid", "/etc/subgid"} {
+		data, err := s.read(file)
+		if err != nil {
+			continue
+		}
+		for _, l := range subIDLines(string(data)) {
+			all = append(all, l.Range)
+		}
+	}
+	return all
+}
+
+// ownedRange is a line of a subid file.
+type ownedRange struct {
+	Owner string
+	Range
+}
+
+// subIDLines are the well-formed lines of a subid file.
+func subIDLines(data string) []ownedRange {
+	var lines []ownedRange
+	for line := range strings.Lines(data) {
+		f := strings.Split(strings.TrimSpace(line), ":")
+		if len(f) != 3 || f[0] == "" {
+			continue
+		}
+		if r, err := newRange(f[1], f[2]); err == nil {
+			lines = append(lines, ownedRange{f[0], r})
+		}
+	}
+	return lines
 }
 
 func newRange(start, count string) (Range, error) {
