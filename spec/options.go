@@ -89,7 +89,7 @@ type Host interface {
 	Stat(path string) (FileInfo, error)   // host path, links followed
 	ReadDir(path string) ([]string, error)
 	Hostname() string
-	CgroupV2() bool // /sys/fs/cgroup is a cgroup2 mount that a container may see
+	CgroupV2() bool                                    // /sys/fs/cgroup is a cgroup2 mount that a container may see
 	Rlimit(name string) (soft, hard uint64, err error) // the caller's, by OCI name: "RLIMIT_NOFILE"; ^uint64(0) is unlimited
 	Now() time.Time
 }

@@ -1,0 +1,106 @@
+package spec
+
+import (
+	"slices"
+	"strings"
+
+	"github.com/opencontainers/runtime-spec/specs-go"
+)
+
+// modes decides the namespaces and what depends on nothing but them.
+func (g *generator) modes() error {
+	var err error
+	if g.ownPID, err = private("--pid", g.opt.PID); err != nil {
+		return err
+	}
+	if g.ownUTS, err = private("--uts", g.opt.UTS); err != nil {
+		return err
+	}
+	if g.ownIPC, err = private("--ipc", g.opt.IPC, "none", "shareable"); err != nil {
+		return err
+	}
+	g.noShm = g.opt.IPC == "none"
+	switch g.opt.Network {
+	case "", "none":
+		g.ownNet = true
+	case "host":
+	default:
+		return refuse("--network", g.opt.Network, "only none and host are available yet").because(quiet{ErrLater})
+	}
+	g.namespaces()
+	return g.setHostname()
+}
+
+// private reads the value of a namespace flag: "", private and host are the
+// same for all of them.
+func private(flag, value string, more ...string) (bool, error) {
+	if value == "" || value == "private" || slices.Contains(more, value) {
+		return true, nil
+	}
+	if value == "host" {
+		return false, nil
+	}
+	if strings.HasPrefix(value, "container:") || strings.HasPrefix(value, "ns:") {
+		return false, refuse(flag, value, "joining another container's namespace is not available yet").because(quiet{ErrLater})
+	}
+	return false, refuse(flag, value, "unknown mode").choose(value, append([]string{"private", "host"}, more...))
+}
+
+func (g *generator) namespaces() {
+	add := func(own bool, kind specs.LinuxNamespaceType) {
+		if own {
+			g.spec.Linux.Namespaces = append(g.spec.Linux.Namespaces, specs.LinuxNamespace{Type: kind})
+		}
+	}
+	// Without a map the bundle is for a caller that is already inside a user
+	// namespace (as podman calls its runtime), and names none.
+	add(len(g.in.UIDMap) > 0, specs.UserNamespace)
+	add(true, specs.MountNamespace)
+	add(g.ownPID, specs.PIDNamespace)
+	add(g.ownIPC, specs.IPCNamespace)
+	add(g.ownUTS, specs.UTSNamespace)
+	add(g.ownNet, specs.NetworkNamespace)
+	add(true, specs.CgroupNamespace)
+}
+
+// maxHostname is the kernel's __NEW_UTS_LEN.
+const maxHostname = 64
+
+// setHostname follows podman: the host's name with the host's UTS or network
+// namespace, else what was asked, else the short id.
+func (g *generator) setHostname() error {
+	name := g.opt.Hostname
+	if name != "" && !g.ownUTS {
+		return refuse("--hostname", name, "the host's UTS namespace is used, and its name is not ours to change").hint("leave out --uts host")
+	}
+	if name != "" && !isHostname(name) {
+		return refuse("--hostname", name, "not a host name").hint("letters, digits, hyphens and dots, at most %d of them", maxHostname)
+	}
+	switch {
+	case name != "":
+	case !g.ownUTS || !g.ownNet:
+		name = g.in.Host.Hostname()
+	default:
+		name = g.in.ID[:min(12, len(g.in.ID))]
+	}
+	g.hostname = name
+	if g.ownUTS {
+		g.spec.Hostname = name
+	}
+	return nil
+}
+
+// isHostname is lenient about underscores, which docker and podman take.
+func isHostname(s string) bool {
+	if s == "" || len(s) > maxHostname || s[0] == '-' || s[0] == '.' {
+		return false
+	}
+	for _, c := range []byte(s) {
+		switch {
+		case c >= '0' && c <= '9', c >= 'a' && c <= 'z', c >= 'A' && c <= 'Z', c == '-', c == '.', c == '_':
+		default:
+			return false
+		}
+	}
+	return true
+}

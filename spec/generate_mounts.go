@@ -1,0 +1,95 @@
+package spec
+
+import (
+	"fmt"
+	"strings"
+)
+
+// defaultShm is docker's and podman's size of /dev/shm.
+const defaultShm = "65536k"
+
+// defaultMounts places what every container has, as podman and docker do.
+// What belongs to a namespace of the host's is the host's own, bound: a new
+// mount of it is refused to a user namespace that does not own that
+// namespace.
+func (g *generator) defaultMounts() error {
+	shm, err := g.shmSize()
+	if err != nil {
+		return err
+	}
+	if g.ownPID {
+		g.placeDefault("/proc", "proc", "proc", append([]string{"nosuid", "noexec", "nodev"}, g.profile.procOpts...)...)
+	} else {
+		if len(g.profile.procOpts) > 0 {
+			return refuse("--security-opt", "proc-opts="+strings.Join(g.profile.procOpts, ","), "the host's /proc keeps its options").hint("leave out --pid host")
+		}
+		g.placeDefault("/proc", "bind", "/proc", "rbind", "rprivate", "nosuid", "noexec", "nodev")
+	}
+	g.placeDefault("/dev", "tmpfs", "tmpfs", g.readOnlyDev("nosuid", "strictatime", "mode=755", "size=65536k")...)
+	pts := []string{"nosuid", "noexec", "newinstance", "ptmxmode=0666", "mode=0620"}
+	if mapped(g.in.GIDMap, 5) {
+		pts = append(pts, "gid=5") // tty, in every distribution
+	}
+	g.placeDefault("/dev/pts", "devpts", "devpts", pts...)
+	g.ipcMounts(shm)
+	g.sysMounts()
+	return nil
+}
+
+func (g *generator) shmSize() (string, error) {
+	s := g.opt.ShmSize
+	if s == "" {
+		return defaultShm, nil
+	}
+	if !g.ownIPC || g.noShm {
+		return "", refuse("--shm-size", s, "the container has no /dev/shm of its own").hint("leave out --ipc %s", g.opt.IPC)
+	}
+	n, err := parseBytes(s)
+	if err != nil {
+		return "", refused("--shm-size", s, err)
+	}
+	return fmt.Sprint(n), nil // 0 is unlimited, for tmpfs as for podman
+}
+
+// readOnlyDev makes /dev and /dev/shm read-only as well when even their tmpfs
+// is not wanted.
+func (g *generator) readOnlyDev(options ...string) []string {
+	if g.opt.ReadOnly && !g.withReadOnlyTmpfs() {
+		return append([]string{"ro"}, options...)
+	}
+	return options
+}
+
+func (g *generator) ipcMounts(shm string) {
+	if g.ownIPC {
+		g.placeDefault("/dev/mqueue", "mqueue", "mqueue", "nosuid", "noexec", "nodev")
+		if !g.noShm {
+			g.placeDefault("/dev/shm", "tmpfs", "shm", g.readOnlyDev("nosuid", "noexec", "nodev", "mode=1777", "size="+shm)...)
+		}
+		return
+	}
+	for _, dir := range []string{"/dev/mqueue", "/dev/shm"} {
+		if _, err := g.in.Host.Stat(dir); err == nil {
+			g.placeDefault(dir, "bind", dir, "rbind", "rprivate", "nosuid", "noexec", "nodev")
+		}
+	}
+}
+
+func (g *generator) sysMounts() {
+	access := "ro"
+	if g.opt.Privileged {
+		access = "rw"
+	}
+	if g.ownNet {
+		g.placeDefault("/sys", "sysfs", "sysfs", "nosuid", "noexec", "nodev", access)
+	} else {
+		g.placeDefault("/sys", "bind", "/sys", "rbind", "rprivate", "nosuid", "noexec", "nodev", access)
+	}
+	if !g.in.Host.CgroupV2() {
+		return
+	}
+	if g.profile.unmasks("/sys/fs/cgroup") {
+		access = "rw"
+	}
+	g.placeDefault("/sys/fs/cgroup", "cgroup", "cgroup", "rprivate", "nosuid", "noexec", "nodev", "relatime", access)
+}
