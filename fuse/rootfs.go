@@ -109,9 +109,12 @@ type Fuse struct {
 type Request struct {
 	LayersDir string   // ROOT/layers: names in mount(2) data are relative to it
 	Lowers    []string // topmost first, absolute
-	// Metas are metadata trees (BuildMeta) of Lowers, in the same order; the
-	// file data stays in Lowers. Empty when no ids are translated.
-	Metas []string
+	// Meta is the metadata tree (BuildMeta) of all Lowers together, whose ids
+	// are another map's; the file data stays in Lowers. "" when no ids are
+	// translated. One tree for the stack, not one per layer: the kernel follows
+	// metacopy from the last lower only (Linux 6.16, without metacopy=on, which
+	// userxattr excludes). Needs Facts.DataOnly.
+	Meta string
 
 	// Upper and Work are absolute directories on one file system; both empty
 	// for a root without writes. Their parent exists, they themselves are made
