@@ -4,9 +4,8 @@ SHELL       := /bin/bash
 .DEFAULT_GOAL := build
 
 VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
-COMMIT  ?= $(shell git rev-parse HEAD 2>/dev/null || echo unknown)
-LDFLAGS := -s -w -X coracle/internal/cli.version=$(VERSION) -X coracle/internal/cli.commit=$(COMMIT)
-GOBUILD := CGO_ENABLED=0 GOFLAGS= go build -trimpath -buildvcs=false -ldflags '$(LDFLAGS)'
+LDFLAGS := -s -w -X coracle/internal/cli.version=$(VERSION)
+GOBUILD := CGO_ENABLED=0 GOFLAGS= go build -trimpath -buildvcs=auto -ldflags '$(LDFLAGS)'
 
 # Tools of the developers, at pinned versions, built from the module proxy.
 GOLANGCI := github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.15.0
