@@ -143,7 +143,7 @@ func parseRules(sc *specs.LinuxSyscall, path string) ([]rule, error) {
 // narrow rewrites the conditions for an ABI whose arguments are 32 bits, and
 // drops those that always hold, so that a rule with none left is one without
 // arguments.
-func (r rule) narrow(wide bool) rule {
+func (r *rule) narrow(wide bool) *rule {
 	keep := r.conds[:0:0]
 	for _, c := range r.conds {
 		if !wide {
@@ -157,5 +157,5 @@ func (r rule) narrow(wide bool) rule {
 		}
 		keep = append(keep, c)
 	}
-	return rule{r.action, keep}
+	return &rule{r.action, keep}
 }

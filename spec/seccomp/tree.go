@@ -47,7 +47,8 @@ type node struct {
 type builder struct {
 	nodes []node
 	index map[node]nodeID
-	full  bool // more nodes than any filter can hold
+	rets  []nodeID // the returns among nodes; few, and asked for most often
+	full  bool     // more nodes than any filter can hold
 }
 
 func newBuilder() *builder {
@@ -70,7 +71,16 @@ func (b *builder) add(n node) nodeID {
 	return id
 }
 
-func (b *builder) ret(action uint32) nodeID { return b.add(node{kind: nodeReturn, k: action}) }
+func (b *builder) ret(action uint32) nodeID {
+	for _, id := range b.rets {
+		if b.nodes[id].k == action {
+			return id
+		}
+	}
+	id := b.add(node{kind: nodeReturn, k: action})
+	b.rets = append(b.rets, id)
+	return id
+}
 
 // enter makes id reachable from a place where the accumulator holds have.
 func (b *builder) enter(have word, id nodeID) nodeID {
@@ -239,7 +249,7 @@ func limitOf(wide bool) uint64 {
 // decide builds the rules of one system call: the first that matches counts,
 // otherwise other does. Neighbouring rules with one comparison each of the
 // same argument become one search.
-func (b *builder) decide(rules []rule, wide bool, other nodeID) nodeID {
+func (b *builder) decide(rules []*rule, wide bool, other nodeID) nodeID {
 	for end := len(rules); end > 0; {
 		start := end - 1
 		for start > 0 && simple(rules[end-1]) && simple(rules[start-1]) &&
@@ -264,4 +274,4 @@ func (b *builder) decide(rules []rule, wide bool, other nodeID) nodeID {
 	return other
 }
 
-func simple(r rule) bool { return len(r.conds) == 1 && r.conds[0].op != opMasked }
+func simple(r *rule) bool { return len(r.conds) == 1 && r.conds[0].op != opMasked }
