@@ -97,7 +97,9 @@ func explainRefusal(f Facts, step string, errno syscall.Errno, e *RestrictedErro
 		e.Cause = CauseAppArmor
 		e.Reason = "AppArmor lets only programs with a profile use user namespaces (kernel.apparmor_restrict_unprivileged_userns is 1)"
 		e.Advice = appArmorAdvice(f.Exe)
-	case step == stepClone && f.Chroot:
+	case step == stepClone && (f.Chroot || f.SysAdmin && !f.Seccomp && f.SELinux != "enforcing"):
+		// A chroot to a mount point is not seen in mountinfo; but to one who
+		// holds CAP_SYS_ADMIN the kernel has no other reason left.
 		e.Cause, e.Reason = CauseChroot, "a process in a chroot may not create user namespaces"
 		e.Advice = "enter the directory with pivot_root instead (bwrap, unshare --root, systemd-nspawn)"
 	case f.Seccomp && (step == stepClone || f.Label == "" || strings.HasPrefix(f.Label, "unconfined")):
@@ -167,6 +169,9 @@ func explainMap(f Facts, h helperFacts, k idKind, err error) error {
 	case viaHelper && strings.Contains(said.said, "not allowed"):
 		e.Cause, e.Reason = CauseNotAllowed, "the ids "+hostText(k.extents)+" are not all granted in "+file
 		e.Advice = "see `getsubids` and " + file + " for what is"
+	case viaHelper && strings.Contains(said.said, "owned by a different user"):
+		e.Cause, e.Reason = CauseLoginGroup, "this newuidmap serves only processes in the group of their login, as they are not after newgrp and sg"
+		e.Advice = "sg \"$(id -gn \"$(id -un)\")\" -c 'coracle …'"
 	case len(own) > 0 && len(out) > 0:
 		e.Cause = CauseOutsideRange
 		e.Reason = fmt.Sprintf("%s ids %s do not exist in this user namespace, which has %s", k.name, rangesText(out), insideText(own))

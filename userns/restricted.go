@@ -20,6 +20,7 @@ const (
 	CauseNoHelper        Cause = "no-newuidmap"           // not installed
 	CauseHelperPrivilege Cause = "newuidmap-unprivileged" // neither setuid nor file capabilities, nosuid, no_new_privs
 	CauseNotAllowed      Cause = "range-not-allowed"      // newuidmap: not in /etc/subuid
+	CauseLoginGroup      Cause = "login-group"            // newuidmap before shadow 4.14, after newgrp or sg
 	CauseOutsideRange    Cause = "range-outside"          // ids that our own user namespace does not have
 	CauseUnknown         Cause = "unknown"
 )
