@@ -1,6 +1,7 @@
 package userns
 
 import (
+	"encoding/binary"
 	"fmt"
 	"syscall"
 	"unsafe"
@@ -37,9 +38,10 @@ const (
 	noReg   = 0xff
 
 	// Pseudo calls, carried out by the child without entering the kernel.
-	opPoke = ^uintptr(0)     // *(*int32)(a0) = register a1
-	opJump = ^uintptr(0) - 1 // go on at target
-	opNeed = ^uintptr(0) - 2 // fail with errno a2 unless register a0 == a1
+	opPoke   = ^uintptr(0)     // *(*int32)(a0) = register a1
+	opJump   = ^uintptr(0) - 1 // go on at target
+	opNeed   = ^uintptr(0) - 2 // fail with errno a2 unless register a0 == a1
+	opRefuse = ^uintptr(0) - 3 // fail with errno a2 when *(*uint64)(a0) == a1
 
 	// anyErrno catches every error.
 	anyErrno = 0xffff
@@ -88,7 +90,7 @@ func (p *Program) Err() error { return p.err }
 
 // Bytes copies b into memory that stays for the child and returns it.
 func (p *Program) Bytes(b []byte) []byte {
-	c := append(make([]byte, 0, len(b)+1), b...)
+	c := append(make([]byte, 0, (len(b)+16)&^15), b...) // 16: alignment
 	p.keep = append(p.keep, c)
 	return c
 }
@@ -148,6 +150,8 @@ func (p *Program) arg(label string, a any) (v uintptr, isReg bool) {
 	case Reg:
 		return uintptr(a), true
 	case int:
+		return uintptr(a), false
+	case uint:
 		return uintptr(a), false
 	case uint32:
 		return uintptr(a), false
@@ -258,4 +262,22 @@ func (e *ExecError) Unwrap() error { return e.Errno }
 // launcher's own are marked already.
 func (p *Program) CloseExec(first uint) {
 	p.Call("close descriptors on exec", unix.SYS_CLOSE_RANGE, uintptr(first), uintptr(^uint32(0)), uintptr(unix.CLOSE_RANGE_CLOEXEC))
+}
+
+// RefuseWord fails with errno when the 64-bit word at the start of b, which
+// must have come from Bytes, is bad.
+func (p *Program) RefuseWord(label string, b []byte, bad uint64, errno syscall.Errno) {
+	p.Call(label, opRefuse, b, uintptr(bad), uintptr(errno))
+}
+
+// RestoreNofile sets RLIMIT_NOFILE to what the caller had (see
+// internal/nofile, whose answer this takes): Go raises its own soft limit.
+func (p *Program) RestoreNofile(soft, hard uint64, known bool) {
+	if !known {
+		return
+	}
+	lim := make([]byte, 16)
+	binary.NativeEndian.PutUint64(lim, soft)
+	binary.NativeEndian.PutUint64(lim[8:], hard)
+	p.Call("restore the limit on descriptors", unix.SYS_PRLIMIT64, 0, unix.RLIMIT_NOFILE, lim, 0)
 }

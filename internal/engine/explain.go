@@ -1,0 +1,58 @@
+package engine
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+
+	"coracle/userns"
+
+	"golang.org/x/sys/unix"
+)
+
+// explain turns the failure of a start into words and an exit code.
+func (r *run) explain(err error) (Exit, error) {
+	var ee *userns.ExecError
+	if errors.As(err, &ee) {
+		return r.explainExec(ee)
+	}
+	var se *userns.StepError
+	if errors.As(err, &se) {
+		return Exit{Code: 125}, &Error{Op: "start the container", Err: err, Help: stepHint(se)}
+	}
+	return Exit{Code: 125}, err
+}
+
+// explainExec is about the payload's command: 127 where it is not there, 126
+// where it cannot be executed.
+func (r *run) explainExec(ee *userns.ExecError) (Exit, error) {
+	command := r.result.Spec.Process.Args[0]
+	op := fmt.Sprintf("run %q in %s", command, r.o.Image)
+	switch {
+	case ee.Errno == unix.ENOENT && strings.Contains(command, "/"):
+		return Exit{Code: 127}, &Error{Op: op, Err: ee, Code: 127, Help: "the file, or the interpreter or loader it names, is not in the image"}
+	case ee.Errno == unix.ENOENT:
+		return Exit{Code: 127}, &Error{Op: op, Err: fmt.Errorf("executable file not found in $PATH: %w", ee.Errno), Code: 127}
+	case ee.Errno == unix.ENOEXEC:
+		return Exit{Code: 126}, &Error{Op: op, Err: fmt.Errorf("exec format error: %w", ee), Code: 126,
+			Help: "it is made for another kind of machine, or a script without a #! line"}
+	}
+	return Exit{Code: 126}, &Error{Op: op, Err: ee, Code: 126}
+}
+
+// stepHint says what helps when the kernel refuses a step.
+func stepHint(se *userns.StepError) string {
+	switch {
+	case se.Step == "create namespaces":
+		return "find out why: coracle doctor"
+	case strings.HasPrefix(se.Step, "mount proc ") && se.Errno == unix.EPERM:
+		return "inside another container parts of /proc are hidden, and the kernel allows no new one: start the outer container with /proc unmasked (podman: --security-opt unmask=ALL; docker: --security-opt systempaths=unconfined)"
+	case strings.HasPrefix(se.Step, "mount sysfs ") && se.Errno == unix.EPERM:
+		return "inside another container /sys is restricted: use --network host, or unmask /sys of the outer one"
+	case strings.Contains(se.Step, "idmap") && (se.Errno == unix.EPERM || se.Errno == unix.EINVAL):
+		return "this file system cannot be id-mapped without privilege: leave idmap out, or use :U"
+	case se.Errno == unix.ELOOP:
+		return "the image has a symbolic link where a directory must be"
+	}
+	return "see what was tried: add --dry-run, or --debug"
+}

@@ -1,0 +1,146 @@
+package engine
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"coracle/fuse"
+	"coracle/images"
+	"coracle/images/layer"
+	"coracle/spec"
+	"coracle/userns"
+
+	"github.com/opencontainers/go-digest"
+	ispec "github.com/opencontainers/image-spec/specs-go/v1"
+)
+
+// rootSource is where a container's root comes from: an image's layers, a
+// directory, or the host itself.
+type rootSource struct {
+	e       *Engine
+	config  ispec.ImageConfig
+	imageID digest.Digest
+	reader  *fuse.LayerReader
+
+	lowers []string // topmost first
+	metas  []string // metadata trees that translate ids (keep-id), or none
+	direct string   // --rootfs: used as it is
+	host   bool
+
+	base   userns.Map
+	chosen *fuse.Rootfs
+}
+
+func (e *Engine) openRoot(ctx context.Context, o RunOptions, ids userns.Resolved) (_ *rootSource, err error) {
+	r := &rootSource{e: e, base: ids.Base}
+	dir, isDirectory := strings.CutPrefix(o.Image, "rootfs:")
+	switch {
+	case o.Rootfs:
+		r.direct, err = checkRootDir(o.Image)
+		r.lowers = []string{r.direct}
+	case isDirectory:
+		dir, err = checkRootDir(dir)
+		r.lowers = []string{dir}
+	case o.Image == "host":
+		r.host, r.lowers = true, []string{"/"}
+	default:
+		err = r.image(ctx, o, ids)
+	}
+	if err != nil {
+		return nil, err
+	}
+	if r.reader, err = fuse.OpenLayers(r.lowers); err != nil {
+		return nil, fmt.Errorf("open the root of %s: %w", o.Image, err)
+	}
+	return r, nil
+}
+
+func checkRootDir(dir string) (string, error) {
+	dir, err := filepath.Abs(dir)
+	if err == nil {
+		var st os.FileInfo
+		if st, err = os.Stat(dir); err == nil && !st.IsDir() {
+			err = errors.New("it is not a directory")
+		}
+	}
+	if err != nil {
+		return "", &Error{Op: "use " + dir + " as the root", Err: err}
+	}
+	return filepath.EvalSymlinks(dir)
+}
+
+// image finds, pulls and unpacks, as far as that is not done yet.
+func (r *rootSource) image(ctx context.Context, o RunOptions, ids userns.Resolved) error {
+	store, err := r.e.store()
+	if err != nil {
+		return err
+	}
+	progress := o.Progress
+	if o.Quiet {
+		progress = nil
+	}
+	img, err := r.e.pull(ctx, o.Image, PullOptions{Policy: o.Pull, Platform: o.Platform, TLSVerify: o.TLSVerify, Progress: progress}, ids)
+	if err != nil {
+		return err
+	}
+	stage := r.e.stage(ctx, ids.Base)
+	r.lowers, err = store.Layers(ctx, img, ids.Base.Class(), func() (layer.Stage, error) { return stage, nil })
+	if err == nil {
+		err = r.fits(store, img, ids)
+	}
+	if err = errors.Join(err, stage.Close()); err != nil {
+		return err
+	}
+	r.config, r.imageID = img.Config.Config, img.ID
+	return nil
+}
+
+// fits says so when the image has files of ids that the map does not reach.
+func (r *rootSource) fits(store *images.Store, img *images.Image, ids userns.Resolved) error {
+	return nil
+}
+
+// resolve follows the root's links for a mount's destination.
+func (r *rootSource) resolve(dest string) string { return r.reader.Resolve(dest) }
+
+// choose says how the root is mounted for the container in dir.
+func (r *rootSource) choose(ctx context.Context, dir string) (*fuse.Rootfs, error) {
+	if r.direct != "" {
+		return &fuse.Rootfs{Kind: fuse.Bind, Driver: "bind", Source: r.direct}, nil
+	}
+	root, err := fuse.Choose(ctx, fuse.Request{
+		LayersDir: filepath.Join(r.e.root, "layers"), Lowers: r.lowers, Metas: r.metas,
+		Upper: filepath.Join(dir, "upper"), Work: filepath.Join(dir, "work"),
+		Driver: r.e.driver, Copy: filepath.Join(dir, "copy"), Cache: r.e.runRoot,
+	})
+	if err != nil {
+		return nil, err
+	}
+	if root.Notice != "" {
+		r.e.warn(root.Notice, root.Hint)
+	}
+	r.chosen = &root
+	return &root, nil
+}
+
+// prepare does what must be done as the mapped ids before the start.
+func (r *rootSource) prepare(ctx context.Context, dir string) error {
+	if r.chosen == nil || r.chosen.Kind != fuse.Copy {
+		return nil
+	}
+	stage := r.e.stage(ctx, r.base)
+	err := stage.Call(ctx, copyOp, copyRequest{Lowers: r.chosen.Lowers, Dir: r.chosen.Source}, nil)
+	return errors.Join(err, stage.Close())
+}
+
+func (r *rootSource) close() {
+	if r.reader != nil {
+		r.reader.Close()
+	}
+}
+
+var _ spec.RootReader = (*fuse.LayerReader)(nil)

@@ -1,0 +1,379 @@
+package engine
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"os/signal"
+	"path/filepath"
+	"runtime"
+	"strconv"
+	"syscall"
+	"time"
+
+	"coracle/spec"
+	"coracle/spec/seccomp"
+	"coracle/userns"
+
+	specs "github.com/opencontainers/runtime-spec/specs-go"
+	"golang.org/x/sys/unix"
+)
+
+// Run makes a container, runs it in the foreground, and returns how the
+// payload ended. An error says why it never ran; its ExitCode method tells
+// 126 and 127 (the command) from 125 (all else).
+func (e *Engine) Run(ctx context.Context, o RunOptions) (_ Exit, err error) {
+	r := &run{e: e, o: o}
+	defer r.close()
+	if err := r.resolve(ctx); err != nil {
+		return Exit{Code: 125}, err
+	}
+	if o.DryRun {
+		return Exit{}, r.print(ctx)
+	}
+	if err := r.makeBox(ctx); err != nil {
+		return Exit{Code: 125}, err
+	}
+	exit, err := r.run(ctx)
+	return exit, errors.Join(err, r.finish(ctx, exit, err))
+}
+
+// run is one container on its way from options to result.
+type run struct {
+	e *Engine
+	o RunOptions
+
+	caller userns.Identity
+	ids    userns.Resolved
+	root   *rootSource
+
+	box    *box
+	result spec.Result
+	extra  spec.Extra
+
+	started, ended time.Time
+	usage          syscall.Rusage
+}
+
+func (r *run) close() {
+	if r.ids.Reservation != nil {
+		r.ids.Reservation.Close()
+	}
+	if r.root != nil {
+		r.root.close()
+	}
+	if r.extra.Stub != nil {
+		r.extra.Stub.Close()
+	}
+}
+
+// resolve finds out whose container of what it is. Nothing is made yet, but
+// for the image, which is pulled and unpacked where it is missing.
+func (r *run) resolve(ctx context.Context) (err error) {
+	if err := checkName(r.o.Name); err != nil {
+		return err
+	}
+	if r.caller, err = r.e.caller(); err != nil {
+		return err
+	}
+	if r.ids, err = userns.Resolve(ctx, r.caller, r.o.Userns); err != nil {
+		return err
+	}
+	if r.ids.Notice != "" {
+		r.e.warn(r.ids.Notice, r.ids.Hint)
+	}
+	if r.root, err = r.e.openRoot(ctx, r.o, r.ids); err != nil {
+		return err
+	}
+	return nil
+}
+
+func (r *run) makeBox(ctx context.Context) (err error) {
+	c := r.container(newID())
+	if r.box, err = r.e.newBox(ctx, c, r.o.Replace); err != nil {
+		return err
+	}
+	if err := r.configure(ctx, r.box.ID, r.box.Name, r.box.dir); err != nil {
+		r.box.remove(ctx)
+		return err
+	}
+	if err := r.write(); err != nil {
+		r.box.remove(ctx)
+		return err
+	}
+	return nil
+}
+
+func (r *run) container(id string) Container {
+	return Container{
+		ID: id, Name: r.o.Name, Image: r.o.Image, ImageID: r.root.imageID,
+		Created: time.Now(), Remove: r.o.Remove, Map: r.ids.Base, Status: Running,
+	}
+}
+
+// configure computes the configuration and what goes with it.
+func (r *run) configure(ctx context.Context, id, name, dir string) (err error) {
+	files := filepath.Join(dir, "files")
+	in := spec.Input{
+		ID: id, Name: name, Image: r.root.config, Options: r.o.Options, Root: r.root.reader, Host: hostFacts{},
+		RootDir: filepath.Join(dir, "root"), Files: files,
+		UIDMap: r.ids.Map.UIDs, GIDMap: r.ids.Map.GIDs,
+		HostUID: r.caller.UID, HostGID: r.caller.GID, HostGroups: r.caller.Groups, HostName: r.caller.Name,
+		ContainerUID: r.ids.UID, ContainerGID: r.ids.GID, KeepID: r.ids.KeepID, SingleID: r.ids.Single,
+	}
+	if r.result, err = spec.Generate(in); err != nil {
+		return err
+	}
+	for _, w := range r.result.Warnings {
+		r.e.warn(w, "")
+	}
+	s := r.result.Spec
+	x := spec.Extra{
+		Init: r.result.Init, Preserve: r.o.PreserveFDs,
+		Resolve: r.root.resolve, IsDir: isDir, Directories: r.result.Directories,
+	}
+	if x.Root, err = r.root.choose(ctx, dir); err != nil {
+		return err
+	}
+	if s.Linux.Seccomp != nil {
+		prog, err := seccomp.Compile(s.Linux.Seccomp, runtime.GOARCH)
+		if err != nil {
+			return err
+		}
+		x.Seccomp, x.SeccompFlags = prog.Filter, prog.Flags
+	}
+	r.extra = x
+	return nil
+}
+
+func isDir(path string) (bool, error) {
+	st, err := os.Stat(path)
+	if err != nil {
+		return false, err
+	}
+	return st.IsDir(), nil
+}
+
+// write puts the bundle down: config.json and the files it binds.
+func (r *run) write() error {
+	b := r.box
+	files := filepath.Join(b.dir, "files")
+	for name, data := range r.result.Files {
+		if err := writeFile(filepath.Join(files, name), data); err != nil {
+			return err
+		}
+	}
+	for _, o := range r.result.Overlays {
+		for _, d := range []string{o.Upper, o.Work} {
+			if err := os.MkdirAll(d, 0o755); err != nil {
+				return fmt.Errorf("make the upper directory of %s: %w", o.Destination, err)
+			}
+		}
+	}
+	b.Command = r.result.Spec.Process.Args
+	b.Labels = r.result.Labels
+	if err := b.save(false); err != nil {
+		return err
+	}
+	config, err := json.Marshal(r.result.Spec)
+	if err != nil {
+		return fmt.Errorf("write config.json: %w", err)
+	}
+	if err := writeFile(filepath.Join(b.dir, "config.json"), config); err != nil {
+		return err
+	}
+	if f := r.o.CIDFile; f != "" {
+		return createFile("container id", f, b.ID)
+	}
+	return nil
+}
+
+// writeFile writes a file of a new container; nobody has read it before, and
+// after a crash the container is swept away.
+func writeFile(path string, data []byte) error {
+	if err := os.WriteFile(path, data, 0o644); err != nil {
+		return fmt.Errorf("write the container's files: %w", err)
+	}
+	return nil
+}
+
+// createFile writes --cidfile, which must not exist.
+func createFile(what, path, content string) error {
+	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o644)
+	if errors.Is(err, fs.ErrExist) {
+		return &Error{Op: "write the " + what, Err: fmt.Errorf("%s exists", path), Help: "remove it, or name another file"}
+	}
+	if err != nil {
+		return fmt.Errorf("write the %s: %w", what, err)
+	}
+	_, err = f.WriteString(content)
+	return errors.Join(err, f.Close())
+}
+
+// run starts the payload and stays until it ends.
+func (r *run) run(ctx context.Context) (Exit, error) {
+	if err := r.checkPreserved(); err != nil {
+		return Exit{Code: 125}, err
+	}
+	for _, c := range r.result.Chowns {
+		if err := r.e.chown(ctx, r.ids.Map, c); err != nil {
+			return Exit{Code: 125}, err
+		}
+	}
+	if err := r.root.prepare(ctx, r.box.dir); err != nil {
+		return Exit{Code: 125}, err
+	}
+	var err error
+	if r.extra.Stub, err = userns.OpenStub(); err != nil {
+		return Exit{Code: 125}, err
+	}
+	s, err := newStreams(r.o)
+	if err != nil {
+		return Exit{Code: 125}, err
+	}
+	r.extra.Stdio = s.child
+	if r.o.TTY && r.result.Spec.Process.ConsoleSize == nil {
+		r.result.Spec.Process.ConsoleSize = s.size()
+	}
+	// From here on a signal is for the payload.
+	signals := make(chan os.Signal, 32)
+	signal.Notify(signals)
+	defer signal.Stop(signals)
+
+	r.started = time.Now()
+	p, err := spec.Start(ctx, r.result.Spec, r.extra, r.ids.Map)
+	if err != nil {
+		s.abandon()
+		return r.explain(err)
+	}
+	s.start(p)
+	defer s.finish()
+	if err := r.running(p); err != nil {
+		_ = p.Signal(unix.SIGKILL)
+		_, _, _ = p.Wait()
+		return Exit{Code: 125}, err
+	}
+	return r.wait(p, signals)
+}
+
+// running keeps the books of a container that has just started.
+func (r *run) running(p *spec.Process) error {
+	t, err := startTime(p.PID)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) && !errors.Is(err, unix.ESRCH) {
+		return fmt.Errorf("look at the container's process: %w", err)
+	}
+	st := state{
+		State: specs.State{Version: specs.Version, ID: r.box.ID, Status: specs.StateRunning, Pid: p.PID, Bundle: r.box.dir,
+			Annotations: r.result.Spec.Annotations},
+		StartTime: t, Started: r.started,
+	}
+	r.box.PID = p.PID
+	if err := writeJSON(filepath.Join(r.box.run, "state.json"), st, false); err != nil {
+		return err
+	}
+	if f := r.o.PIDFile; f != "" {
+		return replaceFile(f, []byte(strconv.Itoa(p.PID)), 0o644, false)
+	}
+	return nil
+}
+
+// wait forwards signals until the payload ends.
+func (r *run) wait(p *spec.Process, signals <-chan os.Signal) (Exit, error) {
+	type end struct {
+		ws  syscall.WaitStatus
+		ru  *syscall.Rusage
+		err error
+	}
+	ended := make(chan end, 1)
+	go func() {
+		ws, ru, err := p.Wait()
+		ended <- end{ws, ru, err}
+	}()
+	var timeout <-chan time.Time
+	if r.o.Timeout > 0 {
+		t := time.NewTimer(r.o.Timeout)
+		defer t.Stop()
+		timeout = t.C
+	}
+	timedOut := false
+	for {
+		select {
+		case sig := <-signals:
+			r.forward(p, sig)
+		case <-timeout:
+			timedOut = true
+			_ = p.Signal(unix.SIGKILL)
+		case x := <-ended:
+			r.ended = time.Now()
+			if x.err != nil {
+				return Exit{Code: 125}, x.err
+			}
+			r.usage = *x.ru
+			exit := exitOf(x.ws)
+			exit.TimedOut = timedOut
+			return exit, nil
+		}
+	}
+}
+
+// forward passes a signal on. Those about our own children, our own terminal
+// and Go's scheduler are ours; stopping means us, not the container.
+func (r *run) forward(p *spec.Process, sig os.Signal) {
+	n, ok := sig.(syscall.Signal)
+	if !ok || !r.o.SigProxy {
+		return
+	}
+	switch n {
+	case unix.SIGCHLD, unix.SIGURG, unix.SIGPIPE, unix.SIGWINCH, unix.SIGCONT, unix.SIGTTIN, unix.SIGTTOU:
+		return
+	case unix.SIGTSTP:
+		_ = unix.Kill(os.Getpid(), unix.SIGSTOP)
+		return
+	}
+	_ = p.Signal(n)
+}
+
+func exitOf(ws syscall.WaitStatus) Exit {
+	if ws.Signaled() {
+		return Exit{Code: 128 + int(ws.Signal()), Signal: int(ws.Signal())}
+	}
+	return Exit{Code: ws.ExitStatus()}
+}
+
+// finish ends the books: the record stays, or all of it goes with --rm.
+func (r *run) finish(ctx context.Context, exit Exit, runErr error) error {
+	b := r.box
+	var err error
+	if r.o.Report != "" && runErr == nil {
+		err = r.report(exit)
+	}
+	if r.o.PIDFile != "" {
+		os.Remove(r.o.PIDFile)
+	}
+	// A container whose payload never ran is of no use to anybody.
+	if r.o.Remove || runErr != nil {
+		b.remove(ctx)
+		return err
+	}
+	b.Status, b.PID, b.Finished = Stopped, 0, r.ended
+	b.ExitCode, b.Signal, b.TimedOut = exit.Code, exit.Signal, exit.TimedOut
+	err = errors.Join(err, b.save(true))
+	b.close()
+	return err
+}
+
+// checkPreserved makes sure that --preserve-fds names descriptors that the
+// caller gave us; what we opened ourselves is marked close-on-exec.
+func (r *run) checkPreserved() error {
+	for fd := uint(3); fd < 3+r.o.PreserveFDs; fd++ {
+		flags, err := unix.FcntlInt(uintptr(fd), unix.F_GETFD, 0)
+		if err != nil || flags&unix.FD_CLOEXEC != 0 {
+			return &Error{Op: fmt.Sprintf("keep %d descriptors (--preserve-fds)", r.o.PreserveFDs),
+				Err: fmt.Errorf("descriptor %d is not open", fd), Help: "they are numbered from 3 on, without gaps"}
+		}
+	}
+	return nil
+}

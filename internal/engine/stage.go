@@ -1,0 +1,151 @@
+package engine
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"sync"
+
+	"coracle/images/layer"
+	"coracle/userns"
+
+	"golang.org/x/sys/unix"
+)
+
+// store is the stage [coracle:store]: a process in a user namespace with the
+// given map, chrooted into the store. It is started by the first request.
+type storeStage struct {
+	ctx  context.Context
+	root string
+	m    userns.Map
+
+	mu     sync.Mutex
+	client *layer.Client
+	child  *userns.Child
+}
+
+func (e *Engine) stage(ctx context.Context, m userns.Map) *storeStage {
+	return &storeStage{ctx: ctx, root: e.root, m: m}
+}
+
+func (s *storeStage) get() (*layer.Client, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.client != nil {
+		return s.client, nil
+	}
+	root, err := os.Open(s.root)
+	if err != nil {
+		return nil, fmt.Errorf("start the store process: %w", err)
+	}
+	defer root.Close()
+	child, conn, err := startStage(s.ctx, layer.StageName, s.m)
+	if err != nil {
+		return nil, fmt.Errorf("start the store process: %w", err)
+	}
+	client := layer.NewClient(conn)
+	if err := client.Start(s.ctx, root); err != nil {
+		child.Abort()
+		return nil, errors.Join(fmt.Errorf("start the store process: %w", err), client.Close())
+	}
+	s.client, s.child = client, child
+	return client, nil
+}
+
+// startStage re-executes this program under a stage's name, as root of a new
+// user and mount namespace, with a socket to it on descriptor 3.
+func startStage(ctx context.Context, name string, m userns.Map) (*userns.Child, *os.File, error) {
+	fds, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_SEQPACKET|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		return nil, nil, fmt.Errorf("make a socket pair: %w", err)
+	}
+	ours, theirs := os.NewFile(uintptr(fds[0]), name), os.NewFile(uintptr(fds[1]), name)
+	defer theirs.Close()
+	child, err := startSelf(ctx, m, []string{name}, theirs)
+	if err != nil {
+		ours.Close()
+		return nil, nil, err
+	}
+	return child, ours, nil
+}
+
+// startSelf executes /proc/self/exe with args as root of a new user and mount
+// namespace; fd3 becomes descriptor 3.
+func startSelf(ctx context.Context, m userns.Map, args []string, fd3 *os.File) (*userns.Child, error) {
+	self, err := os.Open("/proc/self/exe")
+	if err != nil {
+		return nil, fmt.Errorf("open our own executable: %w", err)
+	}
+	defer self.Close()
+	var p userns.Program
+	exe, conn := p.NewReg(), p.NewReg()
+	p.Call("become group 0", unix.SYS_SETRESGID, 0, 0, 0)
+	p.Call("become user 0", unix.SYS_SETRESUID, 0, 0, 0)
+	p.Call("die with the launcher", unix.SYS_PRCTL, unix.PR_SET_PDEATHSIG, uintptr(unix.SIGKILL), 0, 0, 0)
+	p.Call("keep our executable", unix.SYS_FCNTL, self.Fd(), unix.F_DUPFD_CLOEXEC, 4).To(exe)
+	p.Call("keep the socket", unix.SYS_FCNTL, fd3.Fd(), unix.F_DUPFD_CLOEXEC, 4).To(conn)
+	p.Call("place the socket", unix.SYS_DUP3, conn, 3, 0)
+	p.CloseExec(4)
+	p.Call("exec "+args[0], unix.SYS_EXECVEAT, exe, "", p.Strings(args), p.Strings(os.Environ()), unix.AT_EMPTY_PATH)
+	child, err := userns.Start(&p, unix.CLONE_NEWUSER|unix.CLONE_NEWNS)
+	if err != nil {
+		return nil, err
+	}
+	if err := userns.WriteMap(ctx, child.PID, m); err != nil {
+		child.Abort()
+		return nil, err
+	}
+	if err := errors.Join(child.Release(), child.WaitExec()); err != nil {
+		child.Abort()
+		return nil, err
+	}
+	return child, nil
+}
+
+func (s *storeStage) Unpack(ctx context.Context, r layer.Request) (layer.Result, error) {
+	c, err := s.get()
+	if err != nil {
+		return layer.Result{}, err
+	}
+	return c.Unpack(ctx, r)
+}
+
+func (s *storeStage) Finish(ctx context.Context, r layer.FinishRequest) error {
+	c, err := s.get()
+	if err != nil {
+		return err
+	}
+	return c.Finish(ctx, r)
+}
+
+func (s *storeStage) Remove(ctx context.Context, dir string) error {
+	c, err := s.get()
+	if err != nil {
+		return err
+	}
+	return c.Remove(ctx, dir)
+}
+
+// Call asks one of the handlers that main gave to the stage.
+func (s *storeStage) Call(ctx context.Context, op string, in, out any) error {
+	c, err := s.get()
+	if err != nil {
+		return err
+	}
+	return c.Call(ctx, op, in, out)
+}
+
+// Close ends the process, if it was started, and waits for it.
+func (s *storeStage) Close() error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.client == nil {
+		return nil
+	}
+	err := s.client.Close()
+	_, _, werr := s.child.Wait()
+	s.child.Close()
+	s.client = nil
+	return errors.Join(err, werr)
+}

@@ -1,0 +1,97 @@
+package engine
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strconv"
+	"syscall"
+	"time"
+
+	"github.com/opencontainers/runtime-spec/specs-go"
+	"golang.org/x/sys/unix"
+)
+
+// state is RUNROOT/containers/ID/state.json: runtime-spec's state and what
+// tells the process from another one that got its pid.
+type state struct {
+	specs.State
+	StartTime uint64    `json:"startTime"` // clock ticks since boot, /proc/PID/stat field 22
+	Started   time.Time `json:"started"`
+}
+
+func (e *Engine) readState(id string) (state, error) {
+	var s state
+	data, err := os.ReadFile(filepath.Join(e.runDir(id), "state.json"))
+	if err != nil {
+		return s, err
+	}
+	if err := json.Unmarshal(data, &s); err != nil {
+		return s, fmt.Errorf("read the state of container %.12s: %w", id, err)
+	}
+	return s, nil
+}
+
+// startTime is when the process started; a pid alone may be somebody else's.
+func startTime(pid int) (uint64, error) {
+	data, err := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/stat")
+	if err != nil {
+		return 0, err
+	}
+	// The command's name, in parentheses, may hold anything.
+	fields := bytes.Fields(data[bytes.LastIndexByte(data, ')')+1:])
+	if len(fields) < 20 {
+		return 0, fmt.Errorf("/proc/%d/stat has %d fields", pid, len(fields)+2)
+	}
+	return strconv.ParseUint(string(fields[19]), 10, 64)
+}
+
+// open returns a pidfd of the process, or ESRCH when it is gone.
+func (s state) open() (*os.File, error) {
+	fd, err := unix.PidfdOpen(s.Pid, 0)
+	if err != nil {
+		return nil, err
+	}
+	f := os.NewFile(uintptr(fd), "pidfd")
+	// Checked after opening: from here on the descriptor is that process.
+	if t, err := startTime(s.Pid); err != nil || t != s.StartTime {
+		f.Close()
+		return nil, unix.ESRCH
+	}
+	return f, nil
+}
+
+func (s state) signal(sig syscall.Signal) error {
+	f, err := s.open()
+	if err == nil {
+		err = unix.PidfdSendSignal(int(f.Fd()), sig, nil, 0)
+		f.Close()
+	}
+	if errors.Is(err, unix.ESRCH) {
+		return nil
+	}
+	return err
+}
+
+// end kills the process and waits until it is gone, at most limit.
+func (s state) end(limit time.Duration) error {
+	f, err := s.open()
+	if errors.Is(err, unix.ESRCH) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	if err := unix.PidfdSendSignal(int(f.Fd()), unix.SIGKILL, nil, 0); err != nil && !errors.Is(err, unix.ESRCH) {
+		return err
+	}
+	n, err := unix.Poll([]unix.PollFd{{Fd: int32(f.Fd()), Events: unix.POLLIN}}, int(limit.Milliseconds()))
+	if err == nil && n == 0 {
+		err = fmt.Errorf("process %d does not end", s.Pid)
+	}
+	return err
+}

@@ -1,0 +1,102 @@
+package engine
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"os/signal"
+	"syscall"
+
+	"coracle/internal/nofile"
+	"coracle/userns"
+
+	"golang.org/x/sys/unix"
+)
+
+// Stdio are the standard streams of a command.
+type Stdio struct{ Stdin, Stdout, Stderr *os.File }
+
+// Unshare runs a command of the host as root of a user namespace with the
+// requested map, and in a mount namespace of its own.
+func (e *Engine) Unshare(ctx context.Context, args []string, req userns.Request, stdio Stdio) (Exit, error) {
+	caller, err := e.caller()
+	if err != nil {
+		return Exit{Code: 125}, err
+	}
+	ids, err := userns.Resolve(ctx, caller, req)
+	if err != nil {
+		return Exit{Code: 125}, err
+	}
+	if ids.Reservation != nil {
+		defer ids.Reservation.Close()
+	}
+	if ids.Notice != "" {
+		e.warn(ids.Notice, ids.Hint)
+	}
+	path, err := exec.LookPath(args[0])
+	if err != nil {
+		code := 127
+		if errors.Is(err, os.ErrPermission) {
+			code = 126
+		}
+		return Exit{Code: code}, &Error{Op: fmt.Sprintf("run %q", args[0]), Err: err, Code: code}
+	}
+	signals := make(chan os.Signal, 32)
+	signal.Notify(signals)
+	defer signal.Stop(signals)
+	child, err := startUnshared(ctx, ids.Map, path, args, stdio)
+	if err != nil {
+		var se *userns.StepError
+		if errors.As(err, &se) && se.Step == "exec "+path {
+			return Exit{Code: 126}, &Error{Op: fmt.Sprintf("run %q", args[0]), Err: se.Errno, Code: 126}
+		}
+		return Exit{Code: 125}, err
+	}
+	go func() {
+		for sig := range signals {
+			n, ok := sig.(syscall.Signal)
+			// Those of the terminal reach the command by themselves: it is in
+			// our process group.
+			if ok && (n == unix.SIGTERM || n == unix.SIGHUP || n == unix.SIGUSR1 || n == unix.SIGUSR2) {
+				_ = unix.PidfdSendSignal(int(child.PIDFD.Fd()), n, nil, 0)
+			}
+		}
+	}()
+	ws, _, err := child.Wait()
+	if err != nil {
+		return Exit{Code: 125}, err
+	}
+	child.Close()
+	return exitOf(ws), nil
+}
+
+func startUnshared(ctx context.Context, m userns.Map, path string, args []string, stdio Stdio) (*userns.Child, error) {
+	var p userns.Program
+	p.Call("become group 0", unix.SYS_SETRESGID, 0, 0, 0)
+	p.Call("become user 0", unix.SYS_SETRESUID, 0, 0, 0)
+	p.Call("die with the launcher", unix.SYS_PRCTL, unix.PR_SET_PDEATHSIG, uintptr(unix.SIGKILL), 0, 0, 0)
+	p.Call("keep mounts to ourselves", unix.SYS_MOUNT, 0, "/", 0, unix.MS_REC|unix.MS_SLAVE, 0)
+	for i, f := range []*os.File{stdio.Stdin, stdio.Stdout, stdio.Stderr} {
+		if f != nil && int(f.Fd()) != i {
+			p.Call("place a standard stream", unix.SYS_DUP3, f.Fd(), i, 0)
+		}
+	}
+	p.CloseExec(3)
+	p.RestoreNofile(nofile.Original())
+	p.Call("exec "+path, unix.SYS_EXECVE, path, p.Strings(args), p.Strings(os.Environ()))
+	child, err := userns.Start(&p, unix.CLONE_NEWUSER|unix.CLONE_NEWNS)
+	if err != nil {
+		return nil, err
+	}
+	if err := userns.WriteMap(ctx, child.PID, m); err != nil {
+		child.Abort()
+		return nil, err
+	}
+	if err := errors.Join(child.Release(), child.WaitExec()); err != nil {
+		child.Abort()
+		return nil, err
+	}
+	return child, nil
+}

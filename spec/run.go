@@ -1,0 +1,209 @@
+package spec
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"syscall"
+
+	"coracle/fuse"
+	"coracle/userns"
+
+	"github.com/opencontainers/runtime-spec/specs-go"
+	"golang.org/x/sys/unix"
+)
+
+// Process is a container's first process, seen from its launcher.
+type Process struct {
+	PID     int
+	Console *os.File // the terminal's master; nil without a terminal
+
+	child *userns.Child
+	guard *userns.Guard
+	fuse  *userns.Child // the file system's server, if there is one
+}
+
+// Start runs the container in namespaces of its own and returns once the
+// payload executes. It ends with the launcher, however that ends. Errors
+// unwrap to *userns.StepError (which step of the set-up failed) or
+// *userns.ExecError (the command could not be executed).
+func Start(ctx context.Context, s *specs.Spec, x Extra, m userns.Map) (_ *Process, err error) {
+	var sock, fuseSock *os.File // our ends
+	if s.Process.Terminal {
+		if sock, x.Console, err = socketPair(); err != nil {
+			return nil, err
+		}
+		defer sock.Close()
+		defer x.Console.Close()
+	}
+	if x.Root != nil && x.Root.Kind == fuse.FuseOverlayFS {
+		if fuseSock, x.FuseSock, err = socketPair(); err != nil {
+			return nil, err
+		}
+		defer fuseSock.Close()
+		defer x.FuseSock.Close()
+	}
+	prog, flags, err := Compile(s, &x)
+	if err != nil {
+		return nil, err
+	}
+	c, err := userns.Start(prog, flags)
+	if err != nil {
+		return nil, err
+	}
+	p := &Process{PID: c.PID, child: c}
+	defer func() {
+		if err != nil {
+			p.abort()
+		}
+	}()
+	// The child's ends are its own now: when it dies, ours say so.
+	for _, f := range []*os.File{x.Console, x.FuseSock} {
+		if f != nil {
+			f.Close()
+		}
+	}
+	if err := p.prepare(ctx, x.Stub, m); err != nil {
+		return nil, err
+	}
+	if err := c.Release(); err != nil {
+		return nil, err
+	}
+	if fuseSock != nil {
+		if p.fuse, err = startFuse(fuseSock, c, x.Root.Fuse); err != nil {
+			return nil, errors.Join(err, c.WaitExec())
+		}
+	}
+	if sock != nil {
+		// When the child fails before that, its report says why.
+		p.Console, _ = receiveFD(sock)
+	}
+	if err := c.WaitExec(); err != nil {
+		return nil, err
+	}
+	return p, nil
+}
+
+// prepare writes the id maps and sets up the guard, side by side: both must
+// stand before the child is released.
+func (p *Process) prepare(ctx context.Context, stub *os.File, m userns.Map) error {
+	maps := make(chan error, 1)
+	go func() { maps <- userns.WriteMap(ctx, p.PID, m) }()
+	g, err := userns.StartGuard(stub, p.child.PIDFD)
+	if err == nil {
+		p.guard = g
+		err = g.Ready()
+	}
+	return errors.Join(<-maps, err)
+}
+
+func (p *Process) abort() {
+	p.child.Abort()
+	p.release()
+}
+
+func (p *Process) release() {
+	if p.guard != nil {
+		p.guard.Stop()
+		p.guard = nil
+	}
+	if p.fuse != nil {
+		_, _, _ = p.fuse.Wait() // it ends with the mount's last user
+		p.fuse.Close()
+		p.fuse = nil
+	}
+	if p.Console != nil {
+		p.Console.Close()
+	}
+}
+
+// Signal sends a signal to the first process; one that is gone is no error.
+func (p *Process) Signal(sig syscall.Signal) error {
+	err := unix.PidfdSendSignal(int(p.child.PIDFD.Fd()), sig, nil, 0)
+	if err != nil && !errors.Is(err, unix.ESRCH) {
+		return fmt.Errorf("send signal %d to the container: %w", sig, err)
+	}
+	return nil
+}
+
+// Wait reaps the first process, and with it the whole container, the guard
+// and the file system's server.
+func (p *Process) Wait() (syscall.WaitStatus, *syscall.Rusage, error) {
+	ws, ru, err := p.child.Wait()
+	p.child.Close()
+	p.release()
+	return ws, ru, err
+}
+
+func socketPair() (ours, theirs *os.File, err error) {
+	fds, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_SEQPACKET|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		return nil, nil, fmt.Errorf("make a socket pair: %w", err)
+	}
+	return os.NewFile(uintptr(fds[0]), "ours"), os.NewFile(uintptr(fds[1]), "theirs"), nil
+}
+
+// receiveFD takes one descriptor; the other side's death is an error.
+func receiveFD(sock *os.File) (*os.File, error) {
+	buf, oob := make([]byte, 1), make([]byte, unix.CmsgSpace(4))
+	for {
+		_, n, _, _, err := unix.Recvmsg(int(sock.Fd()), buf, oob, unix.MSG_CMSG_CLOEXEC)
+		if errors.Is(err, unix.EINTR) {
+			continue
+		}
+		if err != nil {
+			return nil, fmt.Errorf("receive a descriptor: %w", err)
+		}
+		msgs, err := unix.ParseSocketControlMessage(oob[:n])
+		if err != nil || len(msgs) != 1 {
+			return nil, fmt.Errorf("receive a descriptor: the container's first process ended before it sent one")
+		}
+		fds, err := unix.ParseUnixRights(&msgs[0])
+		if err != nil || len(fds) != 1 {
+			return nil, fmt.Errorf("receive a descriptor: %w", err)
+		}
+		return os.NewFile(uintptr(fds[0]), "received"), nil
+	}
+}
+
+// startFuse takes the file system's descriptor from the child and starts its
+// server in the child's user namespace (and no other of its namespaces).
+func startFuse(sock *os.File, c *userns.Child, f *fuse.Fuse) (*userns.Child, error) {
+	dev, err := receiveFD(sock)
+	if err != nil {
+		return nil, fmt.Errorf("start %s: %w", f.Argv[0], err)
+	}
+	defer dev.Close()
+	ns, err := os.Open(fmt.Sprintf("/proc/%d/ns/user", c.PID))
+	if err != nil {
+		return nil, fmt.Errorf("start %s: %w", f.Argv[0], err)
+	}
+	defer ns.Close()
+	var p userns.Program
+	fd := p.NewReg()
+	all := p.Bytes([]byte{0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff})
+	p.Call("join the user namespace", unix.SYS_SETNS, ns.Fd(), unix.CLONE_NEWUSER)
+	p.Call("become group 0", unix.SYS_SETRESGID, 0, 0, 0)
+	p.Call("become user 0", unix.SYS_SETRESUID, 0, 0, 0)
+	p.Call("leave the session", unix.SYS_SETSID)
+	p.Call("block signals", unix.SYS_RT_SIGPROCMASK, unix.SIG_SETMASK, all, 0, 8)
+	p.Call("set the umask to 0", unix.SYS_UMASK, 0)
+	p.Call("keep the descriptor", unix.SYS_FCNTL, dev.Fd(), unix.F_DUPFD_CLOEXEC, f.ServerFD+1).To(fd)
+	p.Call("place the descriptor", unix.SYS_DUP3, fd, f.ServerFD, 0)
+	p.CloseExec(uint(f.ServerFD) + 1)
+	p.Call("exec "+f.Argv[0], unix.SYS_EXECVE, f.Argv[0], p.Strings(f.Argv), p.Strings([]string{"PATH=/usr/bin:/bin"}))
+	s, err := userns.Start(&p, 0)
+	if err != nil {
+		return nil, fmt.Errorf("start %s: %w", f.Argv[0], err)
+	}
+	if err := s.Release(); err != nil {
+		s.Abort()
+		return nil, fmt.Errorf("start %s: %w", f.Argv[0], err)
+	}
+	if err := s.WaitExec(); err != nil {
+		s.Abort()
+		return nil, fmt.Errorf("start %s: %w", f.Argv[0], err)
+	}
+	return s, nil
+}
