@@ -39,9 +39,13 @@ func TestHelperProgram(t *testing.T) {
 		t.Errorf("found a file that is not executable: %+v", p)
 	}
 	s.path = []string{"relative", "/opt"}
+	if p := s.helperProgram("newuidmap", unix.CAP_SETUID); p.Path != "" {
+		t.Errorf("found outside PATH: %+v", p)
+	}
 	if p := s.helperProgram("newgidmap", unix.CAP_SETGID); p.Path != "/opt/newgidmap" {
 		t.Errorf("not found in PATH: %+v", p)
 	}
+	s.path = nil
 	if os.Getuid() != 0 {
 		return // the rest needs root's files
 	}

@@ -27,6 +27,7 @@ type wanted struct {
 	uid, gid   *uint32 // keep-id: the caller's ids inside
 	size       uint64  // keep-id, auto: how many ids, 0 when not given
 	uids, gids []mapFlag
+	names      [2]string // --subuidname, --subgidname
 }
 
 // mapFlag is one --uidmap or --gidmap value.
@@ -54,7 +55,7 @@ func parseRequest(req Request) (wanted, error) {
 		if mode != "" && mode != "private" {
 			return wanted{}, fmt.Errorf("%w: --userns %s and --subuidname/--subgidname exclude each other", ErrBadMap, req.Userns)
 		}
-		return wanted{kind: mapSubName}, nil
+		return wanted{kind: mapSubName, names: subNames(req)}, nil
 	}
 	switch mode {
 	case "", "host":
@@ -69,6 +70,18 @@ func parseRequest(req Request) (wanted, error) {
 		return wanted{}, fmt.Errorf("%w: --userns private needs --uidmap, --gidmap, --subuidname or --subgidname", ErrBadMap)
 	}
 	return wanted{}, fmt.Errorf("%w: --userns %q: known are keep-id[:uid=,gid=,size=], nomap, auto[:size=] and host", ErrBadMap, req.Userns)
+}
+
+// subNames completes the pair: one name serves for both.
+func subNames(req Request) [2]string {
+	u, g := req.SubUIDName, req.SubGIDName
+	if u == "" {
+		u = g
+	}
+	if g == "" {
+		g = u
+	}
+	return [2]string{u, g}
 }
 
 func noOptions(flag, options string) error {

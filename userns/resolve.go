@@ -98,7 +98,7 @@ func (s system) sources(ctx context.Context, id Identity, want wanted, req Reque
 		return s.pickAuto(id.UID, req.RunRoot, kind, space, size)
 	}
 	if want.kind == mapSubName {
-		if src.named, err = s.subIDs(ctx, id, subNames(req)); err != nil {
+		if src.named, err = s.subIDs(ctx, id, want.names); err != nil {
 			return src, err
 		}
 	}
@@ -122,18 +122,6 @@ func (s system) sources(ctx context.Context, id Identity, want wanted, req Reque
 	return src, nil
 }
 
-// subNames completes the pair: one name serves for both.
-func subNames(req Request) [2]string {
-	u, g := req.SubUIDName, req.SubGIDName
-	if u == "" {
-		u = g
-	}
-	if g == "" {
-		g = u
-	}
-	return [2]string{u, g}
-}
-
 // decide is the pure part of Resolve.
 func decide(id Identity, want wanted, src sources) (Resolved, error) {
 	base, notice, hint := baseMap(id, src)
@@ -150,7 +138,7 @@ func decide(id Identity, want wanted, src sources) (Resolved, error) {
 	case mapExplicit:
 		r.Map, err = explicit(want, base)
 	case mapSubName:
-		r.Map, err = namedRanges(id, src)
+		r.Map, err = namedRanges(id, want.names, src)
 		if src.root {
 			r.Base = r.Map
 		}
@@ -162,7 +150,7 @@ func decide(id Identity, want wanted, src sources) (Resolved, error) {
 	}
 	if err != nil {
 		closeReservation(r.Reservation)
-		if notice != "" && !src.root {
+		if notice != "" {
 			return Resolved{}, &hintError{fmt.Errorf("%w (%s)", err, notice), hint}
 		}
 		return Resolved{}, err
@@ -196,7 +184,11 @@ func (m Map) callerGID(id Identity) uint32 {
 // baseMap is the default map, or the single-id map and the reason for it.
 func baseMap(id Identity, src sources) (m Map, notice, hint string) {
 	if src.root {
-		return Map{identity(src.own.UIDs), identity(src.own.GIDs)}, "", ""
+		m := Map{identity(src.own.UIDs), identity(src.own.GIDs)}
+		if m.Single() {
+			return m, "only one id is mapped: the user namespace around us has no more", ""
+		}
+		return m, "", ""
 	}
 	if why, hint := src.shortage(id); why != "" {
 		return Map{ownID(id.UID), ownID(id.GID)}, "only your own id is mapped: " + why, hint
@@ -328,9 +320,9 @@ func explicit(want wanted, base Map) (Map, error) {
 }
 
 // namedRanges is --subuidname and --subgidname.
-func namedRanges(id Identity, src sources) (Map, error) {
+func namedRanges(id Identity, names [2]string, src sources) (Map, error) {
 	var m Map
-	for _, k := range []struct {
+	for i, k := range []struct {
 		file   string
 		ranges []Range
 		mine   []Range
@@ -341,7 +333,7 @@ func namedRanges(id Identity, src sources) (Map, error) {
 		{"/etc/subgid", src.named.GIDs, src.sub.GIDs, src.own.GIDs, &m.GIDs},
 	} {
 		if len(k.ranges) == 0 {
-			return Map{}, fmt.Errorf("%w: no ids for the name of --subuidname/--subgidname in %s", ErrTooFewIDs, k.file)
+			return Map{}, fmt.Errorf("%w: no subordinate ids for %q in %s", ErrTooFewIDs, names[i], k.file)
 		}
 		if foreign := subtract(k.ranges, k.mine); len(foreign) > 0 && !src.root {
 			return Map{}, fmt.Errorf("%w: ids %s in %s are not %s's, and only root can map them", ErrTooFewIDs, rangesText(foreign), k.file, id.Display())

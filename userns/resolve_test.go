@@ -172,6 +172,11 @@ func TestDecide(t *testing.T) {
 			change: func(s *sources) { s.root, s.own = true, mapOf(t, "0:1000:1 1:100000:65536") },
 		},
 		{
+			name: "root of one id", id: Identity{SetID: true}, uids: "0:0:1", gids: "0:0:1", notice: "only one id",
+			change: func(s *sources) { s.root, s.own = true, mapOf(t, "0:1000:1") },
+		},
+		{name: "nobody's name", req: Request{SubUIDName: "no-such-name"}, err: `no subordinate ids for "no-such-name" in /etc/subuid`},
+		{
 			name: "root keeps an id", id: Identity{SetID: true}, req: Request{Userns: "keep-id:uid=7,gid=7"}, keep: true, uid: 7, gid: 7,
 			change: func(s *sources) { s.root, s.own = true, mapOf(t, "0:1000:1 1:100000:65536") },
 			uids:   "0:1:7 7:0:1 8:8:65529", gids: "0:1:7 7:0:1 8:8:65529",

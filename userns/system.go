@@ -17,7 +17,7 @@ import (
 // directory below it.
 type system struct {
 	root string   // put before every file name; "" is the real machine
-	path []string // where to look for a helper after the usual directories
+	path []string // where programs are; empty: the usual directories
 }
 
 func realSystem() system {
@@ -37,16 +37,14 @@ func (s system) word(name string) string {
 	return strings.TrimSpace(string(b))
 }
 
-// find looks for a program in the usual directories before PATH: setuid
-// helpers live there, and a search through PATH costs system calls at each
-// start. NixOS keeps its setuid programs in /run/wrappers.
+// find looks for a program where PATH says. NixOS keeps its setuid programs
+// in /run/wrappers.
 func (s system) find(name string) (string, bool) {
-	for _, dir := range []string{"/run/wrappers/bin", "/usr/bin", "/bin", "/usr/sbin", "/sbin", "/usr/local/bin"} {
-		if s.executable(dir + "/" + name) {
-			return dir + "/" + name, true
-		}
+	path := s.path
+	if len(path) == 0 {
+		path = []string{"/run/wrappers/bin", "/usr/bin", "/bin", "/usr/sbin", "/sbin", "/usr/local/bin"}
 	}
-	for _, dir := range s.path {
+	for _, dir := range path {
 		if filepath.IsAbs(dir) && s.executable(filepath.Join(dir, name)) {
 			return filepath.Join(dir, name), true
 		}
