@@ -81,6 +81,7 @@ func jq(ts *testscript.TestScript, neg bool, args []string) {
 	text := ts.ReadFile(file)
 	for _, expr := range args {
 		cmd := exec.Command("jq", "-e", expr)
+		cmd.Env = environ(ts)
 		cmd.Stdin = strings.NewReader(text)
 		if out, err := cmd.CombinedOutput(); err != nil {
 			ts.Fatalf("jq %q: %v: %s\nof %s", expr, err, out, text)

@@ -166,7 +166,7 @@ func lookPath(ts *testscript.TestScript, name string) (string, error) {
 // environ is the script's environment; testscript offers single variables.
 func environ(ts *testscript.TestScript) []string {
 	var env []string
-	for _, name := range []string{"PATH", "HOME", "USER", "LOGNAME", "XDG_DATA_HOME", "XDG_RUNTIME_DIR", "XDG_CONFIG_HOME", "LANG", "TMPDIR"} {
+	for _, name := range []string{"PATH", "HOME", "USER", "LOGNAME", "XDG_DATA_HOME", "XDG_RUNTIME_DIR", "XDG_CONFIG_HOME", "LANG", "TMPDIR", "STORE", "RUNROOT", "WORK"} {
 		env = append(env, name+"="+ts.Getenv(name))
 	}
 	return append(env, "TERM=xterm")

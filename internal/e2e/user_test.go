@@ -1,7 +1,6 @@
 package e2e
 
 import (
-	"bufio"
 	"crypto/sha256"
 	"fmt"
 	"os"
@@ -41,16 +40,7 @@ func (p place) uid() int {
 // small file system, and device nodes opened as udev does elsewhere.
 func (p place) giveToUser(t *testing.T) {
 	t.Helper()
-	if _, err := user.Lookup(testUser); err != nil {
-		run(t, nil, "useradd", "-M", "-d", "/nonexistent", "-s", "/bin/bash", testUser)
-	}
-	ensureSubIDs(t, "/etc/subuid", "--add-subuids")
-	ensureSubIDs(t, "/etc/subgid", "--add-subgids")
-	for _, dev := range []string{"/dev/fuse", "/dev/net/tun"} {
-		if err := os.Chmod(dev, 0o666); err != nil && !os.IsNotExist(err) {
-			t.Fatal(err)
-		}
-	}
+	run(t, nil, "./testuser.sh", testUser)
 	if err := syscall.Mount("tmpfs", p.join("small"), "tmpfs", syscall.MS_NOSUID|syscall.MS_NODEV, "size=24m,mode=0755"); err != nil {
 		cannot(t, "mount a small tmpfs: %v", err)
 	}
@@ -61,29 +51,6 @@ func (p place) giveToUser(t *testing.T) {
 		gid, _ := strconv.Atoi(u.Gid)
 		must(t, os.Chown(p.join(dir), uid, gid))
 	}
-}
-
-// ensureSubIDs gives the test user 65536 ids above everybody else's, where
-// useradd did not (no such file when it ran, or SUB_UID_COUNT is 0).
-func ensureSubIDs(t *testing.T, file, flag string) {
-	t.Helper()
-	next := 200000
-	f, err := os.OpenFile(file, os.O_RDONLY|os.O_CREATE, 0o644)
-	must(t, err)
-	defer f.Close()
-	for s := bufio.NewScanner(f); s.Scan(); {
-		parts := strings.Split(s.Text(), ":")
-		if len(parts) != 3 {
-			continue
-		}
-		if parts[0] == testUser {
-			return
-		}
-		start, _ := strconv.Atoi(parts[1])
-		count, _ := strconv.Atoi(parts[2])
-		next = max(next, start+count)
-	}
-	run(t, nil, "usermod", flag, fmt.Sprintf("%d-%d", next, next+65535), testUser)
 }
 
 // rerunAsUser runs this test binary again as the test user, with a bare

@@ -1,0 +1,159 @@
+// Command bench measures coracle beside its peers, on the same machine, in
+// one run, interleaved, and writes docs/benchmarks.md and its charts. Nothing
+// here is a test: timings of a busy machine prove nothing.
+//
+// Started as root it measures as the user coracle-test, as the product is
+// used; the pages are written by who started it.
+package main
+
+import (
+	"encoding/json"
+	"flag"
+	"fmt"
+	"os"
+	"os/exec"
+	"os/user"
+	"path/filepath"
+	"strings"
+	"syscall"
+)
+
+const testUser = "coracle-test"
+
+func main() {
+	var (
+		measure = flag.String("measure", "", "measure in this directory and print JSON (what bench starts as the user)")
+		only    = flag.String("only", "", "measure only the groups with this word in their name, and print, not write")
+		rounds  = flag.Int("rounds", 30, "measured rounds of short commands")
+	)
+	flag.Parse()
+	if err := bench(*measure, *only, *rounds); err != nil {
+		fmt.Fprintln(os.Stderr, "bench:", err)
+		os.Exit(1)
+	}
+}
+
+func bench(dir, only string, rounds int) error {
+	if dir != "" {
+		report, err := measureAll(place{dir}, only, rounds)
+		if err != nil {
+			return err
+		}
+		return json.NewEncoder(os.Stdout).Encode(report)
+	}
+	report, err := measureAsUser(only, rounds)
+	if err != nil {
+		return err
+	}
+	page := render(report)
+	fmt.Println(page)
+	if only != "" {
+		return nil
+	}
+	return write(report, page)
+}
+
+func write(r *Report, page string) error {
+	files := map[string]string{"docs/benchmarks.md": page}
+	for name, svg := range charts(r) {
+		files["docs/"+name] = svg
+	}
+	for name, text := range files {
+		if err := os.WriteFile(name, []byte(text), 0o644); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// measureAsUser prepares a directory and runs this program again in it, as
+// the test user when we are root.
+func measureAsUser(only string, rounds int) (*Report, error) {
+	dir, err := os.MkdirTemp("/tmp", "coracle-bench-")
+	if err != nil {
+		return nil, err
+	}
+	defer os.RemoveAll(dir)
+	if err := prepare(dir); err != nil {
+		return nil, err
+	}
+	self, err := os.Executable()
+	if err != nil {
+		return nil, err
+	}
+	args := []string{filepath.Join(dir, "bin/bench"), "-measure", dir, "-only", only, "-rounds", fmt.Sprint(rounds)}
+	if err := copyFile(self, args[0]); err != nil {
+		return nil, err
+	}
+	if os.Getuid() == 0 {
+		u, err := user.Lookup(testUser)
+		if err != nil {
+			return nil, err
+		}
+		args = append([]string{"setpriv", "--reuid", u.Uid, "--regid", u.Gid, "--init-groups"}, args...)
+	}
+	cmd := exec.Command(args[0], args[1:]...)
+	cmd.Dir = filepath.Join(dir, "home")
+	cmd.Env = []string{"PATH=" + dir + "/bin:/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin", "LANG=C.UTF-8",
+		"HOME=" + dir + "/home", "XDG_RUNTIME_DIR=" + dir + "/run"}
+	cmd.Stderr = os.Stderr
+	out, err := cmd.Output()
+	if err != nil {
+		return nil, fmt.Errorf("measure: %w", err)
+	}
+	r := &Report{}
+	return r, json.Unmarshal(out, r)
+}
+
+func prepare(dir string) error {
+	for _, d := range []string{"bin", "home", "run", "images"} {
+		if err := os.Mkdir(filepath.Join(dir, d), 0o755); err != nil {
+			return err
+		}
+	}
+	for from, to := range map[string]string{"bin/coracle": "bin/coracle", "internal/e2e/testdata/make": "make"} {
+		if err := exec.Command("cp", "-r", from, filepath.Join(dir, to)).Run(); err != nil {
+			return fmt.Errorf("copy %s: %w", from, err)
+		}
+	}
+	steps := [][]string{
+		{"chmod", "755", dir}, {"chmod", "700", dir + "/run"},
+		{"go", "build", "-o", dir + "/bin/payload", "./internal/e2e/payload"},
+		{"cp", dir + "/bin/payload", dir + "/bin/payload386"},
+	}
+	if os.Getuid() == 0 {
+		steps = append(steps, []string{"internal/e2e/testuser.sh", testUser},
+			[]string{"chown", "-R", testUser + ":", dir + "/home", dir + "/run", dir + "/images"})
+	}
+	for _, s := range steps {
+		if out, err := exec.Command(s[0], s[1:]...).CombinedOutput(); err != nil {
+			return fmt.Errorf("%s: %w: %s", strings.Join(s, " "), err, out)
+		}
+	}
+	return nil
+}
+
+func copyFile(from, to string) error {
+	data, err := os.ReadFile(from)
+	if err != nil {
+		return err
+	}
+	return os.WriteFile(to, data, 0o755)
+}
+
+// place is the directory that is measured in.
+type place struct{ dir string }
+
+func (p place) join(s string) string { return filepath.Join(p.dir, s) }
+
+// sh runs a preparation, unmeasured; it must work.
+func (p place) sh(script string) error {
+	cmd := exec.Command("bash", "-euo", "pipefail", "-c", script)
+	cmd.Dir = p.join("images")
+	cmd.Env = append(os.Environ(), "BIN="+p.join("bin"), "MAKE="+p.join("make"), "BUILDAH_ISOLATION=chroot")
+	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+	if out, err := cmd.CombinedOutput(); err != nil {
+		return fmt.Errorf("%s: %w: %s", script, err, out)
+	}
+	return nil
+}
