@@ -47,6 +47,11 @@ func Generate(in Input) (Result, error) {
 	return *g.res, nil
 }
 
+// bundleVersion is the oldest version that describes what we write. Newer
+// fields (domainname, idmap, rro) are ignored or understood by a runtime of
+// its own accord, but crun before 1.9 refuses all that does not say 1.0.
+const bundleVersion = "1.0.2"
+
 // generator is what the steps of Generate learn from each other.
 type generator struct {
 	in   *Input
@@ -77,7 +82,7 @@ func newGenerator(in *Input) *generator {
 		in.Arch = runtime.GOARCH
 	}
 	g.spec = &specs.Spec{
-		Version: specs.Version,
+		Version: bundleVersion,
 		Process: &specs.Process{
 			Terminal:     in.Options.TTY,
 			Capabilities: &specs.LinuxCapabilities{},

@@ -128,9 +128,9 @@ func refused(flag, value string, err error) error {
 }
 
 // closest is the known word with the smallest edit distance, if that is at
-// most a third of the word.
+// most a third of the word; two letters that changed places count two.
 func closest(word string, known []string) string {
-	best, bestDistance := "", max(1, len(word)/3)+1
+	best, bestDistance := "", max(min(2, len(word)/2), len(word)/3)+1
 	for _, k := range known {
 		if d := editDistance(strings.ToLower(word), strings.ToLower(k)); d < bestDistance {
 			best, bestDistance = k, d

@@ -40,7 +40,7 @@ func isSysctl(key string) bool {
 		}
 	}
 	return key != "" && !strings.Contains(key, "..") && !strings.Contains(key, "//") &&
-		strings.Trim(key[:1]+key[len(key)-1:], "./") != ""
+		strings.Trim(key, "./") == key
 }
 
 func (g *generator) sysctl(word, key, value string) error {

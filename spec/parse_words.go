@@ -11,6 +11,9 @@ import (
 // of them powers of 1024 (docker/go-units, RAMInBytes).
 func parseBytes(s string) (int64, error) {
 	digits := strings.TrimRight(strings.ToLower(s), "bkmgtpi ")
+	if digits == "" {
+		return 0, bad("%q is not a size", s).hint("a size is a number and a unit, such as 64m or 1g")
+	}
 	unit := strings.TrimSpace(strings.ToLower(s[len(digits):]))
 	shift, ok := unitShift(unit)
 	if !ok {
