@@ -109,6 +109,10 @@ func mapText(extents []specs.LinuxIDMapping) string {
 	return b.String()
 }
 
+// SingleMap is the map that needs no privilege: container 0 is this user and
+// group.
+func SingleMap(uid, gid uint32) Map { return Map{ownID(uid), ownID(gid)} }
+
 // Single says that exactly one user and one group id are mapped.
 func (m Map) Single() bool {
 	return len(m.UIDs) == 1 && m.UIDs[0].Size == 1 && len(m.GIDs) == 1 && m.GIDs[0].Size == 1

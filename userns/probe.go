@@ -21,7 +21,7 @@ const (
 // id mapped, and a mount in it. nil when that works, else a *RestrictedError
 // that says why not.
 func Probe(ctx context.Context) error {
-	return TryMap(ctx, Map{ownID(uint32(unix.Geteuid())), ownID(uint32(unix.Getegid()))})
+	return TryMap(ctx, SingleMap(uint32(unix.Geteuid()), uint32(unix.Getegid())))
 }
 
 // TryMap is Probe with a map of the caller's choice: it shows that

@@ -191,7 +191,7 @@ func baseMap(id Identity, src sources) (m Map, notice, hint string) {
 		return m, "", ""
 	}
 	if why, hint := src.shortage(id); why != "" {
-		return Map{ownID(id.UID), ownID(id.GID)}, "only your own id is mapped: " + why, hint
+		return SingleMap(id.UID, id.GID), "only your own id is mapped: " + why, hint
 	}
 	gid := id.mapGID()
 	uids, _ := usable(src.sub.UIDs, src.own.UIDs, id.UID)
