@@ -13,10 +13,6 @@ type Handler func(ctx context.Context, in json.RawMessage) (any, error)
 // StageName is what ps shows for the stage, and how main finds StoreMain.
 const StageName = "[coracle:store]"
 
-// Local does the work in this process, below the directory root. It is for
-// tests and for callers that are inside the right namespace already.
-func Local(root string) (Stage, error) { return nil, os.ErrInvalid }
-
 // NewClient speaks to a stage over its socket (see StoreMain), which it takes
 // over. Start must be called first, once the id maps are written.
 func NewClient(conn *os.File) *Client { return &Client{} }
@@ -34,8 +30,3 @@ func (c *Client) Call(ctx context.Context, op string, in, out any) error { retur
 
 // StoreMain is the stage process: fd 3 is a unix SOCK_SEQPACKET socket.
 func StoreMain(extra map[string]Handler) int { return 1 }
-
-// RemoveAll removes name in dirfd and all below it, without following links.
-// A missing one is no error. EACCES and EPERM come back as they are: the tree
-// then belongs to mapped ids and the stage has to remove it.
-func RemoveAll(dirfd int, name string) error { return nil }

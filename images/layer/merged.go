@@ -1,0 +1,191 @@
+package layer
+
+import (
+	"errors"
+	"strings"
+
+	"golang.org/x/sys/unix"
+)
+
+// merged reads the layers below as the overlay shows them, without mounting
+// them: topmost first, whiteouts and opaque directories honoured, links followed
+// inside the root.
+type merged struct {
+	lowers []int // open roots
+	// The directory that was asked for last: what is looked up comes sorted,
+	// more or less.
+	lastName string
+	last     *mergedDir
+}
+
+// mergedDir is one directory of the merged tree: those of the layers that make
+// it up, topmost first.
+type mergedDir struct {
+	fds  []int
+	name string // without links
+}
+
+func (d *mergedDir) close() {
+	for _, fd := range d.fds {
+		unix.Close(fd)
+	}
+}
+
+func (m *merged) close() {
+	if m.last != nil {
+		m.last.close()
+	}
+	for _, fd := range m.lowers {
+		unix.Close(fd)
+	}
+}
+
+// found is what stands at a name: a directory, or something else in one layer.
+type found struct {
+	dir   *mergedDir // nil when it is none
+	dirfd int        // where base is, otherwise; good as long as its mergedDir
+	st    unix.Stat_t
+}
+
+// child looks one name up. It is ENOENT when there is none.
+func (d *mergedDir) child(base string) (found, error) {
+	var f found
+	sub := &mergedDir{name: joinName(d.name, base)}
+	for _, fd := range d.fds {
+		var st unix.Stat_t
+		err := unix.Fstatat(fd, base, &st, unix.AT_SYMLINK_NOFOLLOW)
+		if errors.Is(err, unix.ENOENT) || errors.Is(err, unix.ENAMETOOLONG) {
+			continue
+		}
+		if err != nil {
+			sub.close()
+			return f, err
+		}
+		isDir := st.Mode&unix.S_IFMT == unix.S_IFDIR
+		if isWhiteoutStat(fd, base, &st) || !isDir && len(sub.fds) > 0 {
+			break
+		}
+		if !isDir {
+			return found{dirfd: fd, st: st}, nil
+		}
+		n, err := openat(fd, base, openDir, 0)
+		if err != nil {
+			sub.close()
+			return f, err
+		}
+		if len(sub.fds) == 0 {
+			f.st = st
+		}
+		sub.fds = append(sub.fds, n)
+		if opaque(n) == "y" {
+			break
+		}
+	}
+	if len(sub.fds) == 0 {
+		return f, unix.ENOENT
+	}
+	f.dir = sub
+	return f, nil
+}
+
+func (m *merged) root() (*mergedDir, error) {
+	d := &mergedDir{name: "."}
+	for _, fd := range m.lowers {
+		n, err := openat(fd, ".", openDir, 0)
+		if err != nil {
+			d.close()
+			return nil, err
+		}
+		d.fds = append(d.fds, n)
+	}
+	return d, nil
+}
+
+// dir resolves a directory, following links. The result is m's, and good until
+// the next call.
+func (m *merged) dir(name string) (*mergedDir, error) {
+	if m.last != nil && m.lastName == name {
+		return m.last, nil
+	}
+	d, err := m.walk(name)
+	if err != nil {
+		return nil, err
+	}
+	if m.last != nil {
+		m.last.close()
+	}
+	m.last, m.lastName = d, name
+	return d, nil
+}
+
+func (m *merged) walk(name string) (*mergedDir, error) {
+	at, err := m.root()
+	if err != nil {
+		return nil, err
+	}
+	links := 0
+	for todo := strings.Split(name, "/"); len(todo) > 0; {
+		step := todo[0]
+		todo = todo[1:]
+		next, target, err := m.step(at, step)
+		if target != "" {
+			if links++; links > maxLinks {
+				err = unix.ELOOP
+			}
+			todo = append(strings.Split(target, "/"), todo...)
+		}
+		if next != nil {
+			at.close()
+			at = next
+		}
+		if err != nil {
+			at.close()
+			return nil, err
+		}
+	}
+	return at, nil
+}
+
+func (m *merged) step(at *mergedDir, step string) (next *mergedDir, target string, err error) {
+	switch step {
+	case "", ".":
+		return nil, "", nil
+	case "..":
+		up, _ := splitName(at.name) // no links in it, so this does not go deeper
+		next, err = m.walk(up)
+		return next, "", err
+	}
+	f, err := at.child(step)
+	if err != nil || f.dir != nil {
+		return f.dir, "", err
+	}
+	if f.st.Mode&unix.S_IFMT != unix.S_IFLNK {
+		return nil, "", unix.ENOTDIR
+	}
+	if target, err = readlinkat(f.dirfd, step); err == nil && strings.HasPrefix(target, "/") {
+		next, err = m.root()
+	}
+	return next, target, err
+}
+
+// names lists everything in the directory that is not deleted.
+func (d *mergedDir) names() ([]string, error) {
+	var all []string
+	seen := make(map[string]bool)
+	for _, fd := range d.fds {
+		names, err := listDir(fd)
+		if err != nil {
+			return nil, err
+		}
+		for _, n := range names {
+			if seen[n] {
+				continue
+			}
+			seen[n] = true
+			if !isWhiteout(fd, n) {
+				all = append(all, n)
+			}
+		}
+	}
+	return all, nil
+}
