@@ -41,28 +41,35 @@ func (prof *profile) build(b *builder) (nodeID, error) {
 	return b.enter(wordNone, other), nil
 }
 
-// addX32 appends what happens to numbers with the x32 bit.
+// addX32 appends what happens to numbers that x86_64 itself does not have: the
+// x32 ABI's, and what is far too high (which the kernel refuses anyway; the
+// answers are the ones of libseccomp behind runc's ENOSYS stub).
 func (prof *profile) addX32(b *builder, spans []span[uint32], badArch nodeID) ([]span[uint32], error) {
-	i := slices.IndexFunc(prof.abis, func(a abi) bool { return a.id == archX32 })
-	if i >= 0 {
-		x32, err := prof.spans(b, prof.abis[i])
-		if err != nil {
+	other := b.ret(prof.other)
+	x32 := []span[uint32]{{x32Bit, badArch}}
+	tooHigh, listed := badArch, false
+	if i := slices.IndexFunc(prof.abis, func(a abi) bool { return a.id == archX32 }); i >= 0 {
+		var err error
+		if x32, err = prof.spans(b, prof.abis[i]); err != nil {
 			return nil, err
 		}
 		if len(x32) > 1 && x32[1].start == x32Bit {
 			x32 = x32[1:]
 		}
 		x32[0].start = x32Bit // what is below is the native ABI's
-		return append(spans, x32...), nil
+		tooHigh, listed = other, true
 	}
-	spans = append(spans, span[uint32]{x32Bit, badArch})
 	if _, ok := prof.newest(prof.abis[0]); ok {
-		// Without the x32 bit these are merely too high.
-		spans = append(spans, span[uint32]{2 * x32Bit, b.ret(actENOSYS)}, span[uint32]{3 * x32Bit, badArch})
+		tooHigh = b.ret(actENOSYS)
 	}
-	// -1 is what a tracer sets to skip a call, and the filter runs again
-	// after it: not a foreign call (libseccomp's rule).
-	return append(spans, span[uint32]{wholeWord, b.ret(prof.other)}), nil
+	spans = append(spans, x32...)
+	spans = append(spans, span[uint32]{2 * x32Bit, tooHigh}, span[uint32]{3 * x32Bit, x32[len(x32)-1].to})
+	if !listed {
+		// -1 is what a tracer sets to skip a call, and the filter runs again
+		// after it: not a foreign call.
+		spans = append(spans, span[uint32]{wholeWord, other})
+	}
+	return spans, nil
 }
 
 // spans cuts the numbers of an ABI into ranges of one verdict.

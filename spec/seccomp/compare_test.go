@@ -10,11 +10,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// agree compiles p both ways and compares the answers. With appeal, a
-// disagreement is taken back to libseccomp with nothing but the rules for that
-// one system call: up to 2.6.0 it sometimes loses the load of the system call
-// number when it shares blocks between calls with similar conditions.
-func agree(t *testing.T, j *judge, p *specs.LinuxSeccomp, goarch string, rng *rand.Rand, appeal bool) (probed, overruled int) {
+// agree compiles p both ways and compares the answers. It returns 0 if
+// libseccomp's program is broken, see lostLoad.
+func agree(t *testing.T, j *judge, p *specs.LinuxSeccomp, goarch string, rng *rand.Rand) (probed int) {
 	t.Helper()
 	theirs, err := j.compile(t, p, goarch, 0)
 	if err != nil {
@@ -25,6 +23,9 @@ func agree(t *testing.T, j *judge, p *specs.LinuxSeccomp, goarch string, rng *ra
 		t.Fatal(err)
 	}
 	wellFormed(t, ours.Filter)
+	if lostLoad(theirs) {
+		return 0
+	}
 	enosys := j.stub(t, p, abisOf(goarch)[0].name)
 	wrong := 0
 	probes(p, goarch, rng, func(d data) {
@@ -34,10 +35,6 @@ func agree(t *testing.T, j *judge, p *specs.LinuxSeccomp, goarch string, rng *ra
 			want = unix.SECCOMP_RET_ERRNO | uint32(unix.ENOSYS)
 		}
 		if got := answer(t, ours.Filter, d); got != want {
-			if appeal && j.alone(t, p, goarch, d) == got {
-				overruled++
-				return
-			}
 			if wrong++; wrong < 10 {
 				t.Errorf("%s: %v: got %#x, libseccomp %s says %#x%s", goarch, d, got, j.version, want, rulesFor(p, goarch, d))
 			}
@@ -46,24 +43,24 @@ func agree(t *testing.T, j *judge, p *specs.LinuxSeccomp, goarch string, rng *ra
 	if wrong > 0 {
 		t.Fatalf("%d of %d answers differ", wrong, probed)
 	}
-	return probed, overruled
+	return probed
 }
 
-// alone is libseccomp's answer when it is given only the rules for one call.
-func (j *judge) alone(t *testing.T, p *specs.LinuxSeccomp, goarch string, d data) uint32 {
-	t.Helper()
-	q := *p
-	q.Syscalls = nil
-	for _, sc := range p.Syscalls {
-		if one := (&specs.LinuxSeccomp{Syscalls: []specs.LinuxSyscall{sc}}); rulesFor(one, goarch, d) != "" {
-			q.Syscalls = append(q.Syscalls, sc)
+// lostLoad recognises a defect of libseccomp up to 2.6.0 at least: where several
+// system calls have similar conditions it may drop the load of the number, and
+// then compares numbers with the audit token, so that no rule of that
+// architecture holds. (Shortest case: i386, socket with argument 0 == 1 allowed,
+// accept and recv logged.)
+func lostLoad(code []unix.SockFilter) bool {
+	for i, f := range code {
+		token := slices.Contains([]uint32{unix.AUDIT_ARCH_X86_64, unix.AUDIT_ARCH_I386, unix.AUDIT_ARCH_AARCH64, unix.AUDIT_ARCH_ARM}, f.K)
+		if f.Code == codeEqual && token {
+			if next := code[i+1+int(f.Jt)]; next.Code != codeLoad && next.Code != codeReturn {
+				return true
+			}
 		}
 	}
-	code, err := j.compile(t, &q, goarch, 0)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return answer(t, code, d)
+	return false
 }
 
 // rulesFor lists what a profile says of one call, for messages.
@@ -103,7 +100,12 @@ func TestDefaultAgainstLibseccomp(t *testing.T) {
 	j := newJudge(t)
 	rng := rand.New(rand.NewPCG(1, 2))
 	probed := 0
-	count := func(n, _ int) { probed += n }
+	compared := func(n int) int {
+		if n == 0 {
+			t.Fatal("libseccomp cannot do the default profile")
+		}
+		return n
+	}
 	for _, goarch := range []string{"amd64", "arm64"} {
 		for name, caps := range capabilitySets {
 			for _, k := range []kernelVersion{{6, 18}, {4, 7}} {
@@ -111,14 +113,14 @@ func TestDefaultAgainstLibseccomp(t *testing.T) {
 				if name == "none" && k.major == 6 {
 					t.Logf("%s: libseccomp %s does not know %v", goarch, j.version, dropped)
 				}
-				count(agree(t, j, p, goarch, rng, false))
+				probed += compared(agree(t, j, p, goarch, rng))
 				if name == "docker" && k.major == 6 {
 					for i := range len(p.Architectures) + 1 {
 						q := *p
 						q.Architectures = p.Architectures[:i]
-						count(agree(t, j, &q, goarch, rng, false))
+						probed += compared(agree(t, j, &q, goarch, rng))
 						q.Architectures = p.Architectures[i:]
-						count(agree(t, j, &q, goarch, rng, false))
+						probed += compared(agree(t, j, &q, goarch, rng))
 					}
 				}
 			}
@@ -242,7 +244,7 @@ func randomArgs(rng *rand.Rand, twice bool) []specs.LinuxSeccompArg {
 // there libseccomp can be held to its word.
 func TestRandomAgainstLibseccomp(t *testing.T) {
 	j := newJudge(t)
-	var refused, probed, overruled int
+	var refused, probed, broken int
 	for seed := range uint64(profiles()) {
 		rng := rand.New(rand.NewPCG(seed, 7))
 		goarch := []string{"amd64", "arm64"}[seed%2]
@@ -252,15 +254,17 @@ func TestRandomAgainstLibseccomp(t *testing.T) {
 			continue
 		}
 		if !t.Run(fmt.Sprint(seed), func(t *testing.T) {
-			n, o := agree(t, j, p, goarch, rng, true)
-			probed, overruled = probed+n, overruled+o
+			n := agree(t, j, p, goarch, rng)
+			if probed += n; n == 0 {
+				broken++
+			}
 		}) {
 			break
 		}
 	}
-	t.Logf("libseccomp %s: %d profiles, %d refused, %d answers compared, %d overruled by itself", j.version, profiles(), refused, probed, overruled)
-	if refused > profiles()/4 {
-		t.Errorf("libseccomp refused %d of %d", refused, profiles())
+	t.Logf("libseccomp %s: %d profiles, %d refused, %d compiled wrongly, %d answers compared", j.version, profiles(), refused, broken, probed)
+	if refused+broken > profiles()/2 {
+		t.Errorf("only %d of %d profiles compared", profiles()-refused-broken, profiles())
 	}
 }
 

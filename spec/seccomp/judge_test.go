@@ -159,12 +159,16 @@ func (j *judge) known(t testing.TB, p *specs.LinuxSeccomp) (*specs.LinuxSeccomp,
 // ENOSYS stub.
 func (j *judge) compile(t testing.TB, p *specs.LinuxSeccomp, goarch string, optimize int) ([]unix.SockFilter, error) {
 	t.Helper()
-	archs := append(slices.Clone(p.Architectures), abisOf(goarch)[0].name)
+	return j.compileFor(t, p, append(slices.Clone(p.Architectures), abisOf(goarch)[0].name), optimize)
+}
+
+func (j *judge) compileFor(t testing.TB, p *specs.LinuxSeccomp, archs []specs.Arch, optimize int) ([]unix.SockFilter, error) {
+	t.Helper()
 	fmt.Fprintf(j.in, "begin %x %d\n", scmpAction(p.DefaultAction, p.DefaultErrnoRet), optimize)
 	for _, a := range archs {
 		fmt.Fprintf(j.in, "arch %x\n", scmpArch[a])
 	}
-	if goarch != runtime.GOARCH {
+	if !slices.Contains(archs, abisOf(runtime.GOARCH)[0].name) {
 		fmt.Fprintln(j.in, "alien")
 	}
 	for _, sc := range p.Syscalls {

@@ -91,7 +91,7 @@ func (r *reference) answer(d data) uint32 {
 		return 0
 	case !permissive && r.top[a.name] > 0 && d.nr > r.top[a.name]:
 		return actENOSYS
-	case a.token == unix.AUDIT_ARCH_X86_64 && d.nr >= 0x80000000 && !r.has(specs.ArchX32):
+	case a.id == archAMD64 && d.nr >= 0x80000000 && !r.has(specs.ArchX32):
 		return 0
 	}
 	var first *refRule
