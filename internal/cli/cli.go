@@ -1,0 +1,134 @@
+// Package cli is the command line. A command parses its words, makes one call
+// to the engine and prints what comes back; nothing else is decided here.
+//
+// What the user sees keeps to these rules:
+//
+//   - results go to stdout, everything else to stderr;
+//   - a failure reads `error: <what was being done, to what>: <why>`, followed
+//     by `hint: <what to type>` where something can be done;
+//   - our own failures exit with 125; run and unshare hand on the payload's code;
+//   - nothing that comes from an image, a registry or a file is printed with
+//     its control characters (escape.go).
+package cli
+
+import (
+	"bufio"
+	"context"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+
+	"golang.org/x/sys/unix"
+
+	"coracle/internal/engine"
+)
+
+// exitOurs is the exit code of our own failures, as docker's and podman's.
+const exitOurs = 125
+
+// Main runs one command line, args[0] included, and returns its exit code.
+func Main(args []string) int {
+	a := &app{
+		files: [3]*os.File{os.Stdin, os.Stdout, os.Stderr},
+		out:   bufio.NewWriter(os.Stdout),
+		err:   os.Stderr,
+		open:  openEngine,
+	}
+	return a.main(args)
+}
+
+// app is what commands share: where they read and print, the global flags,
+// and the way to the engine, which only the commands that need it open.
+type app struct {
+	files  [3]*os.File // for payloads, which need descriptors
+	out    *bufio.Writer
+	err    io.Writer
+	global globals
+	open   func(engine.Config) (engineAPI, error)
+	logs   logs
+}
+
+// globals are accepted before the command and among its flags.
+type globals struct {
+	Root          string `group:"Global flags" placeholder:"DIR" help:"Images and containers (default: $XDG_DATA_HOME/coracle)."`
+	RunRoot       string `group:"Global flags" name:"runroot" placeholder:"DIR" help:"State of this boot (default: $XDG_RUNTIME_DIR/coracle)."`
+	StorageDriver string `group:"Global flags" name:"storage-driver" placeholder:"NAME" enum:",overlay,fuse-overlayfs,copy" default:"" help:"overlay, fuse-overlayfs or copy, instead of what probing finds."`
+	Debug         bool   `group:"Global flags" help:"Show what is done, and the whole chain of an error."`
+	Log           string `group:"Global flags" placeholder:"FILE" help:"Append the log to FILE instead of stderr."`
+	LogFormat     string `group:"Global flags" name:"log-format" placeholder:"FMT" enum:"text,json" default:"text" help:"text or json."`
+}
+
+func (a *app) main(args []string) int {
+	defer a.logs.close()
+	code, err := a.dispatch(args[min(1, len(args)):])
+	if flushErr := a.out.Flush(); err == nil && flushErr != nil {
+		err = fmt.Errorf("write the output: %w", flushErr)
+	}
+	if err != nil {
+		a.printError(err)
+		if code == 0 {
+			code = exitCode(err)
+		}
+	}
+	return code
+}
+
+// dispatch finds the command and gives it the rest of the line. The grammar
+// is built for this one command only: for all of them it would cost
+// milliseconds at every start.
+func (a *app) dispatch(args []string) (int, error) {
+	lead, err := splitVerb(args)
+	if err != nil {
+		return exitOurs, err
+	}
+	switch {
+	case lead.version:
+		fmt.Fprintf(a.out, "coracle version %s\n", readBuild().Version)
+		return 0, nil
+	case lead.verb == "help" && len(lead.rest) > 0:
+		lead.verb, lead.rest = lead.rest[0], []string{"--help"}
+	case lead.help || lead.verb == "help":
+		writeOverview(a.out)
+		return 0, nil
+	case lead.verb == "":
+		writeOverview(a.err)
+		return exitOurs, nil
+	}
+	e, err := findCommand(lead.verb)
+	if err != nil {
+		return exitOurs, err
+	}
+	cmd := e.make()
+	p := newParser(e, cmd, &a.global)
+	help, err := p.parse(append(lead.flags, lead.rest...))
+	if err != nil {
+		return exitOurs, err
+	}
+	if help {
+		return 0, p.writeHelp(a.out)
+	}
+	if err := a.logs.open(a.global, a.err); err != nil {
+		return exitOurs, err
+	}
+	return cmd.run(a)
+}
+
+// engine opens the engine with the global flags.
+func (a *app) engine() (engineAPI, error) {
+	return a.open(engine.Config{
+		Root:          a.global.Root,
+		RunRoot:       a.global.RunRoot,
+		StorageDriver: a.global.StorageDriver,
+		Warn:          a.warn,
+	})
+}
+
+// interruptible is the context of work that the first ^C ends in order, and
+// the second at once. run and unshare do not use it: there the payload gets
+// the signals.
+func interruptible() (context.Context, context.CancelFunc) {
+	ctx, stop := signal.NotifyContext(context.Background(), unix.SIGINT, unix.SIGTERM, unix.SIGHUP)
+	context.AfterFunc(ctx, stop)
+	return ctx, stop
+}

@@ -1,0 +1,74 @@
+package cli
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+)
+
+// command is one verb; its exported fields are its flags and arguments.
+type command interface {
+	run(a *app) (code int, err error)
+}
+
+// entry is a line of the table of contents.
+type entry struct {
+	name    string
+	group   string
+	usage   string // what follows the name
+	summary string
+	// trailing: all words from the first argument on belong to a command, so
+	// flags end there.
+	trailing bool
+	make     func() command
+}
+
+// commands is the table of contents, in the order of `coracle help`.
+func commands() []entry {
+	return []entry{
+		{"run", "Containers", "[flags] IMAGE [COMMAND [ARG...]]", "run a command in a new container", true, func() command { return &runCmd{} }},
+		{"ps", "Containers", "[flags]", "list containers", false, func() command { return &psCmd{} }},
+		{"rm", "Containers", "[flags] CONTAINER...", "remove containers", false, func() command { return &rmCmd{} }},
+		{"pull", "Images", "[flags] IMAGE...", "fetch images from a registry, archive or directory", false, func() command { return &pullCmd{} }},
+		{"images", "Images", "[flags] [NAME]", "list images", false, func() command { return &imagesCmd{} }},
+		{"rmi", "Images", "[flags] IMAGE...", "remove images", false, func() command { return &rmiCmd{} }},
+		{"import", "Images", "[flags] FILE|- [NAME]", "make an image of a root file system in a tar file", false, func() command { return &importCmd{} }},
+		{"inspect", "Images", "[flags] NAME...", "show all that is known of images and containers", false, func() command { return &inspectCmd{} }},
+		{"doctor", "System", "[flags]", "check this machine and account, and say what to type", false, func() command { return &doctorCmd{} }},
+		{"info", "System", "[flags]", "show the store, the host and the choices made", false, func() command { return &infoCmd{} }},
+		{"unshare", "System", "[flags] [COMMAND [ARG...]]", "run a command in the user namespace", true, func() command { return &unshareCmd{} }},
+		{"version", "System", "[flags]", "show the version", false, func() command { return &versionCmd{} }},
+	}
+}
+
+// laterCommands have their names taken, so that asking for one is answered
+// by name.
+func laterCommands() []string {
+	return strings.Fields(`apply attach build checkpoint commit completion cp create diff discard
+		events exec export history kill load login logout logs mount oci pack pause port prune
+		push rename restart restore resume review sandbox save start stats stop system tag top
+		unmount unpack update volume wait`)
+}
+
+func findCommand(name string) (entry, error) {
+	all := commands()
+	i := slices.IndexFunc(all, func(e entry) bool { return e.name == name })
+	if i >= 0 {
+		return all[i], nil
+	}
+	if slices.Contains(laterCommands(), name) {
+		return entry{}, &usageError{
+			msg:  fmt.Sprintf("the command %q is not supported yet", name),
+			hint: `"coracle help" lists the commands of this version`,
+		}
+	}
+	names := []string{"help"}
+	for _, e := range all {
+		names = append(names, e.name)
+	}
+	hint := `"coracle help" lists the commands`
+	if near := nearest(name, names); near != "" {
+		hint = fmt.Sprintf("did you mean %q? %s", near, hint)
+	}
+	return entry{}, &usageError{msg: fmt.Sprintf("unknown command %q", name), hint: hint}
+}

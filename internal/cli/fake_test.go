@@ -1,0 +1,157 @@
+package cli
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"errors"
+	"io/fs"
+	"os"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/opencontainers/go-digest"
+
+	"coracle/images"
+	"coracle/internal/engine"
+	"coracle/userns"
+)
+
+// fakeEngine answers from its fields and notes what it was asked.
+type fakeEngine struct {
+	images     []images.Image
+	containers []engine.Container
+	checks     []engine.Check
+	documents  map[string]any
+	exit       engine.Exit
+	err        error
+
+	asked []string
+	ran   engine.RunOptions
+	pull  engine.PullOptions
+	imp   engine.ImportOptions
+	req   userns.Request
+}
+
+func (f *fakeEngine) ask(words ...string) { f.asked = append(f.asked, strings.Join(words, " ")) }
+
+func (f *fakeEngine) Run(_ context.Context, opts engine.RunOptions) (engine.Exit, error) {
+	f.ran = opts
+	return f.exit, f.err
+}
+
+func (f *fakeEngine) Pull(_ context.Context, name string, opts engine.PullOptions) (*images.Image, error) {
+	f.ask("pull", name)
+	f.pull = opts
+	if opts.Progress != nil {
+		w := opts.Progress("layer of "+name, 4)
+		_, _ = w.Write([]byte("1234"))
+		_ = w.Close()
+	}
+	for _, img := range f.images {
+		if len(img.Names) > 0 && strings.Contains(img.Names[0], name) {
+			return &img, nil
+		}
+	}
+	return nil, notFound(name)
+}
+
+func (f *fakeEngine) Images() ([]images.Image, error) { return f.images, f.err }
+
+func (f *fakeEngine) RemoveImage(_ context.Context, name string, force bool) ([]string, error) {
+	f.ask("rmi", name)
+	if force {
+		f.ask("force")
+	}
+	if strings.HasPrefix(name, "no-") {
+		return nil, notFound(name)
+	}
+	return []string{"Untagged: " + name}, nil
+}
+
+func (f *fakeEngine) Import(_ context.Context, src string, opts engine.ImportOptions) (*images.Image, error) {
+	f.ask("import", src)
+	f.imp = opts
+	return &images.Image{ID: digest.FromString("imported")}, f.err
+}
+
+func (f *fakeEngine) Inspect(name, kind string) (any, error) {
+	f.ask("inspect", kind, name)
+	if doc, ok := f.documents[name]; ok {
+		return doc, nil
+	}
+	return nil, notFound(name)
+}
+
+func (f *fakeEngine) Unshare(_ context.Context, args []string, req userns.Request, _ engine.Stdio) (engine.Exit, error) {
+	f.ask(append([]string{"unshare"}, args...)...)
+	f.req = req
+	return f.exit, f.err
+}
+
+func (f *fakeEngine) Doctor(context.Context) []engine.Check { return f.checks }
+
+func (f *fakeEngine) Info(context.Context) (engine.Info, error) { return engine.Info{}, f.err }
+
+func (f *fakeEngine) Containers() ([]engine.Container, error) { return f.containers, f.err }
+
+func (f *fakeEngine) RemoveContainer(_ context.Context, name string, force bool) error {
+	f.ask("rm", name)
+	if force {
+		f.ask("force")
+	}
+	if strings.HasPrefix(name, "no-") {
+		return notFound(name)
+	}
+	return nil
+}
+
+type hinted struct {
+	error
+	hint string
+}
+
+func (h hinted) Hint() string  { return h.hint }
+func (h hinted) Unwrap() error { return h.error }
+
+func notFound(name string) error {
+	return hinted{&fs.PathError{Op: "look up", Path: name, Err: fs.ErrNotExist}, "coracle images lists what is there"}
+}
+
+// outcome is what one command line did.
+type outcome struct {
+	code     int
+	out, err string
+}
+
+// invoke runs a command line, given without "coracle", against the fake.
+func invoke(t *testing.T, f *fakeEngine, args ...string) outcome {
+	t.Helper()
+	var stdout, stderr bytes.Buffer
+	a := &app{
+		files: [3]*os.File{os.Stdin, nil, nil},
+		out:   bufio.NewWriter(&stdout),
+		err:   &stderr,
+		open: func(engine.Config) (engineAPI, error) {
+			if f == nil {
+				return nil, errors.New("the engine was opened")
+			}
+			return f, nil
+		},
+	}
+	code := a.main(append([]string{"coracle"}, args...))
+	return outcome{code, stdout.String(), stderr.String()}
+}
+
+// evil is what an image may call itself.
+const evil = "a\x1b]0;owned\x07\nb\u202ec\x9bd"
+
+func someImages() []images.Image {
+	now := time.Now()
+	return []images.Image{
+		{ID: digest.FromString("1"), Names: []string{"docker.io/library/debian:12", "localhost:5000/deb:x"}, Size: 123456789, Created: now.Add(-72 * time.Hour)},
+		{ID: digest.FromString("2"), Names: []string{"docker.io/library/alpine:latest"}, Size: 999, Created: now.Add(-time.Hour)},
+		{ID: digest.FromString("3"), Size: 5_000_000_000},
+	}
+}

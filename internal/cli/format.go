@@ -1,0 +1,189 @@
+package cli
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"io"
+	"strings"
+	"text/template"
+)
+
+// column is one column of a listing. field names it in templates and JSON.
+type column struct {
+	field, title string
+	// flex columns give way first when the terminal is narrow.
+	flex bool
+}
+
+// listing prints rows as a table, as JSON or through a Go template, the way
+// docker's and podman's --format do. T is a struct of strings and numbers.
+type listing[T any] struct {
+	columns   []column
+	cells     func(row T) []string // as many as columns, raw
+	clean     func(row T) T        // every string visible, for templates
+	noHeading bool
+}
+
+func (l listing[T]) print(a *app, format string, rows []T) error {
+	switch {
+	case format == "" || format == "table":
+		l.table(a, rows)
+		return nil
+	case format == "json":
+		if rows == nil {
+			rows = []T{}
+		}
+		return writeJSON(a.out, rows)
+	}
+	return l.template(a, format, rows)
+}
+
+func (l listing[T]) table(a *app, rows []T) {
+	t := table{noHeading: l.noHeading}
+	for _, c := range l.columns {
+		t.titles = append(t.titles, c.title)
+		t.flex = append(t.flex, c.flex)
+	}
+	for _, r := range rows {
+		t.rows = append(t.rows, l.cells(r))
+	}
+	t.write(a.out, a.width())
+}
+
+// template runs the template once a row; "table TEMPLATE" aligns what comes
+// out and puts the columns' titles above.
+func (l listing[T]) template(a *app, format string, rows []T) error {
+	body, aligned := strings.CutPrefix(format, "table ")
+	tmpl, err := parseTemplate(body)
+	if err != nil {
+		return err
+	}
+	if !aligned {
+		for _, r := range rows {
+			if err := execute(a.out, tmpl, l.clean(r)); err != nil {
+				return err
+			}
+		}
+		return nil
+	}
+	titles := map[string]string{}
+	for _, c := range l.columns {
+		titles[c.field] = c.title
+	}
+	var b bytes.Buffer
+	if !l.noHeading {
+		if err := execute(&b, tmpl, titles); err != nil {
+			return err
+		}
+	}
+	for _, r := range rows {
+		if err := execute(&b, tmpl, l.clean(r)); err != nil {
+			return err
+		}
+	}
+	t := table{noHeading: true}
+	for line := range strings.Lines(b.String()) {
+		t.rows = append(t.rows, strings.Split(strings.TrimSuffix(line, "\n"), "\t"))
+	}
+	t.write(a.out, 0)
+	return nil
+}
+
+// parseTemplate reads a Go template; \t and \n may be written as in docker's.
+func parseTemplate(text string) (*template.Template, error) {
+	text = strings.NewReplacer(`\t`, "\t", `\n`, "\n").Replace(text)
+	tmpl, err := template.New("format").Option("missingkey=error").Funcs(template.FuncMap{
+		"json": func(v any) (string, error) {
+			b, err := json.Marshal(v)
+			return string(visibleJSON(b)), err
+		},
+		"join":  strings.Join,
+		"lower": strings.ToLower,
+		"split": strings.Split,
+		"upper": strings.ToUpper,
+	}).Parse(text)
+	if err != nil {
+		return nil, &usageError{msg: "read the template of --format: " + err.Error(), hint: `--format json, or a Go template as in --format "{{.ID}}"`}
+	}
+	return tmpl, nil
+}
+
+// execute writes what the template makes of data, and a newline.
+func execute(w io.Writer, tmpl *template.Template, data any) error {
+	var b bytes.Buffer
+	if err := tmpl.Execute(&b, data); err != nil {
+		return fmt.Errorf("apply the template of --format: %w", err)
+	}
+	b.WriteByte('\n')
+	_, err := w.Write(b.Bytes())
+	return err
+}
+
+func writeJSON(w io.Writer, v any) error {
+	var b bytes.Buffer
+	enc := json.NewEncoder(&b)
+	enc.SetEscapeHTML(false)
+	enc.SetIndent("", "    ")
+	if err := enc.Encode(v); err != nil {
+		return fmt.Errorf("write JSON: %w", err)
+	}
+	_, err := w.Write(visibleJSON(b.Bytes()))
+	return err
+}
+
+// generic turns a document of the engine into maps and slices with visible
+// strings, for templates whose fields are the keys of the JSON.
+func generic(v any) (any, error) {
+	b, err := json.Marshal(v)
+	if err != nil {
+		return nil, fmt.Errorf("read the document: %w", err)
+	}
+	dec := json.NewDecoder(bytes.NewReader(b))
+	dec.UseNumber()
+	var out any
+	if err := dec.Decode(&out); err != nil {
+		return nil, fmt.Errorf("read the document: %w", err)
+	}
+	return cleanTree(out), nil
+}
+
+func cleanTree(v any) any {
+	switch v := v.(type) {
+	case string:
+		return visibleText(v)
+	case []any:
+		for i := range v {
+			v[i] = cleanTree(v[i])
+		}
+		return v
+	case map[string]any:
+		out := make(map[string]any, len(v))
+		for k, inner := range v {
+			out[visible(k)] = cleanTree(inner)
+		}
+		return out
+	}
+	return v
+}
+
+// printDocument prints one document: JSON, a template over its keys, or, with
+// no format, what human writes.
+func printDocument(a *app, format string, doc any, human func()) error {
+	switch format {
+	case "":
+		human()
+		return nil
+	case "json":
+		return writeJSON(a.out, doc)
+	}
+	tmpl, err := parseTemplate(format)
+	if err != nil {
+		return err
+	}
+	tree, err := generic(doc)
+	if err != nil {
+		return err
+	}
+	return execute(a.out, tmpl, tree)
+}

@@ -1,0 +1,196 @@
+package cli
+
+import (
+	"fmt"
+	"path"
+	"slices"
+	"strings"
+	"time"
+
+	"coracle/images"
+)
+
+type imagesCmd struct {
+	All       bool     `short:"a" help:"Also images without a name: always so; accepted for docker's sake."`
+	Quiet     bool     `short:"q" help:"Print ids only."`
+	Digests   bool     `help:"Show digests."`
+	NoTrunc   bool     `name:"no-trunc" help:"Show whole ids."`
+	NoHeading bool     `name:"noheading" short:"n" help:"No heading."`
+	Format    string   `placeholder:"FMT" help:"table, json or a Go template."`
+	Filter    []string `short:"f" placeholder:"KEY=VALUE" help:"reference=PATTERN or dangling=BOOL."`
+
+	Name string `arg:"" name:"NAME" optional:""`
+}
+
+func (*imagesCmd) Help() string {
+	return `NAME, with * and ? if you like, picks the images to list.
+
+  coracle images --filter reference='alpine*'
+  coracle images --format '{{.ID}} {{.Repository}}:{{.Tag}}'`
+}
+
+// imageRow is one name of an image; an image with several has as many rows.
+type imageRow struct {
+	Repository   string
+	Tag          string
+	ID           string `json:"Id"`
+	Digest       string
+	Names        []string
+	CreatedAt    string
+	CreatedSince string
+	Size         string
+	Bytes        int64
+}
+
+func (c *imagesCmd) run(a *app) (int, error) {
+	keep, err := c.filter()
+	if err != nil {
+		return exitOurs, err
+	}
+	e, err := a.engine()
+	if err != nil {
+		return exitOurs, err
+	}
+	all, err := e.Images()
+	if err != nil {
+		return exitOurs, err
+	}
+	slices.SortStableFunc(all, func(x, y images.Image) int { return y.Created.Compare(x.Created) })
+	var rows []imageRow
+	for _, img := range all {
+		for _, row := range c.rows(img, time.Now()) {
+			if keep(row) {
+				rows = append(rows, row)
+			}
+		}
+	}
+	if c.Quiet {
+		printIDs(a, rows)
+		return 0, nil
+	}
+	return 0, c.listing().print(a, c.Format, rows)
+}
+
+func printIDs(a *app, rows []imageRow) {
+	var seen []string
+	for _, row := range rows {
+		if !slices.Contains(seen, row.ID) {
+			seen = append(seen, row.ID)
+			fmt.Fprintln(a.out, row.ID)
+		}
+	}
+}
+
+func (c *imagesCmd) rows(img images.Image, now time.Time) []imageRow {
+	row := imageRow{
+		Repository:   "<none>",
+		Tag:          "<none>",
+		ID:           shortID(img.ID.String(), c.NoTrunc || c.Format == "json"),
+		Digest:       img.Manifest.Digest.String(),
+		Names:        img.Names,
+		CreatedAt:    img.Created.UTC().Format(time.RFC3339),
+		CreatedSince: humanAge(now, img.Created),
+		Size:         humanSize(img.Size),
+		Bytes:        img.Size,
+	}
+	if len(img.Names) == 0 {
+		return []imageRow{row}
+	}
+	var rows []imageRow
+	for _, name := range img.Names {
+		repository, tag, digest := splitName(name)
+		r := row
+		r.Repository = repository
+		if tag != "" {
+			r.Tag = tag
+		}
+		if digest != "" {
+			r.Digest = digest
+		}
+		rows = append(rows, r)
+	}
+	return rows
+}
+
+func (c *imagesCmd) listing() listing[imageRow] {
+	columns := []column{
+		{"Repository", "REPOSITORY", true},
+		{"Tag", "TAG", true},
+		{"Digest", "DIGEST", false},
+		{"ID", "IMAGE ID", false},
+		{"CreatedSince", "CREATED", false},
+		{"Size", "SIZE", false},
+	}
+	if !c.Digests && (c.Format == "" || c.Format == "table") {
+		columns = slices.Delete(columns, 2, 3)
+	}
+	return listing[imageRow]{
+		columns:   columns,
+		noHeading: c.NoHeading,
+		cells: func(r imageRow) []string {
+			cells := []string{r.Repository, r.Tag, r.Digest, r.ID, r.CreatedSince, r.Size}
+			if !c.Digests {
+				return slices.Delete(cells, 2, 3)
+			}
+			return cells
+		},
+		clean: func(r imageRow) imageRow {
+			r.Repository, r.Tag, r.Digest = visible(r.Repository), visible(r.Tag), visible(r.Digest)
+			r.Names = slices.Clone(r.Names)
+			for i := range r.Names {
+				r.Names[i] = visible(r.Names[i])
+			}
+			return r
+		},
+	}
+}
+
+// filter makes one predicate of NAME and all --filter.
+func (c *imagesCmd) filter() (func(imageRow) bool, error) {
+	var tests []func(imageRow) bool
+	filters := c.Filter
+	if c.Name != "" {
+		filters = append([]string{"reference=" + c.Name}, filters...)
+	}
+	for _, f := range filters {
+		key, value, _ := strings.Cut(f, "=")
+		switch key {
+		case "reference":
+			if _, err := path.Match(value, ""); err != nil {
+				return nil, &usageError{msg: fmt.Sprintf("images: the pattern %q: %v", value, err), hint: "* ? and [a-z] are understood"}
+			}
+			tests = append(tests, func(r imageRow) bool { return matchesName(value, r) })
+		case "dangling":
+			if value != "true" && value != "false" {
+				return nil, &usageError{msg: fmt.Sprintf("images: the filter dangling=%s: it is either true or false", value)}
+			}
+			tests = append(tests, func(r imageRow) bool { return (r.Repository == "<none>") == (value == "true") })
+		default:
+			return nil, &usageError{msg: fmt.Sprintf("images: unknown filter %q", key), hint: "reference=PATTERN and dangling=true|false are understood"}
+		}
+	}
+	return func(r imageRow) bool {
+		return !slices.ContainsFunc(tests, func(t func(imageRow) bool) bool { return !t(r) })
+	}, nil
+}
+
+// matchesName matches the pattern with all the ways in which one may write
+// the name: with and without tag, registry and library/.
+func matchesName(pattern string, r imageRow) bool {
+	if r.Repository == "<none>" {
+		return false
+	}
+	forms := []string{r.Repository}
+	if rest, ok := strings.CutPrefix(r.Repository, "docker.io/"); ok {
+		forms = append(forms, rest, strings.TrimPrefix(rest, "library/"))
+	}
+	forms = append(forms, path.Base(r.Repository))
+	for _, form := range forms {
+		for _, full := range []string{form, form + ":" + r.Tag, form + "@" + r.Digest} {
+			if ok, _ := path.Match(pattern, full); ok {
+				return true
+			}
+		}
+	}
+	return false
+}

@@ -1,0 +1,87 @@
+package cli
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+)
+
+// parser reads the words of one command.
+type parser struct {
+	entry  entry
+	cmd    command
+	global *globals
+	fields []field
+}
+
+func newParser(e entry, cmd command, g *globals) *parser {
+	return &parser{entry: e, cmd: cmd, global: g, fields: fieldsOf(cmd, g)}
+}
+
+// parse fills the command's fields; help says that --help was asked for.
+func (p *parser) parse(args []string) (help bool, err error) {
+	s, err := splitArgs(p.table(), args, p.entry.trailing)
+	if err != nil {
+		return false, p.wrap(err)
+	}
+	if s.help {
+		return true, nil
+	}
+	if err := kongFields("coracle "+p.entry.name, p.fields, s); err != nil {
+		return false, p.wrap(err)
+	}
+	return false, nil
+}
+
+// wrap makes a usage error that names the command.
+func (p *parser) wrap(err error) error {
+	hint := hintOf(err)
+	if hint == "" {
+		hint = fmt.Sprintf(`see "coracle %s --help"`, p.entry.name)
+	}
+	return &usageError{msg: p.entry.name + ": " + err.Error(), hint: hint}
+}
+
+func (p *parser) table() flagTable {
+	return flagTable{long: p.longKind, short: p.shortFlag, refuse: p.refuse}
+}
+
+func (p *parser) longKind(name string) flagKind {
+	i := slices.IndexFunc(p.fields, func(f field) bool { return f.isCalled(name) })
+	if i < 0 {
+		return flagUnknown
+	}
+	return p.fields[i].kind()
+}
+
+func (p *parser) shortFlag(letter string) (string, flagKind) {
+	i := slices.IndexFunc(p.fields, func(f field) bool { return f.short == letter })
+	if i < 0 {
+		return "", flagUnknown
+	}
+	return p.fields[i].name, p.fields[i].kind()
+}
+
+// refuser is a command that knows flags of docker and podman by name only.
+type refuser interface {
+	refused(name string) (refusal, bool)
+}
+
+// refuse says why there is no such flag.
+func (p *parser) refuse(flag string) error {
+	name := strings.TrimLeft(flag, "-")
+	if r, ok := p.cmd.(refuser); ok {
+		if why, ok := r.refused(name); ok {
+			return why.err(flag)
+		}
+	}
+	e := &usageError{msg: "unknown flag " + flag}
+	var names []string
+	for _, f := range p.fields {
+		names = append(names, f.name)
+	}
+	if near := nearest(name, names); near != "" && strings.HasPrefix(flag, "--") {
+		e.hint = "did you mean --" + near + "?"
+	}
+	return e
+}

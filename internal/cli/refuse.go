@@ -1,0 +1,159 @@
+package cli
+
+import (
+	"slices"
+	"strings"
+)
+
+// refusal is the answer to a flag of docker or podman that coracle knows by
+// name but does not take: a silent no-op would be a lie.
+type refusal struct {
+	flags  string // names and short letters, separated by spaces
+	never  bool   // not a matter of time
+	reason string
+	hint   string
+}
+
+func (r refusal) err(flag string) error {
+	msg := flag + " is not supported yet: " + r.reason
+	if r.never {
+		msg = flag + " is refused: " + r.reason
+	}
+	return &usageError{msg: msg, hint: r.hint}
+}
+
+func findRefusal(list []refusal, name string) (refusal, bool) {
+	for _, r := range list {
+		if slices.Contains(strings.Fields(r.flags), name) {
+			return r, true
+		}
+	}
+	return refusal{}, false
+}
+
+// runRefusals are the flags of `docker run` and `podman run` that are not
+// flags of runCmd.
+func runRefusals() []refusal {
+	return slices.Concat(refusedForLater(), refusedForEver())
+}
+
+func refusedForLater() []refusal {
+	return []refusal{
+		{
+			flags:  "d detach a attach detach-keys restart log-driver log-opt sdnotify conmon-pidfile passwd-fd",
+			reason: "containers run in the foreground only",
+			hint:   `leave it out, and use your shell's & or "nohup" where it should go on without you`,
+		},
+		{
+			flags: `health-cmd health-interval health-retries health-timeout health-start-period health-start-interval
+				health-startup-cmd health-startup-interval health-startup-retries health-startup-success
+				health-startup-timeout health-on-failure health-log-destination health-max-log-count
+				health-max-log-size no-healthcheck`,
+			reason: "health checks belong to detached containers",
+			hint:   "leave it out: no health check is run",
+		},
+		{
+			flags: `m memory memory-reservation memory-swap memory-swappiness cpus c cpu-shares cpu-period cpu-quota
+				cpuset-cpus cpuset-mems pids-limit blkio-weight blkio-weight-device device-read-bps device-write-bps
+				device-read-iops device-write-iops cgroup-parent cgroupns cgroup-conf cgroups`,
+			reason: "limits by cgroup cannot be enforced by this version",
+			hint:   "--ulimit limits a process: as (bytes of address space), cpu (seconds), nproc, fsize, nofile",
+		},
+		{
+			flags:  "p publish P publish-all network-alias ip ip6 mac-address",
+			reason: "it needs a network of the container's own, and this version has --network none and host only",
+			hint:   "--network host shares the host's ports and addresses",
+		},
+		{
+			flags:  "allow-net deny-net net-log pcap",
+			reason: "it needs the builtin network",
+			hint:   "--network none closes the network altogether",
+		},
+		{
+			flags:  "volumes-from",
+			reason: "volumes of other containers cannot be shared",
+			hint:   "name the directories with --volume",
+		},
+		{
+			flags:  "secret",
+			reason: "there is no store of secrets",
+			hint:   "bind a file read-only: --volume FILE:/run/secrets/NAME:ro",
+		},
+		{
+			flags:  "landlock",
+			reason: "Landlock rules are not applied",
+			hint:   "--read-only and read-only volumes keep files as they are",
+		},
+		{
+			flags:  "gpus",
+			reason: "device sets (CDI) are not read",
+			hint:   "name the device nodes with --device",
+		},
+		{flags: "pod pod-id-file infra-command", reason: "there are no pods"},
+		{
+			flags:  "arch os variant",
+			reason: "the platform is one word",
+			hint:   "--platform OS/ARCH[/VARIANT], as in --platform linux/arm64",
+		},
+		{
+			flags:  "authfile creds cert-dir decryption-key retry retry-delay",
+			reason: "it concerns pulling from a registry",
+			hint:   `pull first; credentials are read from docker's and podman's own files`,
+		},
+		{
+			flags: `chrootdirs domainname env-merge group-entry-add personality preserve-fd rmi requires
+				shm-size-systemd systemd userns-remap volume-driver mount-label hosts-file`,
+			reason: "no part of this version",
+		},
+		{
+			flags:  "seccomp-policy",
+			reason: "profiles inside images are not read",
+			hint:   "--security-opt seccomp=FILE",
+		},
+	}
+}
+
+func refusedForEver() []refusal {
+	return []refusal{
+		{
+			flags: "device-cgroup-rule", never: true,
+			reason: "device rules are made by root only, and a user namespace can open no device that its caller cannot",
+			hint:   "--device PATH gives a device that you may open yourself",
+		},
+		{
+			flags: "oom-kill-disable", never: true,
+			reason: "only cgroup v1 has it, and a container over its limit would hang instead of ending",
+			hint:   "--oom-score-adj makes the kernel choose another process first",
+		},
+		{
+			flags: "link link-local-ip", never: true,
+			reason: "docker itself calls it legacy, and no rootless network has it",
+			hint:   "--add-host NAME:ADDRESS names another machine",
+		},
+		{
+			flags: "cpu-rt-period cpu-rt-runtime kernel-memory", never: true,
+			reason: "only cgroup v1 has it, and it needs root",
+		},
+		{
+			flags: "cpu-count cpu-percent io-maxbandwidth io-maxiops isolation", never: true,
+			reason: "it is for Windows",
+		},
+		{
+			flags: "runtime rdt-class disable-content-trust storage-opt use-api-socket tls sig-verify signature-policy", never: true,
+			reason: "coracle is its own runtime and has no daemon",
+			hint:   "leave it out",
+		},
+	}
+}
+
+// refuseNetwork answers the network modes that are not there.
+func refuseNetwork(mode string) error {
+	switch mode {
+	case "", "none", "host":
+		return nil
+	}
+	return &usageError{
+		msg:  "--network " + mode + " is not supported yet: this version has none and host",
+		hint: "--network none, or --network host for the host's own",
+	}
+}

@@ -1,0 +1,186 @@
+package cli
+
+import (
+	"context"
+	"fmt"
+	"strconv"
+	"time"
+
+	"coracle/userns"
+)
+
+// runCmd is `coracle run`. The flags are docker's and podman's; run_options.go
+// hands them to the engine as they were typed.
+type runCmd struct {
+	Container containerFlags `embed:"" group:"Container and image"`
+	Process   processFlags   `embed:"" group:"Process"`
+	Identity  identityFlags  `embed:"" group:"Identity"`
+	Files     fileFlags      `embed:"" group:"File system"`
+	Security  securityFlags  `embed:"" group:"Security"`
+	Network   networkFlags   `embed:"" group:"Network"`
+	Limits    limitFlags     `embed:"" group:"Limits"`
+	Metadata  metadataFlags  `embed:"" group:"Metadata"`
+
+	Image string   `arg:"" name:"IMAGE"`
+	Args  []string `arg:"" name:"ARG" optional:""`
+}
+
+type containerFlags struct {
+	Name      string  `placeholder:"NAME" help:"Name the container."`
+	Remove    bool    `name:"rm" help:"Remove the container when it ends."`
+	Replace   bool    `help:"Remove another container of that name first."`
+	Pull      string  `placeholder:"WHEN" enum:"always,missing,never,newer" default:"missing" help:"always, missing, never or newer."`
+	Platform  string  `placeholder:"OS/ARCH" help:"Which image of an index to take."`
+	TLSVerify *bool   `name:"tls-verify" placeholder:"false" help:"Allow plain HTTP and unknown certificates."`
+	Quiet     bool    `short:"q" help:"No progress while pulling."`
+	Rootfs    bool    `help:"IMAGE is a directory with a root file system."`
+	CIDFile   string  `name:"cidfile" placeholder:"FILE" help:"Write the container's id to FILE."`
+	PIDFile   string  `name:"pidfile" placeholder:"FILE" help:"Write the process id to FILE."`
+	Report    string  `placeholder:"FILE" help:"Write how it ended to FILE, as JSON."`
+	Timeout   seconds `placeholder:"SECONDS" help:"Kill it after this time."`
+	DryRun    bool    `name:"dry-run" help:"Print what would be done, and do nothing."`
+	Format    string  `placeholder:"FMT" enum:"text,json" default:"text" help:"Of --dry-run: text or json."`
+}
+
+type processFlags struct {
+	Interactive bool     `short:"i" help:"Keep standard input open."`
+	TTY         bool     `name:"tty" short:"t" help:"Give it a terminal."`
+	Env         []string `short:"e" sep:"none" placeholder:"NAME[=VALUE]" help:"Set a variable, or take it from here (NAME* takes several)."`
+	EnvFile     []string `name:"env-file" sep:"none" placeholder:"FILE" help:"Read variables, one a line."`
+	EnvHost     bool     `name:"env-host" help:"Take all variables from here."`
+	UnsetEnv    []string `name:"unsetenv" sep:"none" placeholder:"NAME" help:"Drop a variable of the image."`
+	UnsetEnvAll bool     `name:"unsetenv-all" help:"Drop all variables of the image."`
+	Workdir     string   `short:"w" placeholder:"DIR" help:"Start in DIR."`
+	Entrypoint  *string  `placeholder:"CMD" help:"Replace the image's entrypoint; \"\" clears it."`
+	Init        bool     `help:"Run a small init that reaps processes."`
+	InitPath    string   `name:"init-path" placeholder:"FILE" help:"Run this init instead."`
+	SigProxy    bool     `name:"sig-proxy" default:"true" placeholder:"false" help:"Keep signals here."`
+	StopSignal  string   `name:"stop-signal" placeholder:"SIGNAL" help:"What stops it (default: the image's, else TERM)."`
+	StopTimeout *int     `name:"stop-timeout" placeholder:"SECONDS" help:"How long to wait before KILL (default: 10)."`
+	Umask       string   `placeholder:"MODE" help:"Its umask, octal (default: 0022)."`
+	TZ          string   `name:"tz" placeholder:"ZONE" help:"Its time zone; local is the host's."`
+	PID         string   `name:"pid" placeholder:"MODE" help:"private or host."`
+	IPC         string   `name:"ipc" placeholder:"MODE" help:"private, host, none or shareable."`
+	UTS         string   `name:"uts" placeholder:"MODE" help:"private or host."`
+	PreserveFDs uint     `name:"preserve-fds" placeholder:"N" help:"Hand on descriptors 3 to N+2."`
+}
+
+type identityFlags struct {
+	User        string   `short:"u" placeholder:"USER[:GROUP]" help:"Run as this user of the image."`
+	GroupAdd    []string `name:"group-add" placeholder:"GROUP" help:"A further group; keep-groups keeps yours."`
+	Userns      string   `placeholder:"MODE" help:"keep-id[:uid=N,gid=N], nomap or auto[:size=N]."`
+	UIDMap      []string `name:"uidmap" placeholder:"C:H[:N]" help:"Map N user ids from C inside to H outside."`
+	GIDMap      []string `name:"gidmap" placeholder:"C:H[:N]" help:"The same for group ids."`
+	SubUIDName  string   `name:"subuidname" placeholder:"NAME" help:"Whose lines of /etc/subuid to use."`
+	SubGIDName  string   `name:"subgidname" placeholder:"NAME" help:"Whose lines of /etc/subgid to use."`
+	Passwd      *bool    `placeholder:"false" help:"Add nobody to /etc/passwd."`
+	PasswdEntry string   `name:"passwd-entry" placeholder:"LINE" help:"The line to add to /etc/passwd."`
+	GroupEntry  string   `name:"group-entry" placeholder:"LINE" help:"The line to add to /etc/group."`
+	HostUser    []string `name:"hostuser" placeholder:"NAME" help:"Add a user of the host."`
+}
+
+type fileFlags struct {
+	Volume        []string `short:"v" sep:"none" placeholder:"SRC:DST[:OPTS]" help:"Bind a file or directory: ro, rw, O (overlay), U, z, rshared..."`
+	Mount         []string `sep:"none" placeholder:"type=T,..." help:"bind or tmpfs, with src=, dst=, ro..."`
+	Tmpfs         []string `sep:"none" placeholder:"DST[:OPTS]" help:"A file system in memory."`
+	ReadOnly      bool     `name:"read-only" help:"Make the root read-only."`
+	ReadOnlyTmpfs *bool    `name:"read-only-tmpfs" placeholder:"false" help:"Not even /tmp and /run."`
+	ShmSize       string   `name:"shm-size" placeholder:"SIZE" help:"Of /dev/shm (default: 64m)."`
+	Device        []string `sep:"none" placeholder:"SRC[:DST[:rwm]]" help:"Give it a device node."`
+	ImageVolume   string   `name:"image-volume" placeholder:"HOW" help:"Volumes of the image: anonymous, tmpfs or ignore."`
+}
+
+type securityFlags struct {
+	SecurityOpt []string `name:"security-opt" sep:"none" placeholder:"OPT" help:"seccomp=FILE, no-new-privileges, mask=, unmask=, label=, apparmor=, proc-opts=."`
+	CapAdd      []string `name:"cap-add" placeholder:"CAP" help:"Add a capability, or all."`
+	CapDrop     []string `name:"cap-drop" placeholder:"CAP" help:"Drop a capability, or all."`
+	Privileged  bool     `help:"All that the user namespace can give."`
+	Sysctl      []string `sep:"none" placeholder:"KEY=VALUE" help:"Set a kernel parameter of its namespaces."`
+}
+
+type networkFlags struct {
+	Network    string   `aliases:"net" placeholder:"MODE" help:"none or host."`
+	Hostname   *string  `short:"h" placeholder:"NAME" help:"Its host name."`
+	AddHost    []string `name:"add-host" sep:"none" placeholder:"NAME:ADDR" help:"A line of /etc/hosts."`
+	DNS        []string `name:"dns" placeholder:"ADDR" help:"A name server for /etc/resolv.conf."`
+	DNSSearch  []string `name:"dns-search" placeholder:"DOMAIN" help:"A search domain."`
+	DNSOption  []string `name:"dns-option" aliases:"dns-opt" placeholder:"OPT" help:"A resolver option."`
+	NoHosts    bool     `name:"no-hosts" help:"Leave the image's /etc/hosts."`
+	NoHostname bool     `name:"no-hostname" help:"Leave the image's /etc/hostname."`
+	HTTPProxy  *bool    `name:"http-proxy" placeholder:"false" help:"No proxy variables from here."`
+	Expose     []string `placeholder:"PORT[/PROTO]" help:"Note a port as exposed."`
+}
+
+type limitFlags struct {
+	Ulimit      []string `placeholder:"NAME=SOFT[:HARD]" help:"A resource limit; host keeps yours."`
+	OOMScoreAdj *int     `name:"oom-score-adj" placeholder:"N" help:"-1000 to 1000: more is killed sooner."`
+}
+
+type metadataFlags struct {
+	Label      []string `short:"l" sep:"none" placeholder:"KEY=VALUE" help:"A label."`
+	LabelFile  []string `name:"label-file" sep:"none" placeholder:"FILE" help:"Read labels, one a line."`
+	Annotation []string `sep:"none" placeholder:"KEY=VALUE" help:"An annotation of config.json."`
+}
+
+// Help is shown above the flags.
+func (*runCmd) Help() string {
+	return `IMAGE is a name in a registry, oci:DIR, oci-archive:FILE, docker-archive:FILE,
+dir:DIR, rootfs:DIR, or host: this machine's own root, with disposable writes.
+All words after IMAGE belong to the command.
+
+  coracle run -it --rm debian bash
+  coracle run --rm -v "$PWD":/src -w /src golang go build
+  coracle run --rm --userns keep-id --network none alpine id
+  coracle run host -- make test`
+}
+
+func (*runCmd) refused(name string) (refusal, bool) {
+	return findRefusal(runRefusals(), name)
+}
+
+func (c *runCmd) run(a *app) (int, error) {
+	opts, err := c.options()
+	if err != nil {
+		return exitOurs, err
+	}
+	e, err := a.engine()
+	if err != nil {
+		return exitOurs, err
+	}
+	opts.Stdin, opts.Stdout, opts.Stderr = a.files[0], a.files[1], a.files[2]
+	if !c.Container.Quiet {
+		bars := newProgress(a.err)
+		defer bars.close()
+		opts.Progress = bars.add
+	}
+	exit, err := e.Run(context.Background(), opts)
+	return exit.Code, err
+}
+
+// seconds is a time as podman takes it: a number of seconds; 90s and 5m are
+// understood too.
+type seconds time.Duration
+
+// UnmarshalText implements encoding.TextUnmarshaler for kong.
+func (s *seconds) UnmarshalText(text []byte) error {
+	if n, err := strconv.ParseUint(string(text), 10, 32); err == nil {
+		*s = seconds(time.Duration(n) * time.Second)
+		return nil
+	}
+	d, err := time.ParseDuration(string(text))
+	if err != nil || d < 0 {
+		return fmt.Errorf("%q is not a time: a number of seconds, or 90s, 5m, 1h30m", text)
+	}
+	*s = seconds(d)
+	return nil
+}
+
+func (f identityFlags) request() userns.Request {
+	return userns.Request{
+		Userns:     f.Userns,
+		UIDMaps:    f.UIDMap,
+		GIDMaps:    f.GIDMap,
+		SubUIDName: f.SubUIDName,
+		SubGIDName: f.SubGIDName,
+	}
+}
