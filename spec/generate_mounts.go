@@ -25,7 +25,7 @@ func (g *generator) defaultMounts() error {
 		}
 		g.placeDefault("/proc", "bind", "/proc", "rbind", "rprivate", "nosuid", "noexec", "nodev")
 	}
-	g.placeDefault("/dev", "tmpfs", "tmpfs", g.readOnlyDev("nosuid", "strictatime", "mode=755", "size=65536k")...)
+	g.placeDefault("/dev", "tmpfs", "tmpfs", "nosuid", "strictatime", "mode=755", "size=65536k")
 	pts := []string{"nosuid", "noexec", "newinstance", "ptmxmode=0666", "mode=0620"}
 	if mapped(g.in.GIDMap, 5) {
 		pts = append(pts, "gid=5") // tty, in every distribution
@@ -51,20 +51,14 @@ func (g *generator) shmSize() (string, error) {
 	return fmt.Sprint(n), nil // 0 is unlimited, for tmpfs as for podman
 }
 
-// readOnlyDev makes /dev and /dev/shm read-only as well when even their tmpfs
-// is not wanted.
-func (g *generator) readOnlyDev(options ...string) []string {
-	if g.opt.ReadOnly && !g.withReadOnlyTmpfs() {
-		return append([]string{"ro"}, options...)
-	}
-	return options
-}
+// allReadOnly says that not even the tmpfs of a read-only root are wanted.
+func (g *generator) allReadOnly() bool { return g.opt.ReadOnly && !g.withReadOnlyTmpfs() }
 
 func (g *generator) ipcMounts(shm string) {
 	if g.ownIPC {
 		g.placeDefault("/dev/mqueue", "mqueue", "mqueue", "nosuid", "noexec", "nodev")
 		if !g.noShm {
-			g.placeDefault("/dev/shm", "tmpfs", "shm", g.readOnlyDev("nosuid", "noexec", "nodev", "mode=1777", "size="+shm)...)
+			g.placeDefault("/dev/shm", "tmpfs", "shm", "nosuid", "noexec", "nodev", "mode=1777", "size="+shm)
 		}
 		return
 	}

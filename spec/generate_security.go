@@ -200,6 +200,15 @@ func (g *generator) security() error {
 			}
 		}
 	}
+	if g.allReadOnly() {
+		// Not options of the mounts: the runtime must make the nodes first,
+		// and crun remounts a read-only tmpfs below what it bound over it.
+		for _, p := range []string{"/dev", "/dev/shm"} {
+			if !g.userMounted(p) {
+				l.ReadonlyPaths = append(l.ReadonlyPaths, p)
+			}
+		}
+	}
 	for _, p := range g.profile.masked {
 		if !slices.Contains(l.MaskedPaths, p) {
 			l.MaskedPaths = append(l.MaskedPaths, p)

@@ -47,18 +47,20 @@ func (g *generator) bind(flag, value, source, destination string, o bindOptions)
 	if err != nil {
 		return err
 	}
-	if _, err := g.in.Host.Stat(source); err != nil {
+	info, err := g.in.Host.Stat(source)
+	if err != nil {
 		return g.noSource(flag, value, source, err)
+	}
+	if o.overlay && !info.isDir() {
+		return refuse(flag, value, "an overlay needs a directory, and %s is none", source)
 	}
 	if o.overlay {
 		return g.overlay(flag, value, source, destination, o)
 	}
 	m := specs.Mount{Destination: destination, Type: "bind", Source: source, Options: o.mountOptions()}
 	if o.idmap {
+		// None means the container's own map, to all runtimes.
 		m.UIDMappings, m.GIDMappings = o.uids, o.gids
-		if len(o.uids) == 0 {
-			m.UIDMappings, m.GIDMappings = g.in.UIDMap, g.in.GIDMap
-		}
 	}
 	if err := g.place(m, fromUser, flag, value); err != nil {
 		return err
@@ -248,8 +250,8 @@ func (g *generator) readOnlyTmpfs() {
 	if !g.opt.ReadOnly || !g.withReadOnlyTmpfs() {
 		return
 	}
-	for _, dir := range []string{"/run", "/tmp", "/var/tmp"} {
-		_ = g.place(tmpfsMount(dir, tmpfsOptions{}, g.user), fromImplied, "--read-only-tmpfs", "")
+	for _, d := range [][2]string{{"/run", "mode=755"}, {"/tmp", "mode=1777"}, {"/var/tmp", "mode=1777"}} {
+		_ = g.place(tmpfsMount(d[0], tmpfsOptions{words: d[1:]}, g.user), fromImplied, "--read-only-tmpfs", "")
 	}
 }
 

@@ -17,9 +17,9 @@ func tmpfsWords() []string {
 
 // tmpfsOptions is what --tmpfs and --mount type=tmpfs can say.
 type tmpfsOptions struct {
-	words    []string // as they go to config.json
-	chown    bool
-	noCopyUp bool
+	words  []string // as they go to config.json
+	chown  bool
+	copyUp bool
 }
 
 // set takes one option.
@@ -30,10 +30,10 @@ func (o *tmpfsOptions) set(word string) error {
 		o.chown = true
 		return nil
 	case word == "notmpcopyup":
-		o.noCopyUp = true
+		o.copyUp = false
 		return nil
 	case word == "tmpcopyup":
-		o.noCopyUp = false
+		o.copyUp = true
 		return nil
 	case pair && slices.Contains(tmpfsWords(), key+"="):
 		if err := checkTmpfsValue(key, value); err != nil {
@@ -99,7 +99,8 @@ func checkTmpfsValue(key, value string) error {
 }
 
 // mountOptions writes them for config.json; what was not said is podman's
-// default.
+// default, except that a tmpfs begins empty, as docker's does: tmpcopyup must
+// be asked for, since it costs a copy of what the image has there.
 func (o *tmpfsOptions) mountOptions(u execUser) []string {
 	var options []string
 	for _, pair := range [][]string{
@@ -115,7 +116,7 @@ func (o *tmpfsOptions) mountOptions(u execUser) []string {
 	if o.chown {
 		options = append(options, "uid="+strconv.Itoa(int(u.uid)), "gid="+strconv.Itoa(int(u.gid)))
 	}
-	if !o.noCopyUp {
+	if o.copyUp {
 		options = append(options, "tmpcopyup")
 	}
 	return options

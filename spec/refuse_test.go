@@ -36,6 +36,7 @@ func TestRefusals(t *testing.T) {
 		{volume("/none:/y"), `--volume "/none:/y": /none does not exist on the host`, "mkdir -p /none"},
 		{volume("./data:/y:copy"), "copy fills a named volume", ""},
 		{volume("./data:/y:O,ro"), "O and ro contradict", ""},
+		{volume("/etc/hosts:/y:O"), "an overlay needs a directory", ""},
 		{volume("./data:/y:O,idmap"), "O and idmap", ""},
 		{volume("./data:/y:upperdir=/a,workdir=/b"), "belong to an overlay", "add O"},
 		{volume("./data:/y:O,upperdir=/a"), "together or not at all", ""},
