@@ -107,7 +107,7 @@ func writeOnce(name, text string) error {
 type mapper struct {
 	name   string
 	pid    int
-	stderr *os.File
+	stderr int // read end of a pipe
 }
 
 // startMapper uses no os/exec: its pidfd check, goroutines and PATH search
@@ -125,27 +125,28 @@ func (s system) startMapper(k idKind, pid int) (*mapper, error) {
 	for _, e := range k.extents {
 		argv = append(argv, id32(e.ContainerID), id32(e.HostID), id32(e.Size))
 	}
-	r, w, err := os.Pipe()
-	if err != nil {
+	// Raw descriptors: os.File would put them into the poller.
+	var pipe [2]int
+	if err := unix.Pipe2(pipe[:], unix.O_CLOEXEC); err != nil {
 		return nil, fmt.Errorf("start %s: make a pipe: %w", k.helper, err)
 	}
-	defer w.Close()
-	null, err := os.OpenFile(os.DevNull, os.O_RDWR, 0)
+	defer unix.Close(pipe[1])
+	null, err := unix.Open(os.DevNull, unix.O_RDWR|unix.O_CLOEXEC, 0)
 	if err != nil {
-		_ = r.Close()
-		return nil, fmt.Errorf("start %s: %w", k.helper, err)
+		_ = unix.Close(pipe[0])
+		return nil, fmt.Errorf("start %s: open %s: %w", k.helper, os.DevNull, err)
 	}
-	defer null.Close()
+	defer unix.Close(null)
 	child, err := syscall.ForkExec(s.file(path), argv, &syscall.ProcAttr{
 		// The messages are read below and shown: in English, as documented.
 		Env:   []string{"LC_ALL=C"},
-		Files: []uintptr{null.Fd(), null.Fd(), w.Fd()},
+		Files: []uintptr{uintptr(null), uintptr(null), uintptr(pipe[1])},
 	})
 	if err != nil {
-		_ = r.Close()
+		_ = unix.Close(pipe[0])
 		return nil, fmt.Errorf("start %s: %w", path, err)
 	}
-	return &mapper{name: k.helper, pid: child, stderr: r}, nil
+	return &mapper{name: k.helper, pid: child, stderr: pipe[0]}, nil
 }
 
 func id32(n uint32) string { return strconv.FormatUint(uint64(n), 10) }
@@ -169,7 +170,7 @@ func (e *mapperError) Error() string {
 
 // wait reaps the helper; a cancelled context kills it first.
 func (p *mapper) wait(ctx context.Context) error {
-	defer p.stderr.Close()
+	defer unix.Close(p.stderr)
 	killed := make(chan struct{})
 	stop := context.AfterFunc(ctx, func() {
 		defer close(killed)
@@ -197,7 +198,7 @@ func (p *mapper) wait(ctx context.Context) error {
 		return nil
 	}
 	said := make([]byte, 1024)
-	n, _ := p.stderr.Read(said) // what cannot be read is not shown
+	n, _ := unix.Read(p.stderr, said) // what cannot be read is not shown
 	return &mapperError{p.name, firstLine(strings.ToValidUTF8(string(said[:max(n, 0)]), "?")), status}
 }
 
@@ -208,7 +209,7 @@ func (p *mapper) abandon() {
 	}
 	_ = unix.Kill(p.pid, unix.SIGKILL) // it may have ended already
 	_, _ = reap(p.pid)
-	_ = p.stderr.Close()
+	_ = unix.Close(p.stderr)
 }
 
 func reap(pid int) (syscall.WaitStatus, error) {

@@ -395,21 +395,46 @@ func refuseClone(t *testing.T) {
 	}
 }
 
+// BenchmarkWriteMap compares the helpers side by side with one after the
+// other, and with writing a single id oneself.
 func BenchmarkWriteMap(b *testing.B) {
 	id, err := Caller(b.Context())
 	if err != nil {
 		b.Fatal(err)
 	}
+	r, err := Resolve(b.Context(), id, Request{})
+	if err != nil || r.Single {
+		b.Skip(r.Notice, err)
+	}
+	s := realSystem()
 	for _, c := range []struct {
-		name string
-		req  Request
-	}{{"helpers", Request{}}, {"single", Request{UIDMaps: []string{"0:0"}}}} {
+		name  string
+		write func(pid int) error
+	}{
+		{"side-by-side", func(pid int) error { return WriteMap(b.Context(), pid, r.Map) }},
+		{"in-turn", func(pid int) error {
+			for _, k := range idKinds(r.Map) {
+				h, err := s.startMapper(k, pid)
+				if err != nil {
+					return err
+				}
+				if err := h.wait(b.Context()); err != nil {
+					return err
+				}
+			}
+			return nil
+		}},
+		{"newuidmap-alone", func(pid int) error {
+			h, err := s.startMapper(idKinds(r.Map)[0], pid)
+			if err != nil {
+				return err
+			}
+			return h.wait(b.Context())
+		}},
+		{"single", func(pid int) error { return WriteMap(b.Context(), pid, SingleMap(id.UID, id.GID)) }},
+	} {
 		b.Run(c.name, func(b *testing.B) {
 			for b.Loop() {
-				r, err := Resolve(b.Context(), id, c.req)
-				if err != nil {
-					b.Fatal(err)
-				}
 				b.StopTimer()
 				var p Program
 				p.Call("end", unix.SYS_EXIT_GROUP, 0)
@@ -418,7 +443,7 @@ func BenchmarkWriteMap(b *testing.B) {
 					b.Fatal(err)
 				}
 				b.StartTimer()
-				err = WriteMap(b.Context(), ch.PID, r.Map)
+				err = c.write(ch.PID)
 				b.StopTimer()
 				ch.Abort()
 				b.StartTimer()
@@ -427,5 +452,17 @@ func BenchmarkWriteMap(b *testing.B) {
 				}
 			}
 		})
+	}
+}
+
+func BenchmarkResolve(b *testing.B) {
+	for b.Loop() {
+		id, err := Caller(b.Context())
+		if err != nil {
+			b.Fatal(err)
+		}
+		if _, err := Resolve(b.Context(), id, Request{}); err != nil {
+			b.Fatal(err)
+		}
 	}
 }
