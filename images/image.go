@@ -12,6 +12,7 @@ import (
 type Image struct {
 	ID       digest.Digest        // of the configuration, as docker and podman have it
 	Manifest ocispec.Descriptor   // of the manifest, without annotations
+	Served   digest.Digest        // of the manifest where it came from; another than Manifest's when that was Docker's
 	Source   digest.Digest        // what the tag pointed to when it was pulled: the manifest or an index
 	Names    []string             // full names, sorted; none for a nameless image
 	Config   ocispec.Image        // the configuration
@@ -20,10 +21,17 @@ type Image struct {
 	ChainIDs []digest.Digest      // of the layer with all below it (image-spec config.md#layer-chainid)
 	Size     int64                // bytes of manifest, configuration and layers as they are stored
 	Created  time.Time            // zero when the image does not say
+	For      *ocispec.Platform    // what an index said that it is for, or nil
 }
 
-// Platform is what the image runs on.
-func (i *Image) Platform() ocispec.Platform { return normalPlatform(i.Config.Platform) }
+// Platform is what the image runs on. An index knows better than the
+// configuration, which careless builds leave at the builder's own.
+func (i *Image) Platform() ocispec.Platform {
+	if i.For != nil {
+		return normalPlatform(*i.For)
+	}
+	return normalPlatform(i.Config.Platform)
+}
 
 // chainIDs follows image-spec config.md#layer-chainid.
 func chainIDs(diffs []digest.Digest) []digest.Digest {
@@ -36,7 +44,7 @@ func chainIDs(diffs []digest.Digest) []digest.Digest {
 
 // newImage makes an image of its parts.
 func newImage(c *chosen, config *ocispec.Image) *Image {
-	img := &Image{ID: c.doc.Config.Digest, Manifest: c.desc, Source: c.from, Config: *config, Layers: c.doc.Layers,
+	img := &Image{ID: c.doc.Config.Digest, Manifest: c.desc, Served: c.served, Source: c.from, For: c.platform, Config: *config, Layers: c.doc.Layers,
 		DiffIDs: config.RootFS.DiffIDs, ChainIDs: chainIDs(config.RootFS.DiffIDs)}
 	img.Size = c.desc.Size + c.doc.Config.Size
 	for _, l := range c.doc.Layers {
@@ -76,7 +84,7 @@ func (s *Store) load(desc ocispec.Descriptor) (*Image, error) {
 			return nil, err
 		}
 		plainDesc := ocispec.Descriptor{MediaType: doc.MediaType, Digest: desc.Digest, Size: int64(len(raw))}
-		return newImage(&chosen{raw: raw, doc: doc, desc: plainDesc, from: desc.Digest}, config), nil
+		return newImage(&chosen{raw: raw, doc: doc, desc: plainDesc, from: desc.Digest, served: desc.Digest, platform: desc.Platform}, config), nil
 	}
 	return nil, fail(ErrCorrupt, "indexes are nested more than %d deep", maxIndexNesting)
 }
@@ -87,8 +95,11 @@ func (s *Store) loadNamed(idx *index, desc ocispec.Descriptor) (*Image, error) {
 	if err != nil {
 		return nil, err
 	}
-	if src := digest.Digest(desc.Annotations[annotationSource]); src != "" {
-		img.Source = src
+	if d := digest.Digest(desc.Annotations[annotationServed]); d != "" {
+		img.Served, img.Source = d, d
+	}
+	if d := digest.Digest(desc.Annotations[annotationSource]); d != "" {
+		img.Source = d
 	}
 	for _, d := range idx.Manifests {
 		if n := nameOf(d); d.Digest == desc.Digest && n != "" {

@@ -114,7 +114,7 @@ func (s *Store) importAs(ctx context.Context, r io.Reader, config *ocispec.Image
 	if err != nil {
 		return nil, err
 	}
-	c := &chosen{raw: raw, doc: doc, desc: ocispec.Descriptor{MediaType: doc.MediaType, Digest: sha256Of(raw), Size: int64(len(raw))}, from: sha256Of(raw)}
+	c := &chosen{raw: raw, doc: doc, desc: ocispec.Descriptor{MediaType: doc.MediaType, Digest: sha256Of(raw), Size: int64(len(raw))}, from: sha256Of(raw), served: sha256Of(raw)}
 	img := newImage(c, config)
 	lease, err := s.lease(ctx, imageDigests(img))
 	if err != nil {

@@ -18,6 +18,7 @@ import (
 const (
 	annotationName   = "io.containerd.image.name"
 	annotationID     = "io.coracle.image.id"      // the digest of the configuration
+	annotationServed = "io.coracle.served.digest" // of the manifest in its registry, where it has been converted
 	annotationSource = "io.coracle.source.digest" // what the tag pointed to: a manifest or an index
 )
 

@@ -26,7 +26,7 @@ type Inspection struct {
 	GraphDriver  InspectionGraph
 	Labels       map[string]string
 	Annotations  map[string]string
-	Digest       string // of the manifest
+	Digest       string // of the manifest, where it came from
 	ManifestType string
 	History      []ocispec.History
 	LayerSizes   []int64
@@ -76,7 +76,7 @@ func (s *Store) Inspect(name string) (*Inspection, error) {
 	i := &Inspection{ID: string(img.ID), Comment: whole.Comment, Author: img.Config.Author,
 		Architecture: img.Config.Architecture, Variant: img.Config.Variant, Os: img.Config.OS, Size: img.Size, Config: whole.Config,
 		RootFS: InspectionRootFS{Type: "layers"}, Labels: img.Config.Config.Labels, Annotations: m.Annotations,
-		Digest: string(img.Manifest.Digest), ManifestType: img.Manifest.MediaType, History: img.Config.History,
+		Digest: string(img.Served), ManifestType: img.Manifest.MediaType, History: img.Config.History,
 		GraphDriver: InspectionGraph{Name: "overlay", Data: map[string]string{"Root": s.root}}}
 	if !img.Created.IsZero() {
 		i.Created = img.Created.Format(time.RFC3339Nano)
@@ -106,10 +106,7 @@ func (i *Image) repo() (tags, digests []string) {
 		if ref.Tag != "" {
 			tags = append(tags, n)
 		}
-		digests = append(digests, ref.Name()+"@"+string(i.Manifest.Digest))
-		if i.Source != "" && i.Source != i.Manifest.Digest {
-			digests = append(digests, ref.Name()+"@"+string(i.Source))
-		}
+		digests = append(digests, ref.Name()+"@"+string(i.Served), ref.Name()+"@"+string(i.Source))
 		if ref.Digest != "" {
 			digests = append(digests, ref.Name()+"@"+string(ref.Digest))
 		}

@@ -98,7 +98,7 @@ func (idx *index) findDigest(ref Reference) int {
 		return -1
 	}
 	return slices.IndexFunc(idx.Manifests, func(d ocispec.Descriptor) bool {
-		if d.Digest != ref.Digest && d.Annotations[annotationSource] != string(ref.Digest) {
+		if d.Digest != ref.Digest && d.Annotations[annotationSource] != string(ref.Digest) && d.Annotations[annotationServed] != string(ref.Digest) {
 			return false
 		}
 		have, err := ParseReference(nameOf(d))

@@ -134,7 +134,7 @@ func (s *Store) upToDate(ctx context.Context, ref Reference, img *Image, o PullO
 	if err != nil {
 		return ctx.Err() == nil, context.Cause(ctx)
 	}
-	return now == string(img.Source) || now == string(img.Manifest.Digest), nil
+	return now == string(img.Source) || now == string(img.Served), nil
 }
 
 func (s *Store) openSource(ctx context.Context, ref Reference, verify *bool) (_ source, err error) {
@@ -190,7 +190,7 @@ func (p *pull) run(ctx context.Context) (*Image, error) {
 		return nil, err
 	}
 	img := newImage(c, config)
-	if config.Architecture != "" && fit(p.want, config.Platform) == 0 {
+	if c.platform == nil && config.Architecture != "" && fit(p.want, config.Platform) == 0 {
 		return nil, otherPlatform(p.want, []string{formatPlatform(img.Platform())})
 	}
 	lease, err := p.s.lease(ctx, imageDigests(img))
@@ -290,7 +290,11 @@ func (s *Store) putBytes(ctx context.Context, data []byte) error {
 func (s *Store) publish(ctx context.Context, img *Image, names []string) (*Image, error) {
 	desc := img.Manifest
 	desc.Annotations = map[string]string{annotationID: string(img.ID)}
-	if img.Source != img.Manifest.Digest {
+	desc.Platform = img.For
+	if img.Served != img.Manifest.Digest {
+		desc.Annotations[annotationServed] = string(img.Served)
+	}
+	if img.Source != img.Served {
 		desc.Annotations[annotationSource] = string(img.Source)
 	}
 	var out *Image

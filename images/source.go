@@ -23,10 +23,12 @@ type source interface {
 
 // chosen is the manifest that will be pulled.
 type chosen struct {
-	raw  []byte
-	doc  *document
-	desc ocispec.Descriptor // of raw
-	from digest.Digest      // what the reference named: the manifest or an index
+	raw      []byte
+	doc      *document
+	desc     ocispec.Descriptor // of raw
+	from     digest.Digest      // what the reference named: the manifest or an index
+	served   digest.Digest      // of the manifest before it was converted
+	platform *ocispec.Platform  // what the index says that it is for, if one does
 }
 
 const maxIndexNesting = 4
@@ -44,6 +46,7 @@ func resolve(ctx context.Context, src source, want ocispec.Platform, pinned dige
 		}
 		return nil, fail(ErrCorrupt, "the manifest that was served has the digest %s, asked for was %s", from, pinned)
 	}
+	var platform *ocispec.Platform
 	seen := map[digest.Digest]bool{}
 	for d := from; ; d = sha256Of(raw) {
 		if seen[d] {
@@ -58,7 +61,8 @@ func resolve(ctx context.Context, src source, want ocispec.Platform, pinned dige
 		}
 		if !doc.isIndex() {
 			desc := ocispec.Descriptor{MediaType: doc.MediaType, Digest: d, Size: int64(len(raw))}
-			return &chosen{raw: raw, doc: doc, desc: desc, from: from}, nil
+			c := &chosen{raw: raw, doc: doc, desc: desc, from: from, platform: platform}
+			return c, c.toOCI()
 		}
 		next, err := choosePlatform(*doc.Manifests, want)
 		if err != nil {
@@ -74,6 +78,9 @@ func resolve(ctx context.Context, src source, want ocispec.Platform, pinned dige
 			return nil, err
 		}
 		mediaType = next.MediaType
+		if next.Platform != nil {
+			platform = next.Platform
+		}
 	}
 }
 
