@@ -67,8 +67,8 @@ func (a *app) main(args []string) int {
 	}
 	if err != nil {
 		a.printError(err)
-		if code == 0 {
-			code = exitCode(err)
+		if code == 0 || code == exitOurs {
+			code = exitCode(err) // 126 and 127 travel in the error
 		}
 	}
 	return code

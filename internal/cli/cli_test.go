@@ -138,6 +138,7 @@ func TestExitCodes(t *testing.T) {
 		{"a signal", fakeEngine{exit: engine.Exit{Code: 137, Signal: 9}}, 137},
 		{"ours", fakeEngine{err: errors.New("x")}, 125},
 		{"not found", fakeEngine{exit: engine.Exit{Code: 127}, err: errors.New("x")}, 127},
+		{"by the error, below 125", fakeEngine{exit: engine.Exit{Code: 125}, err: fmt.Errorf("start: %w", errors.Join(coded{125}, coded{127}))}, 127},
 		{"by the error", fakeEngine{err: fmt.Errorf("start: %w", coded{126})}, 126},
 	} {
 		for _, line := range []string{"run debian x", "unshare x"} {

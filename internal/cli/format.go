@@ -181,9 +181,20 @@ func printDocument(a *app, format string, doc any, human func()) error {
 	if err != nil {
 		return err
 	}
+	return executeTree(a.out, tmpl, doc)
+}
+
+// executeTree applies the template to the document's JSON. With the option
+// missingkey=zero what is not there is empty.
+func executeTree(w io.Writer, tmpl *template.Template, doc any) error {
 	tree, err := generic(doc)
 	if err != nil {
 		return err
 	}
-	return execute(a.out, tmpl, tree)
+	var b bytes.Buffer
+	if err := execute(&b, tmpl, tree); err != nil {
+		return err
+	}
+	_, err = w.Write(bytes.ReplaceAll(b.Bytes(), []byte("<no value>"), nil))
+	return err
 }

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"strconv"
 	"strings"
 )
 
@@ -44,45 +45,99 @@ func (c *infoCmd) run(a *app) (int, error) {
 func writeOutline(w io.Writer, doc []byte) error {
 	dec := json.NewDecoder(bytes.NewReader(doc))
 	dec.UseNumber()
-	return outlineValue(w, dec, 0, "")
-}
-
-func outlineValue(w io.Writer, dec *json.Decoder, depth int, label string) error {
-	tok, err := dec.Token()
+	root, err := readNode(dec)
 	if err != nil {
 		return fmt.Errorf("read the document: %w", err)
 	}
-	indent := strings.Repeat("  ", max(0, depth-1))
+	for i, inner := range root.inner {
+		inner.write(w, 0, root.keys[i])
+	}
+	return nil
+}
+
+// node is a JSON value whose keys keep their order.
+type node struct {
+	scalar string
+	keys   []string // of an object
+	inner  []node   // of an object or array
+	nested bool
+}
+
+func readNode(dec *json.Decoder) (node, error) {
+	tok, err := dec.Token()
+	if err != nil {
+		return node{}, err
+	}
 	open, nested := tok.(json.Delim)
-	if !nested {
-		fmt.Fprintf(w, "%s%s %s\n", indent, label, visible(fmt.Sprint(orNone(tok))))
-		return nil
+	switch {
+	case tok == nil, tok == "":
+		return node{scalar: "none"}, nil
+	case !nested:
+		return node{scalar: visible(fmt.Sprint(tok))}, nil
 	}
-	if !dec.More() {
-		fmt.Fprintf(w, "%s%s none\n", indent, label)
-	} else if label != "" {
-		fmt.Fprintf(w, "%s%s\n", indent, label)
-	}
+	n := node{nested: true}
 	for dec.More() {
-		inner := "-"
 		if open == '{' {
 			key, err := dec.Token()
 			if err != nil {
-				return fmt.Errorf("read the document: %w", err)
+				return node{}, err
 			}
-			inner = visible(fmt.Sprint(key)) + ":"
+			n.keys = append(n.keys, visible(fmt.Sprint(key)))
 		}
-		if err := outlineValue(w, dec, depth+1, inner); err != nil {
-			return err
+		inner, err := readNode(dec)
+		if err != nil {
+			return node{}, err
 		}
+		n.inner = append(n.inner, inner)
 	}
 	_, err = dec.Token() // the closing bracket
-	return err
+	return n, err
 }
 
-func orNone(tok json.Token) any {
-	if tok == nil || tok == "" {
-		return "none"
+// line is the value where it fits one: scalars, and arrays of them.
+func (n node) line() (string, bool) {
+	if !n.nested {
+		return n.scalar, true
 	}
-	return tok
+	if len(n.inner) == 0 {
+		return "none", true
+	}
+	var words []string
+	for _, inner := range n.inner {
+		if inner.nested {
+			return "", false
+		}
+		words = append(words, inner.scalar)
+	}
+	return strings.Join(words, " "), n.keys == nil
+}
+
+func (n node) write(w io.Writer, depth int, label string) {
+	indent := strings.Repeat("  ", depth)
+	if line, ok := n.line(); ok {
+		fmt.Fprintf(w, "%s%s: %s%s\n", indent, label, line, sizeNote(label, line))
+		return
+	}
+	fmt.Fprintf(w, "%s%s:\n", indent, label)
+	for i, inner := range n.inner {
+		if n.keys != nil {
+			inner.write(w, depth+1, n.keys[i])
+		} else if line, ok := inner.line(); ok {
+			fmt.Fprintf(w, "%s  %s\n", indent, line)
+		} else {
+			inner.write(w, depth+1, "-")
+		}
+	}
+}
+
+// sizeNote adds what people read to a number of bytes.
+func sizeNote(label, value string) string {
+	if label != "memory" && label != "free" && label != "total" {
+		return ""
+	}
+	n, err := strconv.ParseInt(value, 10, 64)
+	if err != nil {
+		return ""
+	}
+	return " (" + humanSize(n) + ")"
 }

@@ -39,8 +39,15 @@ func (c *inspectCmd) print(a *app, docs []any) error {
 	if c.Format == "" || c.Format == "json" {
 		return writeJSON(a.out, docs)
 	}
+	tmpl, err := parseTemplate(c.Format)
+	if err != nil {
+		return err
+	}
+	// What an image does not set is not in its JSON: docker and podman print
+	// nothing there.
+	tmpl.Option("missingkey=zero")
 	for _, doc := range docs {
-		if err := printDocument(a, c.Format, doc, nil); err != nil {
+		if err := executeTree(a.out, tmpl, doc); err != nil {
 			return err
 		}
 	}

@@ -250,6 +250,9 @@ func TestInspect(t *testing.T) {
 	if got.code != 125 || !strings.HasPrefix(got.out, "[\n") || !strings.Contains(got.out, `"A=<b>"`) || f.asked[1] != "inspect image a" {
 		t.Errorf("%+v %q", got, f.asked)
 	}
+	if got := invoke(t, f, "inspect", "--format", "[{{.Config.User}}{{.Nothing}}]", "a"); got.out != "[]\n" {
+		t.Errorf("what is not set: %+v", got)
+	}
 	if got := invoke(t, f, "inspect", "missing"); got.out != "[]\n" {
 		t.Errorf("%+v", got)
 	}
@@ -272,20 +275,24 @@ func TestDoctor(t *testing.T) {
 
 func TestOutline(t *testing.T) {
 	var b bytes.Buffer
-	doc := `{"store":{"root":"/x\u001b","images":3,"drivers":[],"empty":{},"none":null,"no":""},"list":["a",{"b":true}],"end":1.5}`
+	doc := `{"store":{"root":"/x\u001b","free":2000,"drivers":[],"empty":{},"none":null,"no":""},"map":[[0,1000,1],[1,100000,65536]],"list":["a","b"],"deep":["a",{"b":true}],"end":1.5}`
 	if err := writeOutline(&b, []byte(doc)); err != nil {
 		t.Fatal(err)
 	}
 	want := `store:
   root: /x\x1b
-  images: 3
+  free: 2000 (2 kB)
   drivers: none
   empty: none
   none: none
   no: none
-list:
-  - a
-  -
+map:
+  0 1000 1
+  1 100000 65536
+list: a b
+deep:
+  a
+  -:
     b: true
 end: 1.5
 `
