@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"os/exec"
@@ -15,6 +16,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/creack/pty"
 	ispec "github.com/opencontainers/image-spec/specs-go/v1"
 	"github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sys/unix"
@@ -95,7 +97,7 @@ func newBundle(t *testing.T) bundle {
 			t.Fatal(err)
 		}
 	}
-	if out, err := exec.Command("cp", busybox, filepath.Join(b.rootfs, "bin/busybox")).CombinedOutput(); err != nil {
+	if out, err := exec.CommandContext(t.Context(), "cp", busybox, filepath.Join(b.rootfs, "bin/busybox")).CombinedOutput(); err != nil {
 		t.Fatal(err, string(out))
 	}
 	for _, d := range []string{"state-runc", "state-crun", "files", "data/below"} {
@@ -144,7 +146,7 @@ func (b bundle) write(t *testing.T, o Options, maps []specs.LinuxIDMapping) Resu
 			}
 		}
 	}
-	if out, err := exec.Command("chown", "-R", fmt.Sprintf("%d:%d", firstID, firstID), b.dir).CombinedOutput(); err != nil {
+	if out, err := exec.CommandContext(t.Context(), "chown", "-R", fmt.Sprintf("%d:%d", firstID, firstID), b.dir).CombinedOutput(); err != nil {
 		t.Fatal(err, string(out))
 	}
 	return res
@@ -154,13 +156,24 @@ func (b bundle) write(t *testing.T, o Options, maps []specs.LinuxIDMapping) Resu
 // `coracle unshare` do, and gives what the payload printed.
 func (b bundle) run(t *testing.T, runtime string) string {
 	t.Helper()
+	var out, errs bytes.Buffer
+	cmd := b.command(t, runtime)
+	cmd.Stdout, cmd.Stderr = &out, &errs
+	if err := runUnified(cmd); err != nil {
+		t.Fatalf("%s: %v\n%s%s", runtime, err, &out, &errs)
+	}
+	return out.String()
+}
+
+func (b bundle) command(t *testing.T, runtime string) *exec.Cmd {
+	t.Helper()
 	file, err := exec.LookPath(runtime)
 	need(t, err == nil, runtime)
 	args := []string{"--root", filepath.Join(b.dir, "state-"+runtime), "run", "--bundle", b.dir, "test-" + runtime}
 	if runtime == "crun" {
 		args = append([]string{"--cgroup-manager=disabled"}, args...)
 	}
-	cmd := exec.Command(file, args...)
+	cmd := exec.CommandContext(t.Context(), file, args...)
 	cmd.Env = []string{"PATH=" + os.Getenv("PATH"), "XDG_RUNTIME_DIR=" + b.dir}
 	cmd.Dir = "/"
 	maps := []syscall.SysProcIDMap{{ContainerID: 0, HostID: firstID, Size: 65536}}
@@ -168,12 +181,7 @@ func (b bundle) run(t *testing.T, runtime string) string {
 		Cloneflags: syscall.CLONE_NEWUSER | syscall.CLONE_NEWNS, UidMappings: maps, GidMappings: maps,
 		GidMappingsEnableSetgroups: true, Credential: &syscall.Credential{},
 	}
-	var out, errs bytes.Buffer
-	cmd.Stdout, cmd.Stderr = &out, &errs
-	if err := runUnified(cmd); err != nil {
-		t.Fatalf("%s: %v\n%s%s", runtime, err, &out, &errs)
-	}
-	return out.String()
+	return cmd
 }
 
 // runUnified runs a command where /sys/fs/cgroup is version 2 alone: crun
@@ -234,7 +242,7 @@ func bundleCases(b bundle) map[string]struct {
 			Ulimits: []string{"nofile=100:200"}, SecurityOpt: []string{"no-new-privileges", "seccomp=unconfined"}, OOMScoreAdj: ptr(700),
 			Sysctl: []string{"net.ipv4.ip_unprivileged_port_start=0"},
 		}), []string{
-			"id uid=0(root) gid=0(root) groups=0(root),10(wheel)", "env A=b", "env HOME=/root", "hostname otter", "umask 0077", "pwd /home",
+			"id uid=0(root) gid=0(root) groups=10(wheel)", "env A=b", "env HOME=/root", "hostname otter", "umask 0077", "pwd /home",
 			"CapEff:\t0000000000000001", "CapBnd:\t0000000000000001", "CapInh:\t0000000000000000", "NoNewPrivs:\t1", "Seccomp:\t0", "nofile 100", "score 700",
 		}},
 		"a number with a capability": {script(Options{User: "78:88", CapAdd: []string{"NET_ADMIN"}, GroupAdd: []string{"99"}}), []string{
@@ -281,6 +289,39 @@ func TestBundlesRunWithRuncAndCrun(t *testing.T) {
 					}
 				}
 			})
+		}
+	}
+}
+
+// With -t the runtime makes the pty and /dev/console.
+func TestTerminalBundle(t *testing.T) {
+	for _, runtime := range []string{"runc", "crun"} {
+		b := newBundle(t)
+		b.write(t, Options{TTY: true, User: "0", Args: []string{
+			`b=/bin/busybox; $b test -t 0 && $b test -t 1 && echo is a tty; $b tty; $b test -c /dev/console && echo console; echo TERM is $TERM`,
+		}}, nil)
+		master, tty, err := pty.Open()
+		if err != nil {
+			t.Fatal(err)
+		}
+		cmd := b.command(t, runtime)
+		cmd.Stdin, cmd.Stdout, cmd.Stderr = tty, tty, tty
+		printed := make(chan string)
+		go func() {
+			data, _ := io.ReadAll(master) // ends with EIO when the last slave is closed
+			printed <- string(data)
+		}()
+		err = runUnified(cmd)
+		tty.Close()
+		out := <-printed
+		master.Close()
+		if err != nil {
+			t.Errorf("%s: %v\n%s", runtime, err, out)
+		}
+		for _, line := range []string{"is a tty", "/dev/pts/0", "console", "TERM is xterm"} {
+			if !strings.Contains(out, line+"\r\n") {
+				t.Errorf("%s: no line %q in %q", runtime, line, out)
+			}
 		}
 	}
 }

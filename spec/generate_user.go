@@ -90,9 +90,9 @@ func ranges(m []specs.LinuxIDMapping) string {
 	return strings.Join(words, ", ")
 }
 
-// groups decides the supplementary groups. The primary group is among them:
-// without it a process could drop it and pass a "deny this group" check
-// (CVE-2022-36109 and its like).
+// groups decides the supplementary groups. Except for root, the primary group
+// is among them: without it a process could drop it and pass a "deny this
+// group" check (CVE-2022-36109 and its like).
 func (g *generator) groups() error {
 	if slices.Contains(g.opt.GroupAdd, "keep-groups") {
 		if len(g.opt.GroupAdd) > 1 {
@@ -114,7 +114,10 @@ func (g *generator) groups() error {
 		}
 		return nil
 	}
-	all := []uint32{g.user.gid}
+	var all []uint32
+	if g.user.uid != 0 {
+		all = append(all, g.user.gid)
+	}
 	for _, gid := range append(asked, g.user.groups...) {
 		if slices.Contains(all, gid) {
 			continue
