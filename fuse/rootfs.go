@@ -10,10 +10,17 @@ package fuse
 // Kind says how the child mounts a Rootfs.
 type Kind string
 
+// Storage drivers, as --storage-driver names them.
+const (
+	DriverOverlay = "overlay"
+	DriverFuse    = "fuse-overlayfs"
+	DriverCopy    = "copy"
+)
+
 // The ways to a root. Before each of them the child carries out
 // Rootfs.Scratch and Rootfs.Mkdirs.
 const (
-	// OverlayFS: fsopen(FSType); each of Params in order by fsconfig (SET_STRING,
+	// OverlayFS: chdir(Dir) unless it is ""; fsopen(FSType); each of Params in order by fsconfig (SET_STRING,
 	// or SET_FLAG where Flag is set); FSCONFIG_CMD_CREATE; fsmount(Attrs);
 	// move_mount onto the target.
 	OverlayFS Kind = "overlay-fs"
@@ -64,7 +71,7 @@ type Rootfs struct {
 	Params []Param // OverlayFS
 	Attrs  uint    // OverlayFS: MOUNT_ATTR_* for fsmount
 
-	Dir   string  // OverlayMount: where to chdir before mount(2)
+	Dir   string  // OverlayFS and OverlayMount: where to chdir first, "" for anywhere
 	Data  string  // OverlayMount: the data page, at most 4095 bytes
 	Flags uintptr // OverlayMount and FuseOverlayFS: MS_*
 
@@ -125,6 +132,9 @@ type Request struct {
 	// kernel cannot have an upper on a tmpfs, they are on disk.
 	Scratch     string
 	ScratchSize int64 // bytes, 0: the kernel's default (half of memory)
+	// Disposable says that nobody wants the upper after this run: an upper on
+	// disk is then mounted without fsync (volatile).
+	Disposable bool
 
 	Driver string // "", overlay, fuse-overlayfs, copy: --storage-driver
 	Copy   string // directory that the copy driver fills
