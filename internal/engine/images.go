@@ -82,8 +82,8 @@ func (e *Engine) RemoveImage(ctx context.Context, name string, force bool) ([]st
 	for _, n := range done.Untagged {
 		lines = append(lines, "Untagged: "+n)
 	}
-	for _, d := range done.Deleted {
-		lines = append(lines, "Deleted: "+d.String())
+	if done.Deleted != "" {
+		lines = append(lines, "Deleted: "+done.Deleted.String())
 	}
 	return lines, nil
 }
@@ -123,8 +123,11 @@ func (e *Engine) Import(ctx context.Context, src string, o ImportOptions) (*imag
 	stage := e.stage(ctx, ids.Base)
 	img, err := store.Import(ctx, in, images.ImportOptions{
 		Name: o.Name, Changes: o.Changes, Message: o.Message, Platform: o.Platform,
-		Class: ids.Base.Class(), Stage: func() (layer.Stage, error) { return stage, nil },
 	})
+	if err == nil {
+		// Unpacked now, so that the first start need not.
+		_, err = store.Layers(ctx, img, ids.Base.Class(), func() (layer.Stage, error) { return stage, nil })
+	}
 	return img, errors.Join(err, stage.Close())
 }
 
@@ -143,9 +146,5 @@ func (e *Engine) Inspect(name, kind string) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	img, err := store.Lookup(name)
-	if err != nil {
-		return nil, err
-	}
-	return store.Inspect(img)
+	return store.Inspect(name)
 }

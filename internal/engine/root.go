@@ -27,7 +27,7 @@ type rootSource struct {
 	reader  *fuse.LayerReader
 
 	lowers []string // topmost first
-	metas  []string // metadata trees that translate ids (keep-id), or none
+	meta   string   // the metadata tree that translates ids (keep-id), or ""
 	direct string   // --rootfs: used as it is
 	host   bool
 
@@ -113,7 +113,7 @@ func (r *rootSource) choose(ctx context.Context, dir string) (*fuse.Rootfs, erro
 		return &fuse.Rootfs{Kind: fuse.Bind, Driver: "bind", Source: r.direct}, nil
 	}
 	root, err := fuse.Choose(ctx, fuse.Request{
-		LayersDir: filepath.Join(r.e.root, "layers"), Lowers: r.lowers, Metas: r.metas,
+		LayersDir: filepath.Join(r.e.root, "layers"), Lowers: r.lowers, Meta: r.meta,
 		Upper: filepath.Join(dir, "upper"), Work: filepath.Join(dir, "work"),
 		Driver: r.e.driver, Copy: filepath.Join(dir, "copy"), Cache: r.e.runRoot,
 	})

@@ -240,7 +240,7 @@ func (r *run) run(ctx context.Context) (Exit, error) {
 	}
 	// From here on a signal is for the payload.
 	signals := make(chan os.Signal, 32)
-	signal.Notify(signals)
+	signal.Notify(signals, forwarded()...)
 	defer signal.Stop(signals)
 
 	r.started = time.Now()
@@ -319,21 +319,23 @@ func (r *run) wait(p *spec.Process, signals <-chan os.Signal) (Exit, error) {
 	}
 }
 
-// forward passes a signal on. Those about our own children, our own terminal
-// and Go's scheduler are ours; stopping means us, not the container.
+// forwarded are the signals that are passed on. Those about our own children
+// and our own terminal's size are not; SIGTSTP and SIGTTIN stop the launcher,
+// as of any command, and not the container.
+func forwarded() []os.Signal {
+	out := []os.Signal{unix.SIGHUP, unix.SIGINT, unix.SIGQUIT, unix.SIGABRT, unix.SIGUSR1, unix.SIGUSR2, unix.SIGALRM, unix.SIGTERM,
+		unix.SIGVTALRM, unix.SIGPROF, unix.SIGIO, unix.SIGPWR, unix.SIGTRAP, unix.SIGSYS, unix.SIGXCPU, unix.SIGXFSZ}
+	const sigRTMin, sigRTMax = 34, 64 // as libc counts
+	for n := syscall.Signal(sigRTMin); n <= sigRTMax; n++ {
+		out = append(out, n)
+	}
+	return out
+}
+
 func (r *run) forward(p *spec.Process, sig os.Signal) {
-	n, ok := sig.(syscall.Signal)
-	if !ok || !r.o.SigProxy {
-		return
+	if n, ok := sig.(syscall.Signal); ok && r.o.SigProxy {
+		_ = p.Signal(n) // a container that is gone is about to be noticed
 	}
-	switch n {
-	case unix.SIGCHLD, unix.SIGURG, unix.SIGPIPE, unix.SIGWINCH, unix.SIGCONT, unix.SIGTTIN, unix.SIGTTOU:
-		return
-	case unix.SIGTSTP:
-		_ = unix.Kill(os.Getpid(), unix.SIGSTOP)
-		return
-	}
-	_ = p.Signal(n)
 }
 
 func exitOf(ws syscall.WaitStatus) Exit {

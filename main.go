@@ -1,0 +1,25 @@
+// Coracle is a rootless, single-user sandbox and container tool.
+package main
+
+import (
+	"os"
+
+	"coracle/fuse"
+	"coracle/images/layer"
+	"coracle/internal/cli"
+	"coracle/internal/engine"
+)
+
+func main() {
+	// A stage is this program again, under a name of its own in argv[0]; it
+	// must not pay for a command line.
+	switch os.Args[0] {
+	case layer.StageName:
+		os.Exit(layer.StoreMain(engine.StageHandlers()))
+	case fuse.ProbeName:
+		os.Exit(fuse.ProbeMain())
+	case engine.ChownStage:
+		os.Exit(engine.ChownMain())
+	}
+	os.Exit(cli.Main(os.Args))
+}
