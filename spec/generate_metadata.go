@@ -24,12 +24,17 @@ func (g *generator) metadata() error {
 		return err
 	}
 	// image-spec, conversion.md: what the image says goes to annotations, its
-	// labels over those; what the user says stands above both.
+	// labels over those; what the user says stands above both. Only labels of
+	// image-spec's own are taken: runtimes obey annotations (crun's
+	// run.oci.hooks.stdout writes a file of the host), and an image is not to
+	// give them orders. All labels are in Result.
 	if len(g.in.Image.ExposedPorts) > 0 {
 		g.annotate("org.opencontainers.image.exposedPorts", strings.Join(slices.Sorted(maps.Keys(g.in.Image.ExposedPorts)), ","))
 	}
 	for key, value := range g.in.Image.Labels {
-		g.annotate(key, value)
+		if strings.HasPrefix(key, "org.opencontainers.image.") {
+			g.annotate(key, value)
+		}
 	}
 	for _, word := range g.opt.Annotations {
 		key, value, ok := strings.Cut(word, "=")

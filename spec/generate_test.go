@@ -178,7 +178,7 @@ func input(change ...func(*Input)) Input {
 			Entrypoint: []string{"/entry"},
 			Cmd:        []string{"cmd", "arg"},
 			WorkingDir: "/srv",
-			Labels:     map[string]string{"maintainer": "image"},
+			Labels:     map[string]string{"maintainer": "image", "org.opencontainers.image.title": "otter"},
 		},
 		Root:    fakeRoot{"/etc/passwd": imagePasswd, "/etc/group": imageGroup, "/bin/bash": "ELF"},
 		Host:    testHost(),

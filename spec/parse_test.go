@@ -308,3 +308,23 @@ func TestStopTimeout(t *testing.T) {
 		}
 	}
 }
+
+// Runtimes obey annotations: what an image calls a label must not become one.
+func TestLabelsGiveNoOrders(t *testing.T) {
+	res, err := Generate(input(func(in *Input) {
+		in.Image.Labels = map[string]string{
+			"run.oci.keep_original_groups": "1", "run.oci.hooks.stdout": "/home/me/.bashrc", "org.systemd.property.X": "1", "org.opencontainers.image.title": "ok",
+		}
+	}))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for key := range res.Spec.Annotations {
+		if !strings.HasPrefix(key, "org.opencontainers.image.") {
+			t.Errorf("annotation %s from a label", key)
+		}
+	}
+	if len(res.Labels) != 4 {
+		t.Error(res.Labels)
+	}
+}
