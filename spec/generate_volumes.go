@@ -51,6 +51,10 @@ func (g *generator) bind(flag, value, source, destination string, o bindOptions)
 	if err != nil {
 		return g.noSource(flag, value, source, err)
 	}
+	if len(o.uids) > 0 {
+		// Needs a second user namespace that holds the map.
+		return later("idmap with a map of its own is not available yet").hint("idmap alone takes the container's own map")
+	}
 	if o.overlay && !info.isDir() {
 		return refuse(flag, value, "an overlay needs a directory, and %s is none", source)
 	}
@@ -58,10 +62,6 @@ func (g *generator) bind(flag, value, source, destination string, o bindOptions)
 		return g.overlay(flag, value, source, destination, o)
 	}
 	m := specs.Mount{Destination: destination, Type: "bind", Source: source, Options: o.mountOptions()}
-	if o.idmap {
-		// None means the container's own map, to all runtimes.
-		m.UIDMappings, m.GIDMappings = o.uids, o.gids
-	}
 	if err := g.place(m, fromUser, flag, value); err != nil {
 		return err
 	}

@@ -42,6 +42,7 @@ func TestRefusals(t *testing.T) {
 		{volume("./data:/y:O,upperdir=/a"), "together or not at all", ""},
 		{volume("./data:/y:O,upperdir=/a,workdir=/b"), "/a does not exist", ""},
 		{volume("./data:/y:idmap=uids=0-0"), "not CONTAINER-HOST-SIZE", ""},
+		{volume("./data:/y:idmap=uids=0-1-2#2-9-1;gids=0-1-2"), "a map of its own is not available yet", "idmap alone"},
 		{volume("./data:/y:idmap=uids=0-0-1"), "needs both", ""},
 		{volume("./data:/y:idmap=uids=0-0-0;gids=0-0-1"), "empty or too long", ""},
 		{volume("./data:/y:idmap=uids=4294967295-0-2;gids=0-0-1"), "empty or too long", ""},
