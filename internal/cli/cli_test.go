@@ -270,3 +270,15 @@ func TestSecondsText(t *testing.T) {
 		t.Errorf("3,000 years are %v", time.Duration(s))
 	}
 }
+
+func TestDoing(t *testing.T) {
+	if got := doing("pull", "x", errors.New("no such image")).Error(); got != "pull x: no such image" {
+		t.Errorf("%q", got)
+	}
+	if got := doing("pull", "x", errors.New("pull x: no such image")).Error(); got != "pull x: no such image" {
+		t.Errorf("%q", got)
+	}
+	if doing("pull", "x", nil) != nil {
+		t.Error("nothing became an error")
+	}
+}

@@ -59,6 +59,14 @@ func walk(err error, depth int, visit func(e error, depth int) bool) bool {
 	return true
 }
 
+// doing says what was being done to what, where the error does not yet.
+func doing(op, object string, err error) error {
+	if err == nil || strings.HasPrefix(err.Error(), op) {
+		return err
+	}
+	return fmt.Errorf("%s %s: %w", op, object, err)
+}
+
 // printError writes `error:` and `hint:`, the log line where a log was asked
 // for, and with --debug the chain.
 func (a *app) printError(err error) {

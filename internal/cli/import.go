@@ -45,7 +45,7 @@ func (c *importCmd) run(a *app) (int, error) {
 		Stdin:    a.files[0],
 	})
 	if err != nil {
-		return exitOurs, err
+		return exitOurs, doing("import", c.File, err)
 	}
 	fmt.Fprintln(a.out, img.ID)
 	return 0, nil

@@ -24,7 +24,7 @@ func (c *inspectCmd) run(a *app) (int, error) {
 	for _, name := range c.Names {
 		doc, err := e.Inspect(name, c.Type)
 		if err != nil {
-			failed = append(failed, err)
+			failed = append(failed, doing("inspect", name, err))
 			continue
 		}
 		docs = append(docs, doc)

@@ -216,7 +216,7 @@ func TestPull(t *testing.T) {
 	f := &fakeEngine{images: someImages()}
 	got := invoke(t, f, "pull", "--platform=linux/arm64", "--tls-verify=false", "debian", "nothing", "alpine")
 	want := digest.FromString("1").Encoded() + "\n" + digest.FromString("2").Encoded() + "\n"
-	if got.code != 125 || got.out != want || !strings.Contains(got.err, "error: look up nothing") {
+	if got.code != 125 || got.out != want || !strings.Contains(got.err, "error: pull nothing: look up nothing") {
 		t.Errorf("%+v", got)
 	}
 	if !strings.Contains(got.err, "layer of alpine  4 B\n") {

@@ -50,7 +50,7 @@ func (c *pullCmd) run(a *app) (int, error) {
 		img, err := e.Pull(ctx, name, opts)
 		bars.close()
 		if err != nil {
-			failed = append(failed, err)
+			failed = append(failed, doing("pull", name, err))
 			continue
 		}
 		fmt.Fprintln(a.out, img.ID.Encoded())

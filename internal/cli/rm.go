@@ -47,7 +47,7 @@ func (c *rmCmd) run(a *app) (int, error) {
 			fmt.Fprintln(a.out, visible(name))
 		case c.Ignore && isNotFound(err):
 		default:
-			failed = append(failed, err)
+			failed = append(failed, doing("remove container", name, err))
 		}
 	}
 	return 0, a.failures(failed)

@@ -39,7 +39,7 @@ func (c *rmiCmd) run(a *app) (int, error) {
 			fmt.Fprintln(a.out, visible(line))
 		}
 		if err != nil {
-			failed = append(failed, err)
+			failed = append(failed, doing("remove image", name, err))
 		}
 	}
 	return 0, a.failures(failed)
