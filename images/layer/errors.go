@@ -61,5 +61,5 @@ func (e *UnmappedError) Unwrap() error { return ErrUnmapped }
 // Hint says what to type.
 func (e *UnmappedError) Hint() string {
 	n := max(e.MaxUID, e.MaxGID)
-	return fmt.Sprintf("give yourself at least %d subordinate ids (usermod --add-subuids and --add-subgids), or run with --userns nomap", n)
+	return fmt.Sprintf("have an administrator give you at least %d subordinate ids (usermod --add-subuids, --add-subgids), or run with --uidmap 0:0:1 --gidmap 0:0:1, which records owners instead", n)
 }
