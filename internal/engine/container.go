@@ -76,6 +76,9 @@ func newID() string {
 // matters for kill -9 at any point: the lock comes first, since whoever finds
 // a directory without a locked lock removes it.
 func (e *Engine) newBox(ctx context.Context, c Container, replace bool) (*box, error) {
+	if _, err := e.store(); err != nil { // makes it, or refuses a directory that is something else
+		return nil, err
+	}
 	if err := e.makeRunRoot(); err != nil {
 		return nil, err
 	}
@@ -84,7 +87,7 @@ func (e *Engine) newBox(ctx context.Context, c Container, replace bool) (*box, e
 	if err := os.Mkdir(b.run, 0o700); err != nil {
 		return nil, fmt.Errorf("make the container: %w", err)
 	}
-	lock, err := lockFile(filepath.Join(b.run, "lock"), os.O_CREATE|os.O_EXCL)
+	lock, err := lockFile(filepath.Join(b.run, "lock"), unix.O_CREAT|unix.O_EXCL)
 	if err != nil {
 		return nil, fmt.Errorf("lock the container: %w", err)
 	}
@@ -112,56 +115,6 @@ func (b *box) populate(ctx context.Context, replace bool) error {
 // save writes the record; sync makes it last.
 func (b *box) save(sync bool) error {
 	return writeJSON(filepath.Join(b.dir, "container.json"), b.Container, sync)
-}
-
-func writeJSON(path string, v any, sync bool) error {
-	data, err := json.Marshal(v)
-	if err != nil {
-		return fmt.Errorf("write %s: %w", path, err)
-	}
-	return replaceFile(path, append(data, '\n'), 0o600, sync)
-}
-
-// replaceFile replaces path in one step; with sync it survives a power cut.
-func replaceFile(path string, data []byte, mode fs.FileMode, sync bool) error {
-	tmp := path + ".tmp"
-	f, err := os.OpenFile(tmp, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, mode)
-	if err != nil {
-		return err
-	}
-	_, err = f.Write(data)
-	if err == nil && sync {
-		err = f.Sync()
-	}
-	if err = errors.Join(err, f.Close()); err == nil {
-		err = os.Rename(tmp, path)
-	}
-	if err != nil {
-		os.Remove(tmp)
-		return fmt.Errorf("write %s: %w", path, err)
-	}
-	if !sync {
-		return nil
-	}
-	d, err := os.Open(filepath.Dir(path))
-	if err != nil {
-		return err
-	}
-	defer d.Close()
-	return d.Sync()
-}
-
-// lockFile opens and locks; EWOULDBLOCK when somebody holds it.
-func lockFile(path string, flags int) (*os.File, error) {
-	f, err := os.OpenFile(path, os.O_RDWR|flags, 0o600)
-	if err != nil {
-		return nil, err
-	}
-	if err := unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
-		f.Close()
-		return nil, err
-	}
-	return f, nil
 }
 
 // takeName makes names/NAME point to the container. The link is the name: it

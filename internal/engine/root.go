@@ -107,6 +107,17 @@ func (r *rootSource) fits(store *images.Store, img *images.Image, ids userns.Res
 // resolve follows the root's links for a mount's destination.
 func (r *rootSource) resolve(dest string) string { return r.reader.Resolve(dest) }
 
+// shows says whether a directory of the host is there in the host's view: some
+// are empty or the container's own.
+func (r *rootSource) shows(dir string) bool {
+	for _, hidden := range []string{"/tmp", "/run", "/proc", "/sys", "/dev"} {
+		if dir == hidden || strings.HasPrefix(dir, hidden+"/") {
+			return false
+		}
+	}
+	return true
+}
+
 // choose says how the root is mounted for the container in dir.
 func (r *rootSource) choose(ctx context.Context, dir string) (*fuse.Rootfs, error) {
 	if r.direct != "" {

@@ -110,7 +110,7 @@ func (r *run) makeBox(ctx context.Context) (err error) {
 func (r *run) container(id string) Container {
 	return Container{
 		ID: id, Name: r.o.Name, Image: r.o.Image, ImageID: r.root.imageID,
-		Created: time.Now(), Remove: r.o.Remove, Map: r.ids.Base, Status: Running,
+		Created: time.Now().UTC(), Remove: r.o.Remove, Map: r.ids.Base, Status: Running,
 	}
 }
 
@@ -118,7 +118,7 @@ func (r *run) container(id string) Container {
 func (r *run) configure(ctx context.Context, id, name, dir string) (err error) {
 	files := filepath.Join(dir, "files")
 	in := spec.Input{
-		ID: id, Name: name, Image: r.root.config, Options: r.o.Options, Root: r.root.reader, Host: hostFacts{},
+		ID: id, Name: name, Image: r.root.config, NoImage: r.root.imageID == "", Options: r.options(), Root: r.root.reader, Host: hostFacts{},
 		RootDir: filepath.Join(dir, "root"), Files: files,
 		UIDMap: r.ids.Map.UIDs, GIDMap: r.ids.Map.GIDs,
 		HostUID: r.caller.UID, HostGID: r.caller.GID, HostGroups: r.caller.Groups, HostName: r.caller.Name,
@@ -149,6 +149,18 @@ func (r *run) configure(ctx context.Context, id, name, dir string) (err error) {
 	return nil
 }
 
+// options are the user's; on the host's own root a command starts where the
+// user is, as with any command that wraps another.
+func (r *run) options() spec.Options {
+	o := r.o.Options
+	if r.root.host && o.Workdir == "" {
+		if dir, err := os.Getwd(); err == nil && r.root.shows(dir) {
+			o.Workdir = dir
+		}
+	}
+	return o
+}
+
 func isDir(path string) (bool, error) {
 	st, err := os.Stat(path)
 	if err != nil {
@@ -162,7 +174,7 @@ func (r *run) write() error {
 	b := r.box
 	files := filepath.Join(b.dir, "files")
 	for name, data := range r.result.Files {
-		if err := writeFile(filepath.Join(files, name), data); err != nil {
+		if err := writeFile(filepath.Join(files, name), data, 0o644, unix.O_EXCL); err != nil {
 			return err
 		}
 	}
@@ -182,35 +194,13 @@ func (r *run) write() error {
 	if err != nil {
 		return fmt.Errorf("write config.json: %w", err)
 	}
-	if err := writeFile(filepath.Join(b.dir, "config.json"), config); err != nil {
+	if err := writeFile(filepath.Join(b.dir, "config.json"), config, 0o644, unix.O_EXCL); err != nil {
 		return err
 	}
 	if f := r.o.CIDFile; f != "" {
 		return createFile("container id", f, b.ID)
 	}
 	return nil
-}
-
-// writeFile writes a file of a new container; nobody has read it before, and
-// after a crash the container is swept away.
-func writeFile(path string, data []byte) error {
-	if err := os.WriteFile(path, data, 0o644); err != nil {
-		return fmt.Errorf("write the container's files: %w", err)
-	}
-	return nil
-}
-
-// createFile writes --cidfile, which must not exist.
-func createFile(what, path, content string) error {
-	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o644)
-	if errors.Is(err, fs.ErrExist) {
-		return &Error{Op: "write the " + what, Err: fmt.Errorf("%s exists", path), Help: "remove it, or name another file"}
-	}
-	if err != nil {
-		return fmt.Errorf("write the %s: %w", what, err)
-	}
-	_, err = f.WriteString(content)
-	return errors.Join(err, f.Close())
 }
 
 // run starts the payload and stays until it ends.
@@ -298,6 +288,7 @@ func (r *run) wait(p *spec.Process, signals <-chan os.Signal) (Exit, error) {
 		defer t.Stop()
 		timeout = t.C
 	}
+	defer trimLater().Stop()
 	timedOut := false
 	for {
 		select {

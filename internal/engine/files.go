@@ -1,0 +1,103 @@
+package engine
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+
+	"golang.org/x/sys/unix"
+)
+
+// writeFile writes a whole file in one write, by plain system calls: os.File
+// would first try each file with the poller, five calls more, and a start
+// writes a dozen files. With excl the file must not exist.
+func writeFile(path string, data []byte, mode uint32, flags int) error {
+	fd, err := ignoringEINTR(func() (int, error) {
+		return unix.Open(path, unix.O_WRONLY|unix.O_CREAT|unix.O_CLOEXEC|flags, mode)
+	})
+	if err != nil {
+		return &fs.PathError{Op: "open", Path: path, Err: err}
+	}
+	for len(data) > 0 && err == nil {
+		var n int
+		n, err = ignoringEINTR(func() (int, error) { return unix.Write(fd, data) })
+		data = data[max(n, 0):]
+	}
+	if err == nil && flags&unix.O_SYNC != 0 {
+		err = unix.Fsync(fd)
+	}
+	if err = errors.Join(err, unix.Close(fd)); err != nil {
+		return &fs.PathError{Op: "write", Path: path, Err: err}
+	}
+	return nil
+}
+
+func ignoringEINTR(call func() (int, error)) (int, error) {
+	for {
+		n, err := call()
+		if err != unix.EINTR {
+			return n, err
+		}
+	}
+}
+
+func writeJSON(path string, v any, sync bool) error {
+	data, err := json.Marshal(v)
+	if err != nil {
+		return fmt.Errorf("write %s: %w", path, err)
+	}
+	return replaceFile(path, append(data, '\n'), 0o600, sync)
+}
+
+// replaceFile replaces path in one step; with sync it survives a power cut.
+func replaceFile(path string, data []byte, mode uint32, sync bool) error {
+	tmp, flags := path+".tmp", unix.O_TRUNC
+	if sync {
+		flags |= unix.O_SYNC
+	}
+	err := writeFile(tmp, data, mode, flags)
+	if err == nil {
+		err = unix.Rename(tmp, path)
+	}
+	if err != nil {
+		os.Remove(tmp)
+		return fmt.Errorf("write %s: %w", path, err)
+	}
+	if !sync {
+		return nil
+	}
+	d, err := os.Open(filepath.Dir(path))
+	if err != nil {
+		return err
+	}
+	defer d.Close()
+	return d.Sync()
+}
+
+// createFile writes --cidfile, which must not exist.
+func createFile(what, path, content string) error {
+	err := writeFile(path, []byte(content), 0o644, unix.O_EXCL)
+	if errors.Is(err, fs.ErrExist) {
+		return &Error{Op: "write the " + what, Err: fmt.Errorf("%s exists", path), Help: "remove it, or name another file"}
+	}
+	if err != nil {
+		return fmt.Errorf("write the %s: %w", what, err)
+	}
+	return nil
+}
+
+// lockFile opens and locks; EWOULDBLOCK when somebody holds it.
+func lockFile(path string, flags int) (*os.File, error) {
+	fd, err := ignoringEINTR(func() (int, error) { return unix.Open(path, unix.O_RDWR|unix.O_CLOEXEC|flags, 0o600) })
+	if err != nil {
+		return nil, err
+	}
+	if err := unix.Flock(fd, unix.LOCK_EX|unix.LOCK_NB); err != nil {
+		unix.Close(fd)
+		return nil, err
+	}
+	return os.NewFile(uintptr(fd), path), nil
+}
