@@ -1,0 +1,65 @@
+package fuse
+
+import (
+	"os"
+	"os/exec"
+	"path/filepath"
+	"testing"
+	"time"
+)
+
+func TestProbe(t *testing.T) {
+	store, cache := t.TempDir(), t.TempDir()
+	f, err := Probe(t.Context(), ProbeRequest{Dir: store, Cache: cache})
+	must(t, err)
+	t.Logf("%+v", f)
+	need(t, f.Overlay, "overlay in a user namespace: "+f.OverlayWhy)
+	if left, _ := os.ReadDir(store); len(left) != 0 {
+		t.Errorf("the probe left %v in the store", left)
+	}
+	cached, _ := filepath.Glob(filepath.Join(cache, "probe-*.json"))
+	if len(cached) != 1 {
+		t.Fatalf("cache holds %v", cached)
+	}
+	// A hit must not start a process: take away what it would be started on.
+	must(t, os.Chmod(store, 0o500))
+	start := time.Now()
+	again, err := Probe(t.Context(), ProbeRequest{Dir: store, Cache: cache})
+	t.Logf("a hit took %v", time.Since(start))
+	must(t, err)
+	if again != f {
+		t.Errorf("the cache says %+v, the probe said %+v", again, f)
+	}
+	must(t, os.Chmod(store, 0o700))
+	for name, data := range map[string]string{"cut short": `{"version":1,"bo`, "of another boot": `{"version":1,"boot":"x","overlay":true}`, "empty": ""} {
+		must(t, os.WriteFile(cached[0], []byte(data), 0o600))
+		if again, err = Probe(t.Context(), ProbeRequest{Dir: store, Cache: cache}); err != nil || again != f {
+			t.Errorf("with a cache %s: %+v, %v", name, again, err)
+		}
+	}
+}
+
+func BenchmarkProbeHit(b *testing.B) {
+	store, cache := b.TempDir(), b.TempDir()
+	r := ProbeRequest{Dir: store, Cache: cache}
+	if _, err := Probe(b.Context(), r); err != nil {
+		b.Skip(err)
+	}
+	for b.Loop() {
+		if _, err := Probe(b.Context(), r); err != nil {
+			b.Fatal(err)
+		}
+	}
+}
+
+func BenchmarkProbeMiss(b *testing.B) {
+	store := b.TempDir()
+	if _, err := exec.LookPath("true"); err != nil {
+		b.Skip(err)
+	}
+	for b.Loop() {
+		if _, err := Probe(b.Context(), ProbeRequest{Dir: store}); err != nil {
+			b.Fatal(err)
+		}
+	}
+}
