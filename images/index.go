@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"unicode"
 
 	"github.com/opencontainers/go-digest"
 	"github.com/opencontainers/image-spec/specs-go"
@@ -88,6 +89,10 @@ func nameOf(d ocispec.Descriptor) string {
 		}
 		if r, err := ParseReference(n); err == nil && r.Transport == Docker {
 			return r.key()
+		}
+		// It will be printed.
+		if strings.ContainsFunc(n, func(r rune) bool { return !unicode.IsPrint(r) }) {
+			return ""
 		}
 		return n
 	}

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 	"runtime"
@@ -61,7 +62,7 @@ func (s *Store) Layers(ctx context.Context, img *Image, class string, stage func
 			return &blob{file: f}, err
 		}
 		if err := s.unpackAll(ctx, img, class, stage, open); err != nil {
-			return nil, explainBlob(err)
+			return nil, s.explainBlob(img, err)
 		}
 	}
 	dirs := make([]string, 0, len(img.ChainIDs))
@@ -116,13 +117,45 @@ type unpacking struct {
 	done  []chan struct{}
 }
 
-// explainBlob: what the store has was checked when it came, so it has been
-// damaged since.
-func explainBlob(err error) error {
-	if errors.Is(err, layer.ErrDigest) || errors.Is(err, layer.ErrDiffID) || errors.Is(err, layer.ErrTruncated) || errors.Is(err, layer.ErrCorrupt) {
-		return fail(ErrCorrupt, "the image is damaged in the store").because(err).hint("remove it (coracle rmi) and pull it again")
+// badLayer says whether unpacking failed for what the layer is.
+func badLayer(err error) bool {
+	for _, kind := range [...]error{layer.ErrDigest, layer.ErrDiffID, layer.ErrMediaType, layer.ErrTruncated, layer.ErrCorrupt, layer.ErrBadEntry} {
+		if errors.Is(err, kind) {
+			return true
+		}
+	}
+	return false
+}
+
+// explainBlob: what the store has was checked when it came. If it is another
+// thing now, it has been damaged since.
+func (s *Store) explainBlob(img *Image, err error) error {
+	if badLayer(err) && s.dropDamaged(img) {
+		return fail(ErrCorrupt, "the image was damaged in the store").because(err).hint("pull it again")
 	}
 	return err
+}
+
+// dropDamaged removes the layers that no longer have their digest, so that
+// the next pull fetches them; false when there are none.
+func (s *Store) dropDamaged(img *Image) bool {
+	found := false
+	for _, d := range img.Layers {
+		f, err := os.Open(s.blobPath(d.Digest))
+		if err != nil {
+			continue
+		}
+		v := newVerifier(d.Digest, d.Size)
+		_, err = io.Copy(v, f)
+		f.Close()
+		if err == nil {
+			err = v.check()
+		}
+		if errors.Is(err, ErrCorrupt) && os.Remove(s.blobPath(d.Digest)) == nil {
+			found = true
+		}
+	}
+	return found
 }
 
 // unpackAll runs open for every layer whose directory is missing, and unpacks

@@ -7,6 +7,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"os"
+	"time"
 
 	"coracle/images/layer"
 
@@ -43,6 +45,8 @@ type PullOptions struct {
 	// Progress gets the bytes of each blob as they come; nil: silent. It is
 	// called from several goroutines, what it returns from one at a time.
 	Progress func(name string, size int64) io.WriteCloser
+
+	stall time.Duration // 0: stallTimeout
 }
 
 // Pull fetches an image, from a registry or from oci:, oci-archive:,
@@ -70,7 +74,7 @@ func (s *Store) Pull(ctx context.Context, name string, o PullOptions) (*Image, e
 			return img, err
 		}
 	}
-	src, err := s.openSource(ctx, ref, o.TLSVerify)
+	src, err := s.openSource(ctx, ref, o)
 	if err != nil {
 		if img != nil && o.Policy == PullNewer && !errors.Is(err, ErrNotFound) {
 			return img, nil
@@ -81,6 +85,9 @@ func (s *Store) Pull(ctx context.Context, name string, o PullOptions) (*Image, e
 	s.sweepTemp("tmp")
 	p := &pull{s: s, src: src, opts: o, want: want, ref: ref}
 	img, err = p.run(ctx)
+	if p.damaged(err) {
+		img, err = p.run(ctx) // what the store had was bad, and is gone now
+	}
 	if err != nil {
 		// The lease has ended: what came is no longer needed. A failure here
 		// leaves garbage that the next collection finds.
@@ -125,7 +132,7 @@ func (s *Store) upToDate(ctx context.Context, ref Reference, img *Image, o PullO
 	if ref.Digest != "" {
 		return true, nil // a digest does not become newer
 	}
-	src, err := newRegistrySource(ctx, ref, o.TLSVerify)
+	src, err := newRegistrySource(ctx, ref, o)
 	if err != nil {
 		return ctx.Err() == nil, context.Cause(ctx)
 	}
@@ -137,9 +144,9 @@ func (s *Store) upToDate(ctx context.Context, ref Reference, img *Image, o PullO
 	return now == string(img.Source) || now == string(img.Served), nil
 }
 
-func (s *Store) openSource(ctx context.Context, ref Reference, verify *bool) (_ source, err error) {
+func (s *Store) openSource(ctx context.Context, ref Reference, o PullOptions) (_ source, err error) {
 	if ref.Transport == Docker {
-		return newRegistrySource(ctx, ref, verify)
+		return newRegistrySource(ctx, ref, o)
 	}
 	var f files
 	switch ref.Transport {
@@ -174,6 +181,13 @@ type pull struct {
 	opts PullOptions
 	want ocispec.Platform
 	ref  Reference
+	img  *Image // as far as it is known
+}
+
+// damaged says whether the pull failed because of a layer that the store
+// already had.
+func (p *pull) damaged(err error) bool {
+	return p.img != nil && badLayer(err) && p.s.dropDamaged(p.img)
 }
 
 func (p *pull) run(ctx context.Context) (*Image, error) {
@@ -190,6 +204,7 @@ func (p *pull) run(ctx context.Context) (*Image, error) {
 		return nil, err
 	}
 	img := newImage(c, config)
+	p.img = img
 	if c.platform == nil && config.Architecture != "" && fit(p.want, config.Platform) == 0 {
 		return nil, otherPlatform(p.want, []string{formatPlatform(img.Platform())})
 	}
@@ -278,6 +293,9 @@ func (p *pull) fetch(ctx context.Context, d ocispec.Descriptor) (*blob, error) {
 // putBytes keeps a small blob that has been checked.
 func (s *Store) putBytes(ctx context.Context, data []byte) error {
 	open := func() (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(data)), nil }
+	if had, err := readBounded(s.blobPath(sha256Of(data)), int64(len(data))); err == nil && sha256Of(had) != sha256Of(data) {
+		os.Remove(s.blobPath(sha256Of(data))) // damaged since it was stored
+	}
 	b, err := s.putBlob(ctx, sha256Of(data), int64(len(data)), open, func([]byte) {})
 	if err != nil {
 		return err

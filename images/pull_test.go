@@ -363,6 +363,91 @@ func TestPullIsCancelled(t *testing.T) {
 	sameStore(t, "cancelled", before, snapshot(t, s))
 }
 
+// A registry that falls silent is left.
+func TestPullStalls(t *testing.T) {
+	reg := newRegistry(t)
+	m := make3(t, nil)
+	reg.tags["v1"] = m
+	reg.meddle = func(w http.ResponseWriter, r *http.Request) bool {
+		if !strings.HasSuffix(r.URL.Path, string(m.doc.Layers[2].Digest)) {
+			return false
+		}
+		w.Header().Set("Content-Length", fmt.Sprint(m.doc.Layers[2].Size))
+		w.Write(m.blobs[m.doc.Layers[2].Digest][:1000])
+		w.(http.Flusher).Flush()
+		<-r.Context().Done()
+		return true
+	}
+	s := newStore(t)
+	before := snapshot(t, s)
+	_, err := s.Pull(t.Context(), reg.host()+"/x:v1", PullOptions{stall: 50 * time.Millisecond})
+	if err == nil || !strings.Contains(err.Error(), "sends nothing") {
+		t.Errorf("%v", err)
+	}
+	sameStore(t, "stalled", before, snapshot(t, s))
+}
+
+// A digest that was asked for binds the registry.
+func TestPullPinned(t *testing.T) {
+	reg := newRegistry(t)
+	m := make3(t, nil)
+	reg.tags["v1"] = m
+	reg.extra["sha256:"+hex64] = served{m.desc.MediaType, m.manifest}
+	s := newStore(t)
+	if _, err := s.Pull(t.Context(), reg.host()+"/x:v1@sha256:"+hex64, PullOptions{}); !errors.Is(err, ErrCorrupt) {
+		t.Errorf("%v", err)
+	}
+	if img, err := s.Pull(t.Context(), reg.host()+"/x:v1@"+string(m.desc.Digest), PullOptions{}); err != nil || img.Names[0] != reg.host()+"/x@"+string(m.desc.Digest) {
+		t.Errorf("%v, %v", img, err)
+	}
+}
+
+// What is damaged in the store is said, and mended by the next pull.
+func TestDamagedStore(t *testing.T) {
+	reg := newRegistry(t)
+	m := make3(t, nil)
+	reg.tags["v1"] = m
+	s := newStore(t)
+	st := newStage(t, s)
+	name := reg.host() + "/x:v1"
+	pull := func() (*Image, error) {
+		return s.Pull(t.Context(), name, PullOptions{Policy: PullAlways, Class: class, Stage: st.get})
+	}
+	img, err := s.Pull(t.Context(), name, PullOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, d := range append(m.doc.Layers, m.doc.Config, m.desc) {
+		damaged := append([]byte{}, m.blobs[d.Digest]...)
+		damaged[len(damaged)/2] ^= 1
+		if err := os.WriteFile(s.blobPath(d.Digest), damaged, 0o644); err != nil {
+			t.Fatal(err)
+		}
+		if d.MediaType == m.desc.MediaType || d.MediaType == m.doc.Config.MediaType {
+			os.RemoveAll(filepath.Join(s.root, "cache/names"))
+			if _, err := s.Lookup(name); !errors.Is(err, ErrCorrupt) {
+				t.Errorf("%s: %v", d.MediaType, err)
+			}
+		} else if _, err := s.Layers(t.Context(), img, class, st.get); !errors.Is(err, ErrCorrupt) || hintOf(err) == "" {
+			t.Errorf("%s: %v", d.MediaType, err)
+		} else if err := os.WriteFile(s.blobPath(d.Digest), damaged, 0o644); err != nil { // Layers has removed it
+			t.Fatal(err)
+		}
+		if _, err := pull(); err != nil {
+			t.Errorf("%s: %v", d.MediaType, err)
+		}
+		if got, err := os.ReadFile(s.blobPath(d.Digest)); err != nil || sha256Of(got) != d.Digest {
+			t.Errorf("%s is not mended: %v", d.MediaType, err)
+		}
+		if err := os.RemoveAll(filepath.Join(s.root, "layers")); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.Mkdir(filepath.Join(s.root, "layers"), 0o755); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
 // Plain HTTP passes on loopback only; credentials do not follow a redirect.
 func TestPullGuards(t *testing.T) {
 	for host, want := range map[string]bool{

@@ -1,6 +1,7 @@
 package images
 
 import (
+	"cmp"
 	"context"
 	"crypto/tls"
 	"errors"
@@ -20,7 +21,7 @@ import (
 
 const (
 	maxTries     = 4
-	stallTimeout = 60 * time.Second // without a single byte
+	stallTimeout = 60 * time.Second // without a single byte; PullOptions.stall changes it
 )
 
 // registrySource pulls from a registry by the OCI distribution specification.
@@ -29,18 +30,21 @@ type registrySource struct {
 	client *http.Client
 	base   string // http(s)://host/v2/path
 	idle   *http.Transport
+	stall  time.Duration
 }
 
-func newRegistrySource(ctx context.Context, ref Reference, verify *bool) (*registrySource, error) {
+func newRegistrySource(ctx context.Context, ref Reference, o PullOptions) (*registrySource, error) {
+	verify := o.TLSVerify
 	insecure := verify != nil && !*verify
 	allowHTTP := insecure || (verify == nil && isLoopback(ref.Domain))
-	idle := newTransport(insecure)
+	stall := cmp.Or(o.stall, stallTimeout)
+	idle := newTransport(insecure, stall)
 	guard := &schemeGuard{inner: idle, host: ref.Domain, allow: allowHTTP}
 	nameOpts := []name.Option{name.WeakValidation}
 	if allowHTTP {
 		nameOpts = append(nameOpts, name.Insecure)
 	}
-	repo, err := name.NewRepository(ref.Name(), nameOpts...)
+	reg, err := name.NewRegistry(ref.Domain, nameOpts...)
 	if err != nil {
 		return nil, fail(ErrInvalidReference, "invalid image reference %q", ref.String()).because(err)
 	}
@@ -50,7 +54,7 @@ func newRegistrySource(ctx context.Context, ref Reference, verify *bool) (*regis
 	}
 	var rt http.RoundTripper
 	for try := 1; ; try++ {
-		rt, err = transport.NewWithContext(ctx, repo.Registry, auth, guard, []string{repo.Scope(transport.PullScope)})
+		rt, err = transport.NewWithContext(ctx, reg, auth, guard, []string{"repository:" + ref.Path + ":" + transport.PullScope})
 		if err == nil {
 			break
 		}
@@ -60,22 +64,22 @@ func newRegistrySource(ctx context.Context, ref Reference, verify *bool) (*regis
 		}
 		pause(ctx, try)
 	}
-	s := &registrySource{ref: ref, idle: idle, client: &http.Client{Transport: rt, CheckRedirect: fewRedirects}}
+	s := &registrySource{ref: ref, idle: idle, stall: stall, client: &http.Client{Transport: rt, CheckRedirect: fewRedirects}}
 	scheme := "https"
 	if guard.sawHTTP.Load() {
 		scheme = "http" // what the ping settled on; the transport rewrites it alike
 	}
-	s.base = scheme + "://" + repo.RegistryStr() + "/v2/" + repo.RepositoryStr()
+	s.base = scheme + "://" + reg.RegistryStr() + "/v2/" + ref.Path
 	return s, nil
 }
 
-func newTransport(insecure bool) *http.Transport {
+func newTransport(insecure bool, stall time.Duration) *http.Transport {
 	dial := &net.Dialer{Timeout: 30 * time.Second, KeepAlive: 30 * time.Second}
 	return &http.Transport{
 		Proxy:                 http.ProxyFromEnvironment,
 		DialContext:           dial.DialContext,
 		TLSHandshakeTimeout:   15 * time.Second,
-		ResponseHeaderTimeout: stallTimeout,
+		ResponseHeaderTimeout: stall,
 		MaxIdleConnsPerHost:   parallelBlobs + 2,
 		IdleConnTimeout:       30 * time.Second,
 		ForceAttemptHTTP2:     true,

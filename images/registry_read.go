@@ -50,6 +50,7 @@ type blobReader struct {
 	body   io.ReadCloser
 	cancel context.CancelCauseFunc
 	watch  *time.Timer
+	cause  context.Context // of the connection: why it was given up
 	at     int64
 	tries  int
 }
@@ -80,9 +81,10 @@ func (b *blobReader) connect() error {
 		return fail(ErrCorrupt, "blob %s: the registry serves %d bytes, the manifest says %d", b.desc.Digest, n, b.desc.Size)
 	}
 	b.body, b.cancel = resp.Body, cancel
-	b.watch = time.AfterFunc(stallTimeout, func() {
-		cancel(fmt.Errorf("%s sends nothing for %s", b.src.ref.Domain, stallTimeout))
+	b.watch = time.AfterFunc(b.src.stall, func() {
+		cancel(fmt.Errorf("%s sends nothing for %s", b.src.ref.Domain, b.src.stall))
 	})
+	b.cause = ctx
 	return nil
 }
 
@@ -100,7 +102,7 @@ func (b *blobReader) Read(p []byte) (int, error) {
 		n, err := b.body.Read(p)
 		b.at += int64(n)
 		if n > 0 {
-			b.watch.Reset(stallTimeout)
+			b.watch.Reset(b.src.stall)
 			b.tries = 0
 			return n, nil
 		}
@@ -109,6 +111,9 @@ func (b *blobReader) Read(p []byte) (int, error) {
 		}
 		if err == nil || err == io.EOF {
 			return n, err
+		}
+		if why := context.Cause(b.cause); why != nil {
+			err = why
 		}
 		if b.tries++; b.tries >= maxTries || b.ctx.Err() != nil {
 			return 0, fmt.Errorf("after %d of %d bytes: %w", b.at, b.desc.Size, err)
