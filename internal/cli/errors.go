@@ -17,7 +17,7 @@ func (e *usageError) Hint() string  { return e.hint }
 func hintOf(err error) string {
 	var hint string
 	walk(err, 0, func(e error, _ int) bool {
-		if h, ok := e.(interface{ Hint() string }); ok {
+		if h, ok := e.(interface{ Hint() string }); ok { //nolint:errorlint // walk unwraps
 			hint = h.Hint()
 		}
 		return hint == ""
@@ -30,7 +30,7 @@ func hintOf(err error) string {
 func exitCode(err error) int {
 	code := exitOurs
 	walk(err, 0, func(e error, _ int) bool {
-		if c, ok := e.(interface{ ExitCode() int }); ok && c.ExitCode() != 0 {
+		if c, ok := e.(interface{ ExitCode() int }); ok && c.ExitCode() != 0 { //nolint:errorlint // walk unwraps
 			code = c.ExitCode()
 		}
 		return code == exitOurs
@@ -46,7 +46,7 @@ func walk(err error, depth int, visit func(e error, depth int) bool) bool {
 	if !visit(err, depth) {
 		return false
 	}
-	switch e := err.(type) {
+	switch e := err.(type) { //nolint:errorlint // this is the unwrapping
 	case interface{ Unwrap() error }:
 		return walk(e.Unwrap(), depth+1, visit)
 	case interface{ Unwrap() []error }:

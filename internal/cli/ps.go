@@ -64,7 +64,11 @@ func (c *psCmd) run(a *app) (int, error) {
 		}
 		return 0, nil
 	}
-	l := listing[containerRow]{
+	return 0, c.listing().print(a, c.Format, rows)
+}
+
+func (c *psCmd) listing() listing[containerRow] {
+	return listing[containerRow]{
 		columns: []column{
 			{"ID", "CONTAINER ID", false},
 			{"Image", "IMAGE", true},
@@ -83,7 +87,6 @@ func (c *psCmd) run(a *app) (int, error) {
 		},
 		noHeading: c.NoHeading,
 	}
-	return 0, l.print(a, c.Format, rows)
 }
 
 func (c *psCmd) row(box engine.Container, now time.Time) containerRow {

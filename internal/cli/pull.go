@@ -1,7 +1,6 @@
 package cli
 
 import (
-	"errors"
 	"fmt"
 
 	"coracle/internal/engine"
@@ -78,9 +77,8 @@ func (a *app) failures(errs []error) error {
 func flatten(errs []error) []error {
 	var out []error
 	for _, err := range errs {
-		var joined interface{ Unwrap() []error }
-		if direct, ok := err.(interface{ Unwrap() []error }); ok && errors.As(err, &joined) {
-			out = append(out, direct.Unwrap()...)
+		if joined, ok := err.(interface{ Unwrap() []error }); ok { //nolint:errorlint // only the top is taken apart
+			out = append(out, joined.Unwrap()...)
 		} else if err != nil {
 			out = append(out, err)
 		}
