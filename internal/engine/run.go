@@ -133,7 +133,7 @@ func (r *run) configure(ctx context.Context, id, name, dir string) (err error) {
 	s := r.result.Spec
 	x := spec.Extra{
 		Init: r.result.Init, Preserve: r.o.PreserveFDs,
-		Resolve: r.root.resolve, IsDir: isDir, Directories: r.result.Directories,
+		Resolve: r.root.resolve, IsDir: isDir(files), Directories: r.result.Directories,
 	}
 	if x.Root, err = r.root.choose(ctx, dir); err != nil {
 		return err
@@ -161,12 +161,19 @@ func (r *run) options() spec.Options {
 	return o
 }
 
-func isDir(path string) (bool, error) {
-	st, err := os.Stat(path)
-	if err != nil {
-		return false, err
+// isDir tells directories from files among the sources of binds; what is below
+// files is a file of ours, which may not have been written yet.
+func isDir(files string) func(path string) (bool, error) {
+	return func(path string) (bool, error) {
+		if filepath.Dir(path) == files {
+			return false, nil
+		}
+		st, err := os.Stat(path)
+		if err != nil {
+			return false, err
+		}
+		return st.IsDir(), nil
 	}
-	return st.IsDir(), nil
 }
 
 // write puts the bundle down: config.json and the files it binds.

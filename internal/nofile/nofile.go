@@ -1,23 +1,20 @@
 // Package nofile remembers the RLIMIT_NOFILE that the caller gave us.
 //
-// Go's os package raises the soft limit of its own process before main runs,
-// and what we start would inherit the raised one. This package imports
-// nothing but syscall, so that it is initialised before os (Go orders
-// packages by import path among those whose imports are ready).
+// Go's syscall package raises the soft limit of its own process when it is
+// initialised, and what we start would inherit the raised one. This package
+// imports nothing, so it is initialised first (Go takes packages whose imports
+// are ready in the order of their paths), and asks the kernel by itself.
 package nofile
 
-import "syscall"
+var original [2]uint64
 
-var original, ok = get()
+var ok = prlimit(&original) == 0
 
-func get() (syscall.Rlimit, bool) {
-	var r syscall.Rlimit
-	err := syscall.Getrlimit(syscall.RLIMIT_NOFILE, &r)
-	return r, err == nil
-}
+// prlimit is prlimit64(0, RLIMIT_NOFILE, NULL, r); the result is 0 or -errno.
+func prlimit(r *[2]uint64) int64
 
 // Original returns the soft and hard limits at the start of the process;
-// ok is false where the kernel did not tell.
+// known is false where the kernel did not tell.
 func Original() (soft, hard uint64, known bool) {
-	return original.Cur, original.Max, ok
+	return original[0], original[1], ok
 }
