@@ -1,16 +1,18 @@
-package nofile
+package nofile_test
 
 import (
 	"os"
 	"os/exec"
 	"strings"
 	"testing"
+
+	"coracle/internal/nofile"
 )
 
 // The test runs itself under a lower soft limit, which Go raises before main.
 func TestOriginal(t *testing.T) {
 	if os.Getenv("NOFILE_CHILD") != "" {
-		soft, hard, ok := Original()
+		soft, hard, ok := nofile.Original()
 		if !ok || soft != 123 || hard <= soft {
 			t.Fatalf("soft %d, hard %d, known %v; want 123 and more", soft, hard, ok)
 		}
