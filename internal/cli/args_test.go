@@ -3,6 +3,7 @@ package cli
 import (
 	"errors"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 )
@@ -121,5 +122,21 @@ func BenchmarkRunGrammar(b *testing.B) {
 		if _, err := parseRunLine([]string{"--rm", "-it", "-e", "A=b", "-v", "/a:/b", "debian", "true"}); err != nil {
 			b.Fatal(err)
 		}
+	}
+}
+
+// TestManyArguments would take minutes with all of them given to kong.
+func TestManyArguments(t *testing.T) {
+	many := make([]string, 200_000)
+	for i := range many {
+		many[i] = strconv.Itoa(i)
+	}
+	opts, err := parseRunLine(append([]string{"--rm", "debian", "true"}, many...))
+	if err != nil || len(opts.Args) != len(many)+1 || opts.Args[0] != "true" || !slices.Equal(opts.Args[1:], many) {
+		t.Errorf("%d arguments, %v", len(opts.Args), err)
+	}
+	f := &fakeEngine{}
+	if got := invoke(t, f, append([]string{"rmi"}, many[:3000]...)...); got.code != 0 || len(f.asked) != 3000 || f.asked[2999] != "rmi 2999" {
+		t.Errorf("%d asked", len(f.asked))
 	}
 }

@@ -15,6 +15,7 @@ type field struct {
 	short   string
 	aliases []string
 	isBool  bool
+	isArg   bool
 	// always: kong must see it even when it was not given, because it is an
 	// argument or has a default.
 	always bool
@@ -57,11 +58,10 @@ func newField(sf reflect.StructField, v reflect.Value) field {
 	if aliases := tag.Get("aliases"); aliases != "" {
 		f.aliases = strings.Split(aliases, ",")
 	}
-	_, isArg := tag.Lookup("arg")
-	if isArg {
+	if _, f.isArg = tag.Lookup("arg"); f.isArg {
 		f.name = ""
 	}
-	f.always = isArg || tag.Get("default") != ""
+	f.always = f.isArg || tag.Get("default") != ""
 	return f
 }
 
@@ -96,14 +96,38 @@ func kongFields(name string, fields []field, s split) error {
 	}
 	// Every flag stands alone here and -- ends them, so kong cannot take an
 	// argument for a flag.
+	args, rest, list := splitList(used, s.args)
 	words := append(append([]string{}, s.flags...), "--")
-	if _, err := k.Parse(append(words, s.args...)); err != nil {
+	if _, err := k.Parse(append(words, args...)); err != nil {
 		return err
 	}
 	for i, f := range used {
 		f.value.Set(grammar.Elem().Field(i))
 	}
+	if list != nil {
+		list.value.Set(reflect.AppendSlice(list.value, reflect.ValueOf(rest)))
+	}
 	return nil
+}
+
+// splitList keeps all but the first word of a list of arguments, which is
+// list, from kong: it takes time by the square of their number, seconds for
+// what xargs may hand over.
+func splitList(fields []field, args []string) (some, rest []string, list *field) {
+	count := 0
+	for i := range fields {
+		if !fields[i].isArg {
+			continue
+		}
+		count++
+		if fields[i].value.Kind() == reflect.Slice {
+			list = &fields[i] // the last argument, or kong refuses the grammar
+		}
+	}
+	if list == nil || len(args) <= count {
+		return args, nil, nil
+	}
+	return args[:count], args[count:], list
 }
 
 // names says whether one of the flags is f.
