@@ -44,6 +44,12 @@ type Extra struct {
 	// IsDir says whether a bind's source is a directory.
 	IsDir func(source string) (bool, error)
 
+	// Handles opens sources and upper directories in the launcher: where the
+	// caller is not in the id map, the child cannot pass the directories that
+	// only the caller may.
+	Handles bool
+	handles []*os.File
+
 	// Directories are made inside the root where they are missing.
 	Directories []string
 
@@ -253,6 +259,38 @@ func (c *child) attach(label string) userns.Step {
 	c.closeReg(c.mount)
 	c.closeReg(c.target)
 	return s
+}
+
+// source names a file of the host for a call that takes a directory
+// descriptor and a name.
+func (c *child) source(label, name string) (dirfd any, rest string) {
+	if !c.x.Handles {
+		return atFDCWD, name
+	}
+	f, err := os.OpenFile(name, unix.O_PATH|unix.O_CLOEXEC, 0)
+	if err != nil {
+		c.fail(fmt.Errorf("%s: %w", label, err))
+		return atFDCWD, name
+	}
+	c.x.handles = append(c.x.handles, f)
+	return f.Fd(), ""
+}
+
+// sourcePath is source for a call that takes only a path.
+func (c *child) sourcePath(label, name string) string {
+	fd, rest := c.source(label, name)
+	if rest != "" {
+		return rest
+	}
+	return fmt.Sprintf("/proc/self/fd/%d", fd)
+}
+
+// Close releases what Compile opened.
+func (x *Extra) Close() {
+	for _, f := range x.handles {
+		f.Close()
+	}
+	x.handles = nil
 }
 
 func (c *child) closeReg(r userns.Reg) {

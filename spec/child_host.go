@@ -41,7 +41,8 @@ func (c *child) hostMount(m fuse.HostMount, scratch, dir string) {
 		if m.ReadOnly {
 			c.setattr(label, unix.MOUNT_ATTR_RDONLY, 0, 0, false)
 		}
-		c.placeRoot(label, target)
+		c.place(label, target)
+		c.closeReg(c.mount)
 	case fuse.HostOverlay:
 		label := "overlay " + m.Source
 		upper, work := filepath.Join(scratch, m.Upper), filepath.Join(scratch, m.Work)
@@ -51,7 +52,8 @@ func (c *child) hostMount(m fuse.HostMount, scratch, dir string) {
 			{Key: "userxattr", Flag: true}, {Key: "lowerdir+", Value: m.Source},
 			{Key: "upperdir", Value: upper}, {Key: "workdir", Value: work},
 		}, 0)
-		c.placeRoot(label, target)
+		c.place(label, target)
+		c.closeReg(c.mount)
 	default:
 		c.fail(fmt.Errorf("a host mount of kind %q is unknown", m.Kind))
 	}

@@ -144,7 +144,8 @@ func (c *child) bindOne(m *specs.Mount, o mountOpts) {
 		}
 		isDir = d
 	}
-	c.openTree(label, atFDCWD, m.Source, !o.bind || o.rbind)
+	from, name := c.source(label, m.Source)
+	c.openTree(label, from, name, !o.bind || o.rbind)
 	c.restrict(label, o)
 	c.openTarget(label, m.Destination, isDir, 0)
 	c.attach(label)

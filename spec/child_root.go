@@ -2,6 +2,7 @@ package spec
 
 import (
 	"fmt"
+	"slices"
 
 	"coracle/fuse"
 
@@ -19,35 +20,61 @@ func (c *child) rootfs() {
 	if r.Scratch != nil {
 		c.scratch(r.Scratch)
 	}
-	for _, d := range r.Mkdirs {
-		c.p.Call("make "+d.Path, unix.SYS_MKDIRAT, atFDCWD, d.Path, d.Mode).Allow(unix.EEXIST)
+	if !c.x.Handles { // else they are there, and belong to root of the map
+		for _, d := range r.Mkdirs {
+			c.p.Call("make "+d.Path, unix.SYS_MKDIRAT, atFDCWD, d.Path, d.Mode).Allow(unix.EEXIST)
+		}
 	}
 	switch r.Kind {
 	case fuse.OverlayFS:
-		c.newFS("mount the overlay", r.FSType, r.Params, uint64(r.Attrs))
+		c.newFS("mount the overlay", r.FSType, c.overlayParams(r.Params), uint64(r.Attrs))
 		c.placeRoot("mount the overlay", dir)
+		return
+	case fuse.Bind, fuse.Copy:
+		from, name := c.source("bind the root", r.Source)
+		c.openTree("bind the root "+r.Source, from, name, true)
+		c.placeRoot("bind the root "+r.Source, dir)
+		return
 	case fuse.OverlayMount:
 		c.p.Call("enter the layers' directory", unix.SYS_CHDIR, r.Dir)
 		c.p.Call("mount the overlay", unix.SYS_MOUNT, "overlay", dir, r.FSType, r.Flags, r.Data)
 	case fuse.FuseOverlayFS:
 		c.fuseOverlay(r, dir)
-	case fuse.Bind, fuse.Copy:
-		c.openTree("bind the root "+r.Source, atFDCWD, r.Source, true)
-		c.placeRoot("bind the root "+r.Source, dir)
 	default:
 		c.fail(fmt.Errorf("a root of kind %q is unknown", r.Kind))
 	}
 	c.p.Call("open the root", unix.SYS_OPENAT, atFDCWD, dir, unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0).To(c.root)
 }
 
+// overlayParams puts handles in the place of the directories' names.
+func (c *child) overlayParams(params []fuse.Param) []fuse.Param {
+	if !c.x.Handles {
+		return params
+	}
+	out := slices.Clone(params)
+	for i, p := range out {
+		switch p.Key {
+		case "lowerdir+", "datadir+", "upperdir", "workdir":
+			out[i].Value = c.sourcePath("mount the overlay", p.Value)
+		}
+	}
+	return out
+}
+
 func (c *child) scratch(t *fuse.Tmpfs) {
 	c.p.Call("mount a tmpfs for writes", unix.SYS_MOUNT, "tmpfs", t.Target, "tmpfs", unix.MS_NODEV|unix.MS_NOSUID, t.Data)
 }
 
-// placeRoot attaches c.mount on dir, a directory of ours outside the root.
+// placeRoot attaches c.mount, the container's root, on dir, a directory of ours.
 func (c *child) placeRoot(label, dir string) {
-	c.p.Call(label, unix.SYS_MOVE_MOUNT, c.mount, "", atFDCWD, dir, unix.MOVE_MOUNT_F_EMPTY_PATH)
-	c.closeReg(c.mount)
+	c.place(label, dir)
+	c.root, c.mount = c.mount, c.root
+}
+
+// place attaches c.mount on a directory of the host's view.
+func (c *child) place(label, dir string) {
+	to, name := c.source(label, dir)
+	c.p.Call(label, unix.SYS_MOVE_MOUNT, c.mount, "", to, name, unix.MOVE_MOUNT_F_EMPTY_PATH|unix.MOVE_MOUNT_T_EMPTY_PATH)
 }
 
 // fuseOverlay opens /dev/fuse, mounts, and hands the descriptor to the
