@@ -23,6 +23,7 @@ import (
 //	send TEXT       type TEXT; Go escapes (\n, \x1a for ^Z, \x04 for ^D)
 //	resize CxR      change the terminal's size
 //	signal NUMBER   to the command
+//	pause MS        let a line editor give the terminal back
 //
 // The whole output is the script's stdout afterwards.
 func ptyCommand(ts *testscript.TestScript, neg bool, args []string) {
@@ -135,6 +136,10 @@ func step(verb, rest string, s *screen, t *os.File, cmd *exec.Cmd) error {
 		}
 		_, err = t.Write([]byte(text))
 		return err
+	case "pause":
+		ms, err := strconv.Atoi(rest)
+		time.Sleep(time.Duration(ms) * time.Millisecond)
+		return err
 	case "resize":
 		var cols, rows uint16
 		if _, err := fmt.Sscanf(rest, "%dx%d", &cols, &rows); err != nil {
@@ -166,7 +171,7 @@ func lookPath(ts *testscript.TestScript, name string) (string, error) {
 // environ is the script's environment; testscript offers single variables.
 func environ(ts *testscript.TestScript) []string {
 	var env []string
-	for _, name := range []string{"PATH", "HOME", "USER", "LOGNAME", "XDG_DATA_HOME", "XDG_RUNTIME_DIR", "XDG_CONFIG_HOME", "LANG", "TMPDIR", "STORE", "RUNROOT", "WORK"} {
+	for _, name := range []string{"PATH", "HOME", "USER", "LOGNAME", "XDG_DATA_HOME", "XDG_RUNTIME_DIR", "XDG_CONFIG_HOME", "LANG", "TMPDIR", "STORE", "RUNROOT", "WORK", "IMAGES", "BB", "BC"} {
 		env = append(env, name+"="+ts.Getenv(name))
 	}
 	return append(env, "TERM=xterm")

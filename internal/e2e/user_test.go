@@ -57,7 +57,9 @@ func (p place) giveToUser(t *testing.T) {
 // environment, no terminal and no capability.
 func (p place) rerunAsUser(t *testing.T) {
 	t.Helper()
-	run(t, nil, "cp", "/proc/self/exe", p.join("bin/e2e.test"))
+	self, err := os.Executable()
+	must(t, err)
+	run(t, nil, "cp", self, p.join("bin/e2e.test"))
 	u, err := user.Lookup(testUser)
 	must(t, err)
 	cmd := exec.CommandContext(t.Context(), "setpriv", append([]string{
@@ -65,7 +67,7 @@ func (p place) rerunAsUser(t *testing.T) {
 		p.join("bin/e2e.test")}, testFlags()...)...)
 	cmd.Dir = p.join("home")
 	cmd.Env = []string{"PATH=" + p.path(), "HOME=" + p.join("home"), "USER=" + testUser, "LANG=C.UTF-8",
-		"TMPDIR=/tmp", baseEnv + "=" + string(p), "CORACLE_MUST_WORK=" + os.Getenv("CORACLE_MUST_WORK")}
+		"TMPDIR=/tmp", baseEnv + "=" + string(p), "CORACLE_MUST_WORK=" + os.Getenv("CORACLE_MUST_WORK"), "CORACLE_E2E_CONTINUE=" + os.Getenv("CORACLE_E2E_CONTINUE")}
 	cmd.Stdout, cmd.Stderr = os.Stdout, os.Stderr
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true, Pdeathsig: syscall.SIGKILL}
 	if err := cmd.Run(); err != nil {
