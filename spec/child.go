@@ -44,11 +44,10 @@ type Extra struct {
 	// IsDir says whether a bind's source is a directory.
 	IsDir func(source string) (bool, error)
 
-	// Handles opens sources and upper directories in the launcher: where the
-	// caller is not in the id map, the child cannot pass the directories that
-	// only the caller may.
+	// Handles opens sources and the root's directories before the child becomes
+	// root of its namespace: where the caller is not in the id map, that root
+	// cannot pass directories that only the caller may. Upper and work exist.
 	Handles bool
-	handles []*os.File
 
 	// Directories are made inside the root where they are missing.
 	Directories []string
@@ -66,8 +65,9 @@ type child struct {
 	// a directory, and one for whatever is short-lived.
 	root, target, mount, dir, tmp userns.Reg
 
-	slave bool // a mount wants to receive the host's later mounts
-	err   error
+	slave   bool           // a mount wants to receive the host's later mounts
+	handles map[string]int // descriptor numbers, see openHandles
+	err     error
 }
 
 // Compile turns a validated configuration into the program of its first
@@ -81,6 +81,7 @@ func Compile(s *specs.Spec, x *Extra) (*userns.Program, uintptr, error) {
 	c.root, c.target, c.mount = c.p.NewReg(), c.p.NewReg(), c.p.NewReg()
 	c.dir, c.tmp = c.p.NewReg(), c.p.NewReg()
 
+	c.openHandles()
 	c.identity()
 	c.propagation()
 	c.rootfs()
@@ -259,38 +260,6 @@ func (c *child) attach(label string) userns.Step {
 	c.closeReg(c.mount)
 	c.closeReg(c.target)
 	return s
-}
-
-// source names a file of the host for a call that takes a directory
-// descriptor and a name.
-func (c *child) source(label, name string) (dirfd any, rest string) {
-	if !c.x.Handles {
-		return atFDCWD, name
-	}
-	f, err := os.OpenFile(name, unix.O_PATH|unix.O_CLOEXEC, 0)
-	if err != nil {
-		c.fail(fmt.Errorf("%s: %w", label, err))
-		return atFDCWD, name
-	}
-	c.x.handles = append(c.x.handles, f)
-	return f.Fd(), ""
-}
-
-// sourcePath is source for a call that takes only a path.
-func (c *child) sourcePath(label, name string) string {
-	fd, rest := c.source(label, name)
-	if rest != "" {
-		return rest
-	}
-	return fmt.Sprintf("/proc/self/fd/%d", fd)
-}
-
-// Close releases what Compile opened.
-func (x *Extra) Close() {
-	for _, f := range x.handles {
-		f.Close()
-	}
-	x.handles = nil
 }
 
 func (c *child) closeReg(r userns.Reg) {

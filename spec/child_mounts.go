@@ -144,7 +144,7 @@ func (c *child) bindOne(m *specs.Mount, o mountOpts) {
 		}
 		isDir = d
 	}
-	from, name := c.source(label, m.Source)
+	from, name := c.source(m.Source)
 	c.openTree(label, from, name, !o.bind || o.rbind)
 	c.restrict(label, o)
 	c.openTarget(label, m.Destination, isDir, 0)

@@ -31,7 +31,7 @@ func (c *child) rootfs() {
 		c.placeRoot("mount the overlay", dir)
 		return
 	case fuse.Bind, fuse.Copy:
-		from, name := c.source("bind the root", r.Source)
+		from, name := c.source(r.Source)
 		c.openTree("bind the root "+r.Source, from, name, true)
 		c.placeRoot("bind the root "+r.Source, dir)
 		return
@@ -53,9 +53,8 @@ func (c *child) overlayParams(params []fuse.Param) []fuse.Param {
 	}
 	out := slices.Clone(params)
 	for i, p := range out {
-		switch p.Key {
-		case "lowerdir+", "datadir+", "upperdir", "workdir":
-			out[i].Value = c.sourcePath("mount the overlay", p.Value)
+		if layerParam(p.Key) {
+			out[i].Value = c.sourcePath(p.Value)
 		}
 	}
 	return out
@@ -73,7 +72,7 @@ func (c *child) placeRoot(label, dir string) {
 
 // place attaches c.mount on a directory of the host's view.
 func (c *child) place(label, dir string) {
-	to, name := c.source(label, dir)
+	to, name := c.source(dir)
 	c.p.Call(label, unix.SYS_MOVE_MOUNT, c.mount, "", to, name, unix.MOVE_MOUNT_F_EMPTY_PATH|unix.MOVE_MOUNT_T_EMPTY_PATH)
 }
 

@@ -44,7 +44,6 @@ func Start(ctx context.Context, s *specs.Spec, x Extra, m userns.Map) (_ *Proces
 		defer fuseSock.Close()
 		defer x.FuseSock.Close()
 	}
-	defer x.Close()
 	prog, flags, err := Compile(s, &x)
 	if err != nil {
 		return nil, err

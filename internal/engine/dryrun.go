@@ -31,7 +31,6 @@ func (r *run) print(ctx context.Context) error {
 	if err := r.configure(ctx, id, name, r.e.containerDir(id)); err != nil {
 		return err
 	}
-	r.extra.Handles = false // nothing is there to be opened
 	prog, flags, err := spec.Compile(r.result.Spec, &r.extra)
 	if err != nil {
 		return err

@@ -81,12 +81,24 @@ func dataHome() (string, error) {
 }
 
 // runtimeDir is $XDG_RUNTIME_DIR/coracle, or a directory of the caller's own
-// under /tmp where that is not set.
+// under /tmp where that is not set. There another user may have taken the
+// name (inside a user namespace two hosts' users have one uid): then the next.
 func runtimeDir() string {
 	if d := os.Getenv("XDG_RUNTIME_DIR"); filepath.IsAbs(d) {
 		return filepath.Join(d, "coracle")
 	}
-	return filepath.Join("/tmp", "coracle-"+strconv.Itoa(os.Getuid()))
+	base := filepath.Join("/tmp", "coracle-"+strconv.Itoa(os.Getuid()))
+	for n := range 10 {
+		dir := base
+		if n > 0 {
+			dir += "-" + strconv.Itoa(n)
+		}
+		var st unix.Stat_t
+		if err := unix.Lstat(dir, &st); err != nil || int(st.Uid) == os.Geteuid() {
+			return dir
+		}
+	}
+	return base
 }
 
 // makeRunRoot makes the runtime directory. In /tmp anyone could have made it

@@ -9,7 +9,6 @@ import (
 	"strings"
 
 	"coracle/fuse"
-	"coracle/images"
 	"coracle/images/layer"
 	"coracle/spec"
 	"coracle/userns"
@@ -90,17 +89,12 @@ func (r *rootSource) image(ctx context.Context, o RunOptions, ids userns.Resolve
 	stage := r.e.stage(ctx, ids.Base)
 	r.lowers, err = store.Layers(ctx, img, ids.Base.Class(), func() (layer.Stage, error) { return stage, nil })
 	if err == nil {
-		err = r.fits(store, img, ids)
+		err = r.translate(ctx, store, img, ids)
 	}
 	if err = errors.Join(err, stage.Close()); err != nil {
 		return err
 	}
 	r.config, r.imageID = img.Config.Config, img.ID
-	return nil
-}
-
-// fits says so when the image has files of ids that the map does not reach.
-func (r *rootSource) fits(store *images.Store, img *images.Image, ids userns.Resolved) error {
 	return nil
 }
 
@@ -139,14 +133,38 @@ func (r *rootSource) choose(ctx context.Context, dir string) (*fuse.Rootfs, erro
 }
 
 // prepare does what must be done as the mapped ids before the start.
-func (r *rootSource) prepare(ctx context.Context, dir string) error {
-	if r.chosen == nil || r.chosen.Kind != fuse.Copy {
-		return nil
+func (r *rootSource) prepare(ctx context.Context, dir string, ids userns.Resolved) error {
+	rel, err := filepath.Rel(r.e.root, dir)
+	if err != nil {
+		return err
 	}
-	stage := r.e.stage(ctx, r.base)
-	err := stage.Call(ctx, copyOp, copyRequest{Lowers: r.chosen.Lowers, Dir: r.chosen.Source}, nil)
+	stage := r.e.stage(ctx, ids.Base)
+	if r.chosen != nil && r.chosen.Kind == fuse.Copy {
+		req := fuse.TreeRequest{Dst: "/" + filepath.Join(rel, "copy")}
+		for _, l := range r.chosen.Lowers {
+			inStore, err := filepath.Rel(r.e.root, l)
+			if err != nil {
+				return err
+			}
+			req.Lowers = append(req.Lowers, "/"+inStore)
+		}
+		err = stage.Call(ctx, copyOp, req, nil)
+	}
+	if err == nil && outsider(ids) {
+		req := dirsRequest{}
+		for _, d := range []string{"upper", "work", "root"} {
+			req.Dirs = append(req.Dirs, "/"+filepath.Join(rel, d))
+		}
+		req.UID, _ = ids.BaseUID(0)
+		req.GID, _ = ids.BaseGID(0)
+		err = stage.Call(ctx, dirsOp, req, nil)
+	}
 	return errors.Join(err, stage.Close())
 }
+
+// outsider says that the caller's own id is not in the container's map: its
+// root cannot enter the caller's private directories.
+func outsider(ids userns.Resolved) bool { return ids.UID == userns.OverflowID }
 
 func (r *rootSource) close() {
 	if r.reader != nil {

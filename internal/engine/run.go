@@ -79,7 +79,9 @@ func (r *run) resolve(ctx context.Context) (err error) {
 	if r.caller, err = r.e.caller(); err != nil {
 		return err
 	}
-	if r.ids, err = userns.Resolve(ctx, r.caller, r.o.Userns); err != nil {
+	req := r.o.Userns
+	req.RunRoot = r.e.runRoot
+	if r.ids, err = userns.Resolve(ctx, r.caller, req); err != nil {
 		return err
 	}
 	if r.ids.Notice != "" {
@@ -132,7 +134,7 @@ func (r *run) configure(ctx context.Context, id, name, dir string) (err error) {
 	}
 	s := r.result.Spec
 	x := spec.Extra{
-		Init: r.result.Init, Preserve: r.o.PreserveFDs,
+		Init: r.result.Init, Preserve: r.o.PreserveFDs, Handles: outsider(r.ids),
 		Resolve: r.root.resolve, IsDir: isDir(files), Directories: r.result.Directories,
 	}
 	if x.Root, err = r.root.choose(ctx, dir); err != nil {
@@ -220,7 +222,7 @@ func (r *run) run(ctx context.Context) (Exit, error) {
 			return Exit{Code: 125}, err
 		}
 	}
-	if err := r.root.prepare(ctx, r.box.dir); err != nil {
+	if err := r.root.prepare(ctx, r.box.dir, r.ids); err != nil {
 		return Exit{Code: 125}, err
 	}
 	var err error

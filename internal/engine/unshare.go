@@ -25,6 +25,7 @@ func (e *Engine) Unshare(ctx context.Context, args []string, req userns.Request,
 	if err != nil {
 		return Exit{Code: 125}, err
 	}
+	req.RunRoot = e.runRoot
 	ids, err := userns.Resolve(ctx, caller, req)
 	if err != nil {
 		return Exit{Code: 125}, err
