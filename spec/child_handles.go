@@ -21,6 +21,9 @@ func (c *child) openHandles() {
 	}
 	c.handles = make(map[string]int)
 	c.openHandle(c.s.Root.Path)
+	if c.x.Host != nil {
+		c.openHandle(c.x.HostScratch)
+	}
 	if r := c.x.Root; r != nil {
 		for _, p := range r.Params {
 			if layerParam(p.Key) {

@@ -13,6 +13,10 @@ import (
 // leaves a descriptor of it in c.root.
 func (c *child) rootfs() {
 	dir := c.s.Root.Path
+	if c.x.Host != nil {
+		c.hostRoot(c.x.Host, c.x.HostScratch, dir)
+		return
+	}
 	r := c.x.Root
 	if r == nil {
 		r = &fuse.Rootfs{Kind: fuse.Bind, Source: dir}

@@ -18,8 +18,13 @@ func (g *generator) bindFile(name, destination string, data []byte) {
 	}
 	g.res.Files[name] = data
 	options := []string{"bind", "rprivate"}
-	if g.opt.ReadOnly {
+	switch account := name == "passwd" || name == "group"; {
+	case g.opt.ReadOnly:
 		options = append(options, "ro", "nosuid", "nodev", "noexec")
+	case account && g.in.ContainerUID != 0:
+		// The file belongs to the caller, who is not root inside: it must not
+		// make itself root there.
+		options = append(options, "ro")
 	}
 	_ = g.place(specs.Mount{
 		Destination: destination, Type: "bind", Source: path.Join(g.in.Files, name), Options: options,

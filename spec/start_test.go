@@ -44,7 +44,7 @@ func busyboxRoot(t *testing.T) string {
 	if err := os.WriteFile(filepath.Join(root, "bin/busybox"), data, 0o755); err != nil {
 		t.Fatal(err)
 	}
-	for _, n := range []string{"sh", "cat", "id", "ls", "mount", "stat", "readlink", "pwd", "grep", "sleep", "hostname", "ip", "tty", "test", "echo", "true", "umount", "ps", "touch"} {
+	for _, n := range []string{"sh", "cat", "id", "ls", "mount", "stat", "stty", "readlink", "pwd", "grep", "sleep", "hostname", "ip", "tty", "test", "echo", "true", "umount", "ps", "touch"} {
 		if err := os.Symlink("busybox", filepath.Join(root, "bin", n)); err != nil {
 			t.Fatal(err)
 		}
@@ -245,5 +245,71 @@ func TestCandidates(t *testing.T) {
 		if got := strings.Join(Candidates(tt.command, []string{tt.env}), " "); got != tt.want {
 			t.Errorf("Candidates(%q, %q) = %q, want %q", tt.command, tt.env, got, tt.want)
 		}
+	}
+}
+
+func TestStartTerminal(t *testing.T) {
+	s := testSpec(busyboxRoot(t), "sh", "-c", `tty; test -t 0 && test -t 1 && test -t 2 && echo all; echo hi > /dev/console; echo more > /dev/tty; stty size 2>/dev/null; ls -l /dev/console >/dev/null; cat`)
+	s.Process.Terminal = true
+	s.Process.ConsoleSize = &specs.Box{Width: 77, Height: 33}
+	stub, err := userns.OpenStub()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer stub.Close()
+	p, err := Start(context.Background(), s, Extra{Stub: stub}, singleMap())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := p.Console.WriteString("typed\n\x04"); err != nil {
+		t.Fatal(err)
+	}
+	var out strings.Builder
+	buf := make([]byte, 4096)
+	for {
+		n, err := p.Console.Read(buf)
+		out.Write(buf[:n])
+		if err != nil {
+			break
+		}
+	}
+	ws, _, err := p.Wait()
+	if err != nil || ws.ExitStatus() != 0 {
+		t.Errorf("status %v, %v", ws, err)
+	}
+	if n := strings.Count(out.String(), "typed\r\n"); n != 2 { // the echo, and what cat says
+		t.Errorf("what was typed came %d times", n)
+	}
+	for _, want := range []string{"/dev/pts/0\r\n", "all\r\n", "hi\r\n", "more\r\n", "33 77\r\n"} {
+		if !strings.Contains(out.String(), want) {
+			t.Errorf("the terminal lacks %q:\n%q", want, out.String())
+		}
+	}
+}
+
+func BenchmarkStart(b *testing.B) {
+	box, err := exec.LookPath("busybox")
+	if err != nil {
+		b.Skip(err)
+	}
+	root := b.TempDir()
+	for _, d := range []string{"proc", "sys", "dev"} {
+		_ = os.Mkdir(root+"/"+d, 0o755)
+	}
+	data, _ := os.ReadFile(box)
+	_ = os.WriteFile(root+"/true", data, 0o755)
+	for b.Loop() {
+		stub, err := userns.OpenStub()
+		if err != nil {
+			b.Fatal(err)
+		}
+		p, err := Start(context.Background(), testSpec(root, "/true"), Extra{Stub: stub}, singleMap())
+		if err != nil {
+			b.Fatal(err)
+		}
+		if ws, _, err := p.Wait(); err != nil || ws.ExitStatus() != 0 {
+			b.Fatal(ws, err)
+		}
+		stub.Close()
 	}
 }

@@ -136,7 +136,7 @@ func (e *Engine) Inspect(name, kind string) (any, error) {
 	if kind != "image" {
 		c, err := e.find(name)
 		if err == nil {
-			return c, nil
+			return e.inspectContainer(c), nil
 		}
 		if kind == "container" || !isNotFound(err) {
 			return nil, err
