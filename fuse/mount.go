@@ -35,6 +35,12 @@ func (r Rootfs) Mount(target string) error {
 			return err
 		}
 	}
+	if r.Host != nil {
+		if err := os.Chdir(r.Scratch.Target); err != nil {
+			return fmt.Errorf("enter the scratch directory: %w", err)
+		}
+		return r.Host.mount(target)
+	}
 	if r.Dir != "" {
 		if err := os.Chdir(r.Dir); err != nil {
 			return fmt.Errorf("enter the layers' directory: %w", err)

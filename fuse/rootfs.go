@@ -35,6 +35,8 @@ const (
 	// Copy: a process with the mapped ids (the store stage) first calls
 	// CopyLayers(ctx, Lowers, Source); afterwards it is a Bind of Source.
 	Copy Kind = "copy"
+	// HostRoot: see HostPlan.
+	HostRoot Kind = "host"
 )
 
 // Param is one fsconfig(2) call on an fsopen'ed file system.
@@ -75,7 +77,8 @@ type Rootfs struct {
 	Data  string  // OverlayMount: the data page, at most 4095 bytes
 	Flags uintptr // OverlayMount and FuseOverlayFS: MS_*
 
-	Fuse *Fuse // FuseOverlayFS
+	Fuse *Fuse     // FuseOverlayFS
+	Host *HostPlan // HostRoot
 
 	Source string   // Bind, Copy
 	Lowers []string // Copy: what to copy, topmost first
@@ -147,23 +150,40 @@ type HostKind string
 // What a plan of the host's root is made of. Targets are relative to the new
 // root; each parent comes before its children.
 const (
-	HostDir     HostKind = "dir"     // mkdir with Mode
-	HostSymlink HostKind = "symlink" // symlink to Source (the link's text)
-	HostFile    HostKind = "file"    // empty file with Mode, a target for a bind
-	HostTmpfs   HostKind = "tmpfs"   // tmpfs with Data
-	HostOverlay HostKind = "overlay" // overlay of Source with Upper and Work
-	HostBind    HostKind = "bind"    // bind of Source, not recursive; ReadOnly where said
+	HostDir     HostKind = "dir"     // mkdir(target, Mode)
+	HostSymlink HostKind = "symlink" // symlink(Source, target)
+	HostFile    HostKind = "file"    // open(target, O_CREAT|O_EXCL|O_WRONLY, Mode); write(Content) if any; close
+	HostOverlay HostKind = "overlay" // mkdir(Upper, Mode); mkdir(Work, 0700); mkdir(target, 0755); mount("overlay", target, "overlay", Flags, Data)
+	// HostBind: open_tree(Source, OPEN_TREE_CLONE|AT_NO_AUTOMOUNT, and
+	// AT_RECURSIVE where Recursive), mount_setattr(MOUNT_ATTR_RDONLY, and
+	// AT_RECURSIVE likewise), move_mount onto the target, which the step before
+	// has made.
+	HostBind HostKind = "bind"
 )
 
 // HostMount is one step of a HostPlan.
 type HostMount struct {
-	Kind     HostKind
-	Source   string // host path; HostSymlink: the text of the link
-	Target   string // relative to the new root, no leading slash
-	Mode     uint32 // permission bits of HostDir and HostFile
-	ReadOnly bool   // HostBind: mount read-only (submounts are not there)
-	// Upper and Work are relative to the scratch directory; the child makes
-	// them (Upper with Mode) before the overlay.
-	Upper, Work string
-	Data        string // HostTmpfs: mount data
+	Kind      HostKind
+	Source    string  // absolute host path; HostSymlink: the text of the link
+	Target    string  // relative to the new root, no leading slash
+	Mode      uint32  // permission bits of HostDir, HostFile and an overlay's upper
+	Content   []byte  // HostFile: a small file is copied, so that it can be written to
+	Upper     string  // HostOverlay, relative to the scratch directory
+	Work      string  // likewise
+	Data      string  // HostOverlay: mount(2) data; Upper and Work in it are relative
+	Flags     uintptr // HostOverlay: MS_NOSUID and the like, those of the mount below
+	Recursive bool    // HostBind: with the mounts below Source
+}
+
+// HostPlan makes the host's own root with disposable writes. The child mounts
+// Rootfs.Scratch, changes to it, makes the directory Root there with umask 0,
+// carries out Mounts with Root as the new root, and then puts Root on the
+// target: open_tree(Root, OPEN_TREE_CLONE|AT_RECURSIVE), move_mount. (Uppers
+// and work directories lie beside Root, out of the payload's sight.)
+type HostPlan struct {
+	Root   string // "root": relative to the scratch directory
+	Mounts []HostMount
+	// Skipped are host paths that the view lacks, with the reason: sockets and
+	// devices in directories that had to be split.
+	Skipped []string
 }

@@ -1,0 +1,126 @@
+package fuse
+
+import (
+	"context"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"strings"
+
+	"golang.org/x/sys/unix"
+)
+
+// ChooseHost plans the view of this host with its writes on a tmpfs over
+// Request.Scratch (Upper, Work and Lowers are not looked at).
+func ChooseHost(ctx context.Context, r Request) (Rootfs, error) {
+	if r.Scratch == "" {
+		return Rootfs{}, fmt.Errorf("%w: the view of the host needs a scratch directory", ErrBadRequest)
+	}
+	f, err := Probe(ctx, ProbeRequest{Dir: r.LayersDir, Cache: r.Cache})
+	if err != nil {
+		return Rootfs{}, err
+	}
+	info, err := os.ReadFile("/proc/self/mountinfo")
+	if err != nil {
+		return Rootfs{}, fmt.Errorf("plan the view of the host: %w", err)
+	}
+	// Uppers are on a tmpfs; without that, what the host has is read-only.
+	f.HostLower = f.HostLower && f.TmpfsUpper
+	plan, err := HostView(HostInput{Mountinfo: info, FS: RealHost(), Facts: f})
+	if err != nil {
+		return Rootfs{}, err
+	}
+	root := Rootfs{Kind: HostRoot, Driver: DriverOverlay, Host: &plan, Scratch: scratchTmpfs(r.Scratch, r.ScratchSize)}
+	if !f.HostLower {
+		root.Driver = "bind"
+		root.Notice = "the host's directories are read-only: the kernel cannot lay an overlay over them here"
+		root.Hint = "Linux 6.6 or later, not inside two other overlays"
+	}
+	return root, nil
+}
+
+// RealHost is the HostFS of this machine, by plain system calls: it is on the
+// way of every start of `coracle run host`.
+func RealHost() HostFS { return realHost{} }
+
+type realHost struct{}
+
+func (realHost) Lstat(name string) (Stat, error) {
+	var st unix.Stat_t
+	if err := unix.Fstatat(unix.AT_FDCWD, name, &st, unix.AT_SYMLINK_NOFOLLOW|unix.AT_NO_AUTOMOUNT); err != nil {
+		return Stat{}, &fs.PathError{Op: "stat", Path: name, Err: err}
+	}
+	return Stat{Mode: st.Mode, UID: st.Uid, GID: st.Gid, Size: st.Size, Rdev: uint64(st.Rdev)}, nil
+}
+
+func (realHost) Readlink(name string) (string, error) {
+	var buf [unix.PathMax]byte
+	n, err := unix.Readlink(name, buf[:])
+	if err != nil {
+		return "", &fs.PathError{Op: "readlink", Path: name, Err: err}
+	}
+	return string(buf[:n]), nil
+}
+
+func (realHost) ReadFile(name string, limit int64) ([]byte, error) {
+	fd, err := unix.Open(name, unix.O_RDONLY|unix.O_CLOEXEC|unix.O_NOFOLLOW|unix.O_NONBLOCK|unix.O_NOCTTY, 0)
+	if err != nil {
+		return nil, &fs.PathError{Op: "open", Path: name, Err: err}
+	}
+	f := os.NewFile(uintptr(fd), name)
+	defer f.Close()
+	data, err := io.ReadAll(io.LimitReader(f, limit+1))
+	if err == nil && int64(len(data)) > limit {
+		err = &fs.PathError{Op: "read", Path: name, Err: ErrTooBig}
+	}
+	return data, err
+}
+
+// dirBuf is one reading of a directory; all that is asked of larger ones is
+// that they are not empty, or too large to be split.
+const dirBuf = 1 << 16
+
+// ReadDir reads names and types in one go, without a stat for each.
+func (realHost) ReadDir(name string) ([]HostEntry, error) {
+	fd, err := unix.Open(name, unix.O_RDONLY|unix.O_DIRECTORY|unix.O_CLOEXEC|unix.O_NOFOLLOW, 0)
+	if err != nil {
+		return nil, &fs.PathError{Op: "open", Path: name, Err: err}
+	}
+	defer unix.Close(fd)
+	var out []HostEntry
+	buf := make([]byte, dirBuf)
+	for len(out) <= splitMax {
+		n, err := unix.Getdents(fd, buf)
+		if errors.Is(err, unix.EINTR) {
+			continue
+		}
+		if err != nil {
+			return nil, &fs.PathError{Op: "read", Path: name, Err: err}
+		}
+		if n == 0 {
+			break
+		}
+		out = appendEntries(out, buf[:n])
+	}
+	return out, nil
+}
+
+// appendEntries reads struct linux_dirent64: ino, off, reclen, type, name.
+func appendEntries(out []HostEntry, buf []byte) []HostEntry {
+	const reclenAt, typeAt, nameAt = 16, 18, 19
+	for len(buf) > nameAt {
+		n := int(binary.NativeEndian.Uint16(buf[reclenAt:]))
+		if n < nameAt || n > len(buf) {
+			break
+		}
+		name, _, _ := strings.Cut(string(buf[nameAt:n]), "\x00")
+		if name != "." && name != ".." {
+			out = append(out, HostEntry{Name: name, Type: uint32(buf[typeAt]) << 12}) // DT_* are S_IFMT >> 12
+		}
+		buf = buf[n:]
+	}
+	return out
+}
