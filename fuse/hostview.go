@@ -108,7 +108,7 @@ func (p *hostPlanner) dir(name string, m *mountInfo) error {
 // looked at: a dead server must not hang the plan.
 func (p *hostPlanner) bind(name string, recursive bool) {
 	p.add(HostMount{Kind: HostDir, Target: target(name), Mode: 0o755})
-	p.add(HostMount{Kind: HostBind, Source: name, Target: target(name), Recursive: recursive})
+	p.add(HostMount{Kind: HostBind, ReadOnly: true, Source: name, Target: target(name), Recursive: recursive})
 }
 
 // whole plans a directory without mounts below it on a file system that can
@@ -243,7 +243,7 @@ func (p *hostPlanner) file(name string) {
 		}
 	}
 	p.add(step)
-	p.add(HostMount{Kind: HostBind, Source: name, Target: target(name)})
+	p.add(HostMount{Kind: HostBind, ReadOnly: true, Source: name, Target: target(name)})
 }
 
 func (p *hostPlanner) skip(name, why string) {

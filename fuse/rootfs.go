@@ -159,6 +159,9 @@ const (
 	// AT_RECURSIVE likewise), move_mount onto the target, which the step before
 	// has made.
 	HostBind HostKind = "bind"
+	// HostTmpfs: tmpfs with Data on target, which the step before has made.
+	// HostView plans none: the view's root is a tmpfs itself.
+	HostTmpfs HostKind = "tmpfs"
 )
 
 // HostMount is one step of a HostPlan.
@@ -170,8 +173,9 @@ type HostMount struct {
 	Content   []byte  // HostFile: a small file is copied, so that it can be written to
 	Upper     string  // HostOverlay, relative to the scratch directory
 	Work      string  // likewise
-	Data      string  // HostOverlay: mount(2) data; Upper and Work in it are relative
+	Data      string  // HostOverlay and HostTmpfs: mount(2) data; Upper and Work in it are relative
 	Flags     uintptr // HostOverlay: MS_NOSUID and the like, those of the mount below
+	ReadOnly  bool    // HostBind: as all are that HostView plans
 	Recursive bool    // HostBind: with the mounts below Source
 }
 
