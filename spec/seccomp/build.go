@@ -117,9 +117,9 @@ func (b *builder) verdict(rules []*rule, wide bool, other nodeID) nodeID {
 }
 
 // entries lists the rules of an ABI by number, and for equal numbers in the
-// order of the profile.
+// order of the profile. The result is overwritten by the next call.
 func (prof *profile) entries(a abi) ([]entry, error) {
-	out := make([]entry, 0, len(prof.calls)+32)
+	out := prof.found[:0]
 	conditional := 0
 	for _, c := range prof.calls {
 		nr, direct := a.number(c.row)
@@ -145,22 +145,24 @@ func (prof *profile) entries(a abi) ([]entry, error) {
 	if conditional > maxInstructions {
 		return nil, &sizeError{}
 	}
-	return sorted(out), nil
+	prof.found = out
+	return prof.sorted(), nil
 }
 
-// sorted orders entries by number and otherwise leaves their order alone. Plain
+// sorted orders what was found by number and otherwise leaves their order alone. Plain
 // integers with the old place in their low half sort ten times as fast as the
 // entries do, and this is on the way of every start.
-func sorted(in []entry) []entry {
-	keys := make([]uint64, len(in))
-	for i, e := range in {
-		keys[i] = uint64(e.nr)<<32 | uint64(i)
+func (prof *profile) sorted() []entry {
+	keys := prof.keys[:0]
+	for i, e := range prof.found {
+		keys = append(keys, uint64(e.nr)<<32|uint64(i))
 	}
 	slices.Sort(keys)
-	out := make([]entry, len(in))
-	for i, k := range keys {
-		out[i] = in[uint32(k)]
+	out := prof.inOrder[:0]
+	for _, k := range keys {
+		out = append(out, prof.found[uint32(k)])
 	}
+	prof.keys, prof.inOrder = keys, out
 	return out
 }
 

@@ -35,6 +35,10 @@ type profile struct {
 	other uint32 // return value of the default action
 	calls []call
 	abis  []abi
+
+	// Space that entries uses for one ABI after the other.
+	found, inOrder []entry
+	keys           []uint64
 }
 
 // call is one name of an entry of syscalls.
@@ -71,7 +75,12 @@ func Compile(p *specs.LinuxSeccomp, goarch string) (Program, error) {
 
 // read checks a profile and resolves its names.
 func read(p *specs.LinuxSeccomp, goarch string, out *Program) (*profile, error) {
-	prof := &profile{calls: make([]call, 0, 512)}
+	n := 0
+	for i := range p.Syscalls {
+		n += len(p.Syscalls[i].Names)
+	}
+	n = min(n, 512) // more is the exception, and may grow
+	prof := &profile{calls: make([]call, 0, n), found: make([]entry, 0, n+32), inOrder: make([]entry, 0, n+32), keys: make([]uint64, 0, n+32)}
 	var err error
 	if prof.abis, out.Foreign, err = selectABIs(p.Architectures, goarch); err != nil {
 		return nil, err

@@ -9,9 +9,9 @@
 //     arguments beats every rule with arguments for the same system call, and
 //     of two without arguments the first counts. Among rules with arguments
 //     the first that matches, in the order of the profile, decides.
-//     (libseccomp's order among overlapping rules with different actions is an
-//     accident of its tree, and it refuses some of them; this package has one
-//     plain rule instead.)
+//     (libseccomp merges overlapping rules into a tree of its own, whose order
+//     is an accident, which refuses some mixtures and gets some wrong; this
+//     package has one plain rule instead.)
 //   - A rule that names one argument twice is taken apart into one rule per
 //     condition (runc does so since it could not ask libseccomp for more).
 //   - Arguments are compared as unsigned numbers, 64 bits wide on x86_64 and

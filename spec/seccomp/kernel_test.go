@@ -186,6 +186,8 @@ func attempts() []attempt {
 		{"socket unix", []uint64{unix.SYS_SOCKET, unix.AF_UNIX, 99}, unix.EINVAL, unix.EINVAL},
 		{"socket alg", []uint64{unix.SYS_SOCKET, unix.AF_ALG, 99}, unix.EINVAL, unix.EPERM},
 		{"socket vsock", []uint64{unix.SYS_SOCKET, unix.AF_VSOCK, 99}, unix.EINVAL, unix.EPERM},
+		{"socket alg + 2^32", []uint64{unix.SYS_SOCKET, 1<<32 | unix.AF_ALG, 99}, unix.EINVAL, unix.EPERM},
+		{"socket vsock + 2^32", []uint64{unix.SYS_SOCKET, 1<<32 | unix.AF_VSOCK, 99}, unix.EINVAL, unix.EPERM},
 		{"newer than the profile", []uint64{467, 1 << 40, 0, 1 << 30}, unix.EINVAL, unix.ENOSYS},
 	}
 }

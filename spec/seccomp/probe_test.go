@@ -86,8 +86,8 @@ func probes(p *specs.LinuxSeccomp, goarch string, rng *rand.Rand, f func(data)) 
 				}
 				f(d)
 			}
-			for i, vs := range m {
-				for _, v := range vs {
+			for i := range d.args { // in order, so that a seed means one thing
+				for _, v := range m[i] {
 					d.args[i] = v
 					f(d)
 				}

@@ -90,7 +90,7 @@ func (t target) excluded(c condition) bool {
 func (t target) nativeArch() specs.Arch { return abisOf(t.goarch)[0].name }
 
 // Default is docker's default profile (github.com/moby/profiles/seccomp),
-// resolved for a container whose capability bounding set is caps ("CAP_CHOWN"
+// with one rule made tight (see socketAbove), resolved for a container whose capability bounding set is caps ("CAP_CHOWN"
 // …), for a machine (GOARCH) and for the running kernel.
 func Default(caps []string, goarch string) (*specs.LinuxSeccomp, error) {
 	t, err := newTarget(caps, goarch)
@@ -114,7 +114,32 @@ func (t target) defaultProfile() *specs.LinuxSeccomp {
 			sc.Includes != nil && !t.included(fromMoby(sc.Includes)) {
 			continue
 		}
+		if isSocketAbove(sc.LinuxSyscall) {
+			out.Syscalls = append(out.Syscalls, socketAbove()...)
+			continue
+		}
 		out.Syscalls = append(out.Syscalls, sc.LinuxSyscall)
+	}
+	return out
+}
+
+// isSocketAbove recognises docker's rule "socket, family > AF_VSOCK".
+func isSocketAbove(sc specs.LinuxSyscall) bool {
+	return len(sc.Names) == 1 && sc.Names[0] == "socket" && len(sc.Args) == 1 &&
+		sc.Args[0] == specs.LinuxSeccompArg{Value: unix.AF_VSOCK, Op: specs.OpGreaterThan}
+}
+
+// socketAbove is what this profile has instead of that rule. A filter compares
+// all 64 bits and socket(2) takes an int, so docker's rule lets 2^32 + AF_VSOCK
+// and 2^32 + AF_ALG through, the two families that it is there to refuse. These
+// allow the families from 41 to 63 (Linux 6.18 ends at 45) and nothing else.
+func socketAbove() []specs.LinuxSyscall {
+	var out []specs.LinuxSyscall
+	for _, r := range []struct{ bits, first uint64 }{{0, 41}, {1, 42}, {3, 44}, {15, 48}} {
+		out = append(out, specs.LinuxSyscall{
+			Names: []string{"socket"}, Action: specs.ActAllow,
+			Args: []specs.LinuxSeccompArg{{Value: ^r.bits, ValueTwo: r.first, Op: specs.OpMaskedEqual}},
+		})
 	}
 	return out
 }
