@@ -19,10 +19,6 @@ import (
 type Extra struct {
 	// Root says how root.path comes about; nil uses the directory as it is.
 	Root *fuse.Rootfs
-	// Host, instead of Root, is the plan of the host's own root; HostScratch is
-	// an existing empty directory for its tmpfs.
-	Host        []fuse.HostMount
-	HostScratch string
 	// FuseSock is the socket on which the child sends the file system of a
 	// fuse-overlayfs root.
 	FuseSock *os.File

@@ -2,6 +2,7 @@ package spec
 
 import (
 	"fmt"
+	"path"
 
 	"coracle/fuse"
 
@@ -21,13 +22,13 @@ func (c *child) openHandles() {
 	}
 	c.handles = make(map[string]int)
 	c.openHandle(c.s.Root.Path)
-	if c.x.Host != nil {
-		c.openHandle(c.x.HostScratch)
-	}
 	if r := c.x.Root; r != nil {
+		if r.Scratch != nil {
+			c.openHandle(r.Scratch.Target)
+		}
 		for _, p := range r.Params {
 			if layerParam(p.Key) {
-				c.openHandle(p.Value)
+				c.openHandle(absolute(r.Dir, p.Value))
 			}
 		}
 		if r.Kind == fuse.Bind || r.Kind == fuse.Copy {
@@ -39,6 +40,14 @@ func (c *child) openHandles() {
 			c.openHandle(m.Source)
 		}
 	}
+}
+
+// absolute is name as seen from dir.
+func absolute(dir, name string) string {
+	if path.IsAbs(name) {
+		return name
+	}
+	return path.Join(dir, name)
 }
 
 func layerParam(key string) bool {

@@ -3,6 +3,7 @@ package spec
 import (
 	"fmt"
 	"slices"
+	"strings"
 
 	"coracle/fuse"
 
@@ -13,16 +14,16 @@ import (
 // leaves a descriptor of it in c.root.
 func (c *child) rootfs() {
 	dir := c.s.Root.Path
-	if c.x.Host != nil {
-		c.hostRoot(c.x.Host, c.x.HostScratch, dir)
-		return
-	}
 	r := c.x.Root
 	if r == nil {
 		r = &fuse.Rootfs{Kind: fuse.Bind, Source: dir}
 	}
+	if r.Kind == fuse.HostRoot {
+		c.hostRoot(r, dir)
+		return
+	}
 	if r.Scratch != nil {
-		c.scratch(r.Scratch)
+		c.scratch(r.Scratch, false)
 	}
 	if !c.x.Handles { // else they are there, and belong to root of the map
 		for _, d := range r.Mkdirs {
@@ -31,7 +32,10 @@ func (c *child) rootfs() {
 	}
 	switch r.Kind {
 	case fuse.OverlayFS:
-		c.newFS("mount the overlay", r.FSType, c.overlayParams(r.Params), uint64(r.Attrs))
+		if r.Dir != "" && !c.x.Handles {
+			c.p.Call("enter the layers' directory", unix.SYS_CHDIR, r.Dir)
+		}
+		c.newFS("mount the overlay", r.FSType, c.overlayParams(r), uint64(r.Attrs))
 		c.placeRoot("mount the overlay", dir)
 		return
 	case fuse.Bind, fuse.Copy:
@@ -51,21 +55,28 @@ func (c *child) rootfs() {
 }
 
 // overlayParams puts handles in the place of the directories' names.
-func (c *child) overlayParams(params []fuse.Param) []fuse.Param {
+func (c *child) overlayParams(r *fuse.Rootfs) []fuse.Param {
 	if !c.x.Handles {
-		return params
+		return r.Params
 	}
-	out := slices.Clone(params)
+	out := slices.Clone(r.Params)
 	for i, p := range out {
 		if layerParam(p.Key) {
-			out[i].Value = c.sourcePath(p.Value)
+			out[i].Value = c.sourcePath(absolute(r.Dir, p.Value))
 		}
 	}
 	return out
 }
 
-func (c *child) scratch(t *fuse.Tmpfs) {
-	c.p.Call("mount a tmpfs for writes", unix.SYS_MOUNT, "tmpfs", t.Target, "tmpfs", unix.MS_NODEV|unix.MS_NOSUID, t.Data)
+// scratch mounts a tmpfs for writes, and enters it where asked to.
+func (c *child) scratch(t *fuse.Tmpfs, enter bool) {
+	const label = "mount a tmpfs for writes"
+	c.newFS(label, "tmpfs", parseMountOpts(strings.Split(t.Data, ",")).data, unix.MOUNT_ATTR_NOSUID|unix.MOUNT_ATTR_NODEV)
+	c.place(label, t.Target)
+	if enter {
+		c.p.Call(label, unix.SYS_FCHDIR, c.mount)
+	}
+	c.closeReg(c.mount)
 }
 
 // placeRoot attaches c.mount, the container's root, on dir, a directory of ours.

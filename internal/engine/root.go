@@ -113,15 +113,20 @@ func (r *rootSource) shows(dir string) bool {
 }
 
 // choose says how the root is mounted for the container in dir.
-func (r *rootSource) choose(ctx context.Context, dir string) (*fuse.Rootfs, error) {
+func (r *rootSource) choose(ctx context.Context, dir string, disposable bool) (*fuse.Rootfs, error) {
 	if r.direct != "" {
 		return &fuse.Rootfs{Kind: fuse.Bind, Driver: "bind", Source: r.direct}, nil
 	}
-	root, err := fuse.Choose(ctx, fuse.Request{
+	req := fuse.Request{
 		LayersDir: filepath.Join(r.e.root, "layers"), Lowers: r.lowers, Meta: r.meta,
-		Upper: filepath.Join(dir, "upper"), Work: filepath.Join(dir, "work"),
+		Upper: filepath.Join(dir, "upper"), Work: filepath.Join(dir, "work"), Disposable: disposable,
 		Driver: r.e.driver, Copy: filepath.Join(dir, "copy"), Cache: r.e.runRoot,
-	})
+	}
+	choose := fuse.Choose
+	if r.host {
+		choose, req.Scratch = fuse.ChooseHost, filepath.Join(dir, "scratch")
+	}
+	root, err := choose(ctx, req)
 	if err != nil {
 		return nil, err
 	}
@@ -134,6 +139,11 @@ func (r *rootSource) choose(ctx context.Context, dir string) (*fuse.Rootfs, erro
 
 // prepare does what must be done as the mapped ids before the start.
 func (r *rootSource) prepare(ctx context.Context, dir string, ids userns.Resolved) error {
+	if r.host {
+		if err := os.Mkdir(filepath.Join(dir, "scratch"), 0o700); err != nil {
+			return fmt.Errorf("make the container: %w", err)
+		}
+	}
 	rel, err := filepath.Rel(r.e.root, dir)
 	if err != nil {
 		return err

@@ -137,7 +137,7 @@ func (r *run) configure(ctx context.Context, id, name, dir string) (err error) {
 		Init: r.result.Init, Preserve: r.o.PreserveFDs, Handles: outsider(r.ids),
 		Resolve: r.root.resolve, IsDir: isDir(files), Directories: r.result.Directories,
 	}
-	if x.Root, err = r.root.choose(ctx, dir); err != nil {
+	if x.Root, err = r.root.choose(ctx, dir, r.o.Remove); err != nil {
 		return err
 	}
 	if s.Linux.Seccomp != nil {
@@ -152,13 +152,17 @@ func (r *run) configure(ctx context.Context, id, name, dir string) (err error) {
 }
 
 // options are the user's; on the host's own root a command starts where the
-// user is, as with any command that wraps another.
+// user is, and at home there, as with any command that wraps another.
 func (r *run) options() spec.Options {
 	o := r.o.Options
-	if r.root.host && o.Workdir == "" {
-		if dir, err := os.Getwd(); err == nil && r.root.shows(dir) {
-			o.Workdir = dir
-		}
+	if !r.root.host {
+		return o
+	}
+	if home := r.caller.Home; home != "" {
+		o.Env = append([]string{"HOME=" + home}, o.Env...)
+	}
+	if dir, err := os.Getwd(); err == nil && o.Workdir == "" && r.root.shows(dir) {
+		o.Workdir = dir
 	}
 	return o
 }

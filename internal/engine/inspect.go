@@ -1,0 +1,58 @@
+package engine
+
+import (
+	"strings"
+	"time"
+)
+
+// ContainerInspection is what inspect shows of a container, with podman's and
+// docker's names.
+type ContainerInspection struct {
+	ID        string `json:"Id"`
+	Created   time.Time
+	Path      string
+	Args      []string
+	State     ContainerState
+	Image     string // the image's id, hex
+	ImageName string
+	Name      string
+	Config    ContainerConfig
+	Rootfs    string `json:"Rootfs"`
+	// OCIConfigPath is the runtime-spec config.json that it ran with.
+	OCIConfigPath string
+}
+
+// ContainerState is the part of an inspection that changes.
+type ContainerState struct {
+	Status     Status
+	Running    bool
+	TimedOut   bool
+	Pid        int
+	ExitCode   int
+	Signal     int
+	StartedAt  time.Time
+	FinishedAt time.Time
+}
+
+// ContainerConfig is what the container was made with.
+type ContainerConfig struct {
+	Cmd    []string
+	Labels map[string]string
+}
+
+func (e *Engine) inspectContainer(c Container) ContainerInspection {
+	dir := e.containerDir(c.ID)
+	out := ContainerInspection{
+		ID: c.ID, Created: c.Created, Image: strings.TrimPrefix(c.ImageID.String(), "sha256:"), ImageName: c.Image, Name: c.Name,
+		State: ContainerState{
+			Status: c.Status, Running: c.Running(), TimedOut: c.TimedOut, Pid: c.PID, ExitCode: c.ExitCode, Signal: c.Signal,
+			StartedAt: c.Created, FinishedAt: c.Finished,
+		},
+		Config: ContainerConfig{Cmd: c.Command, Labels: c.Labels},
+		Rootfs: dir + "/root", OCIConfigPath: dir + "/config.json",
+	}
+	if len(c.Command) > 0 {
+		out.Path, out.Args = c.Command[0], c.Command[1:]
+	}
+	return out
+}
