@@ -79,20 +79,16 @@ func (realHost) ReadFile(name string, limit int64) ([]byte, error) {
 	return data, err
 }
 
-// dirBuf is one reading of a directory; all that is asked of larger ones is
-// that they are not empty, or too large to be split.
-const dirBuf = 1 << 16
-
 // ReadDir reads names and types in one go, without a stat for each.
-func (realHost) ReadDir(name string) ([]HostEntry, error) {
+func (realHost) ReadDir(name string, limit int) ([]HostEntry, error) {
 	fd, err := unix.Open(name, unix.O_RDONLY|unix.O_DIRECTORY|unix.O_CLOEXEC|unix.O_NOFOLLOW, 0)
 	if err != nil {
 		return nil, &fs.PathError{Op: "open", Path: name, Err: err}
 	}
 	defer unix.Close(fd)
 	var out []HostEntry
-	buf := make([]byte, dirBuf)
-	for len(out) <= splitMax {
+	buf := make([]byte, min(1<<10+limit*64, 1<<15)) // a name of its full length fits in any case
+	for len(out) < limit {
 		n, err := unix.Getdents(fd, buf)
 		if errors.Is(err, unix.EINTR) {
 			continue

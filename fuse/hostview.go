@@ -15,7 +15,7 @@ import (
 // HostFS is what HostView asks of the host. Names are absolute; nothing may
 // follow a last link or set off an automount.
 type HostFS interface {
-	ReadDir(name string) ([]HostEntry, error)
+	ReadDir(name string, limit int) ([]HostEntry, error) // may stop after limit entries
 	Lstat(name string) (Stat, error)
 	Readlink(name string) (string, error)
 	ReadFile(name string, limit int64) ([]byte, error) // ErrTooBig beyond limit
@@ -122,7 +122,7 @@ func (p *hostPlanner) whole(name string, m *mountInfo) error {
 		p.bind(name, false)
 		return nil //nolint:nilerr // what we may not look at is shown as it is
 	}
-	entries, err := p.FS.ReadDir(name)
+	entries, err := p.FS.ReadDir(name, 1)
 	if err != nil {
 		// Through an overlay it could not be read either, and the upper would
 		// only show an owner and a mode that are not the host's.
@@ -177,7 +177,7 @@ func (p *hostPlanner) listing(name string, m *mountInfo) ([]HostEntry, error) {
 	var entries []HostEntry
 	if !kernelFS(m.fstype) {
 		var err error
-		entries, err = p.FS.ReadDir(name)
+		entries, err = p.FS.ReadDir(name, splitMax+1)
 		if err != nil && name == "/" {
 			return nil, err
 		}
