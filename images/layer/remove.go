@@ -50,6 +50,9 @@ func (r *remover) remove(dirfd int, name string, depth int) error {
 		return r.moveUp(dirfd, name)
 	}
 	fd, err := openat(dirfd, name, openDir, 0)
+	if errors.Is(err, unix.EACCES) && unlock(dirfd, name) == nil {
+		fd, err = openat(dirfd, name, openDir, 0)
+	}
 	if err != nil {
 		return err
 	}
@@ -59,6 +62,18 @@ func (r *remover) remove(dirfd int, name string, depth int) error {
 		return err
 	}
 	return unix.Unlinkat(dirfd, name, unix.AT_REMOVEDIR)
+}
+
+// unlock makes a directory of the caller's own readable: overlay's work/work
+// has mode 0, and is not empty when the mount was volatile. By descriptor, so
+// that no link is followed.
+func unlock(dirfd int, name string) error {
+	fd, err := openat(dirfd, name, unix.O_PATH|unix.O_DIRECTORY|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return err
+	}
+	defer unix.Close(fd)
+	return unix.Chmod("/proc/self/fd/"+strconv.Itoa(fd), 0o700)
 }
 
 // empty removes what is in a directory, until a listing finds nothing: removing
