@@ -42,13 +42,27 @@ class Image:
 def replace_layer(name, data, **descriptor):
     i = Image(name)
     i.manifest["layers"][-1] = {**add(i.layout, data, i.manifest["layers"][-1]), **descriptor}
+    # Not the good image's, or its unpacked layer would serve.
+    i.config["rootfs"]["diff_ids"][-1] = "sha256:" + hashlib.sha256(name.encode()).hexdigest()
     i.save()
     return i
 
 
-good = Image("good")
-layer = read(good.layout, good.manifest["layers"][-1])
-plain = gzip.decompress(layer)
+# Content of its own: what a store has already, it does not read again.
+shutil.copytree(source, f"{out}/base")
+source = f"{out}/base"
+base = Image("good")
+plain = io.BytesIO(gzip.decompress(read(base.layout, base.manifest["layers"][-1])))
+with tarfile.open(fileobj=plain, mode="a") as t:
+    info = tarfile.TarInfo("broken")
+    info.size = 6
+    t.addfile(info, io.BytesIO(b"wrong\n"))
+plain = plain.getvalue()
+layer = gzip.compress(plain, 6)
+base.manifest["layers"][-1] = add(base.layout, layer, base.manifest["layers"][-1])
+base.config["rootfs"]["diff_ids"][-1] = "sha256:" + hashlib.sha256(plain).hexdigest()
+base.save()
+source = f"{out}/good"
 
 # A blob that does not hash to its name, one cut off, one that is missing.
 i = Image("corrupt"); i.save()
@@ -83,7 +97,7 @@ i = replace_layer("trailinggzip", layer + b"garbage after the stream")
 # A few MB that want to become gigabytes (of zeros, with a true diffID).
 bomb = io.BytesIO()
 digest = hashlib.sha256()
-with gzip.GzipFile(fileobj=bomb, mode="wb", compresslevel=9) as z:
+with gzip.GzipFile(fileobj=bomb, mode="wb", compresslevel=1) as z:
     info = tarfile.TarInfo("bomb"); info.size = 1 << 30
     head = info.tobuf(); z.write(head); digest.update(head)
     block = b"\0" * (1 << 20)
