@@ -38,7 +38,7 @@ func Translate(base, target []specs.LinuxIDMapping) ([]Segment, error) {
 		}
 	}
 	slices.SortFunc(out, func(a, b Segment) int { return cmp.Compare(a.From, b.From) })
-	if _, ok := move(out, 0); !ok {
+	if len(out) == 0 || out[0].From != 0 {
 		return nil, fmt.Errorf("%w: the map that the image was unpacked with does not reach root of the new map", ErrBadRequest)
 	}
 	return out, nil

@@ -2,6 +2,7 @@ package fuse
 
 import (
 	"bytes"
+	"context"
 	"fmt"
 	"os"
 	"os/exec"
@@ -11,6 +12,8 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+
+	specs "github.com/opencontainers/runtime-spec/specs-go"
 )
 
 // inside are the tests' halves that run as uid 0 of a user and mount namespace
@@ -30,6 +33,13 @@ func TestMain(m *testing.M) {
 		os.Exit(0)
 	}
 	os.Exit(m.Run())
+}
+
+// tctx is for inner halves, which have no testing.T.
+var tctx = context.Background()
+
+func sysMap(m specs.LinuxIDMapping) syscall.SysProcIDMap {
+	return syscall.SysProcIDMap{ContainerID: int(m.ContainerID), HostID: int(m.HostID), Size: int(m.Size)}
 }
 
 // need skips, or fails where CORACLE_MUST_WORK says that nothing may be
