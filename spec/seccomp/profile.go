@@ -132,13 +132,14 @@ func isSocketAbove(sc specs.LinuxSyscall) bool {
 // socketAbove is what this profile has instead of that rule. A filter compares
 // all 64 bits and socket(2) takes an int, so docker's rule lets 2^32 + AF_VSOCK
 // and 2^32 + AF_ALG through, the two families that it is there to refuse. These
-// allow the families from 41 to 63 (Linux 6.18 ends at 45) and nothing else.
+// allow the families from 41 to 47 (Linux 6.18 ends at 45) and nothing else.
+// On amd64 the way through i386's socketcall stays open, as docker says.
 func socketAbove() []specs.LinuxSyscall {
 	var out []specs.LinuxSyscall
-	for _, r := range []struct{ bits, first uint64 }{{0, 41}, {1, 42}, {3, 44}, {15, 48}} {
+	for family := uint64(unix.AF_VSOCK + 1); family < 48; family++ {
 		out = append(out, specs.LinuxSyscall{
 			Names: []string{"socket"}, Action: specs.ActAllow,
-			Args: []specs.LinuxSeccompArg{{Value: ^r.bits, ValueTwo: r.first, Op: specs.OpMaskedEqual}},
+			Args: []specs.LinuxSeccompArg{{Value: family, Op: specs.OpEqualTo}},
 		})
 	}
 	return out
