@@ -97,6 +97,7 @@ func (e *env) outside(t *testing.T) (check func()) {
 
 func TestAttacks(t *testing.T) {
 	up := strings.Repeat("../", 3) + "outside/"
+	deep := strings.TrimSuffix(strings.Repeat("d/", 1000), "/")
 	refused := map[string][]ent{
 		"dot dot":                  {file("../outside/x", "")},
 		"dot dot inside":           {folder("a"), file("a/../../outside/x", "")},
@@ -116,6 +117,7 @@ func TestAttacks(t *testing.T) {
 		"part too long":            {file(strings.Repeat("n", 256), "")},
 		"name of 4,096":            {file(strings.Repeat("n/", 2047)+"xx", "")},
 		"link loop":                {symlink("a", "b"), symlink("b", "a"), file("a/x", "")},
+		"deeper than a name":       {folder(deep), symlink("l1", deep), folder("l1/" + deep), symlink("l2", "l1/"+deep), folder("l2/" + deep)},
 		"below a file":             {file("f", ""), file("f/x", "")},
 		"empty link":               {symlink("l", "")},
 	}
@@ -194,7 +196,8 @@ func rawOf(t *testing.T, ents []ent) []byte {
 
 func TestSymlinkedParentsStayInside(t *testing.T) {
 	everywhere(t, func(t *testing.T, e *env) {
-		dir := e.layer(t, "a", nil, symlink("lib", "usr/lib"), folder("usr"), folder("usr/lib"), file("lib/x", "1"),
+		e.layer(t, "base", nil, file("usr/lib/gone", ""))
+		dir := e.layer(t, "a", []string{"base"}, symlink("lib", "usr/lib"), folder("usr"), folder("usr/lib"), file("lib/x", "1"),
 			symlink("abs", "/var/data"), file("abs/y", "2"), symlink("usr/up", "../../../etc"), file("usr/up/z", "3"),
 			hard("h", "lib/x"), file("lib/.wh.gone", ""), file("abs/.wh..wh..opq", ""), symlink("lib/self", "."), file("lib/self/self/w", "4"))
 		got := treeOf(t, dir, "")

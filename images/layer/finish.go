@@ -18,6 +18,7 @@ type finisher struct {
 	low   merged
 	more  []string          // directories that mending has made
 	from  map[string]string // what came up for a link: the first name it got
+	hides map[string]bool   // what hidden has found: does it, or one above it, hide the layers below?
 	alone bool              // the root is opaque: nothing comes from below
 }
 
@@ -59,7 +60,7 @@ func (l *local) mend(ctx context.Context, top, fd int, lowers []string) error {
 	}
 	pending := os.NewFile(uintptr(pfd), pendingFile)
 	defer pending.Close()
-	f := &finisher{ctx: ctx, from: make(map[string]string)}
+	f := &finisher{ctx: ctx, from: make(map[string]string), hides: make(map[string]bool)}
 	defer f.low.close()
 	for _, name := range lowers {
 		if _, _, err := splitStoreName(name); err != nil {
@@ -86,8 +87,9 @@ func (f *finisher) implied(name string) error {
 	return nil
 }
 
-// run goes through the notes three times: which directories got an entry of
-// their own later; links, which make directories; then the directories.
+// run goes through the notes several times: which directories got an entry of
+// their own later; links, which make directories; whiteouts, of which some go;
+// and last, when nothing is made any more, the directories.
 func (f *finisher) run(pending *os.File, noMknod bool) error {
 	named := make(map[string]int)
 	err := f.each(pending, func(i int, kind byte, name, _ string) error {
@@ -111,6 +113,9 @@ func (f *finisher) run(pending *os.File, noMknod bool) error {
 	if err != nil {
 		return err
 	}
+	if err := f.dropWhiteouts(pending); err != nil {
+		return err
+	}
 	err = f.each(pending, func(i int, kind byte, name, _ string) error {
 		if last, ok := named[name]; kind != 'd' || ok && last > i {
 			return nil
@@ -125,6 +130,62 @@ func (f *finisher) run(pending *os.File, noMknod bool) error {
 		err = f.inherit(name)
 	}
 	return err
+}
+
+// dropWhiteouts removes those that hide nothing. They would be seen: in a
+// directory that it does not merge, the kernel lists whiteouts like files.
+func (f *finisher) dropWhiteouts(pending *os.File) error {
+	f.low.forget()
+	f.low.strict = true
+	defer func() {
+		f.low.forget()
+		f.low.strict = false
+	}()
+	return f.each(pending, func(_ int, kind byte, name, _ string) error {
+		if kind != 'w' {
+			return nil
+		}
+		up, base := splitName(name)
+		d, err := f.t.dir(up, false)
+		if errors.Is(err, unix.ENOENT) || errors.Is(err, ErrBadEntry) || err == nil && !isWhiteout(d.fd, base) {
+			return nil // a later entry took its place
+		}
+		if err != nil {
+			return err
+		}
+		hides, err := f.hidesSomething(d, base)
+		if err != nil || hides {
+			return err
+		}
+		keep, err := modTime(d.fd)
+		if err == nil {
+			err = unix.Unlinkat(d.fd, base, 0)
+		}
+		if err != nil {
+			return fmt.Errorf("whiteout of %s: %w", quote(name), err)
+		}
+		return futimens(d.fd, keep.Sec, keep.Nsec)
+	})
+}
+
+func (f *finisher) hidesSomething(d *dir, base string) (bool, error) {
+	if d.real == "." && f.alone {
+		return true, nil // hideAll has made it
+	}
+	if f.hidden(d.real) || opaque(d.fd) == "y" {
+		return false, nil
+	}
+	below, err := f.low.dir(d.real)
+	if err == nil {
+		var c found
+		if c, err = below.child(base); c.dir != nil {
+			c.dir.close()
+		}
+	}
+	if errors.Is(err, unix.ENOENT) || errors.Is(err, unix.ENOTDIR) {
+		return false, nil
+	}
+	return true, err
 }
 
 func (f *finisher) each(pending *os.File, do func(i int, kind byte, name, target string) error) error {
@@ -178,18 +239,29 @@ func (f *finisher) inherit(name string) error {
 	return nil
 }
 
-// hidden tells whether a directory above name hides the layers below.
+// hidden tells whether a directory above name hides the layers below. It
+// remembers: a chain of directories is asked for link by link.
 func (f *finisher) hidden(name string) bool {
-	if f.alone && name != "." {
+	if name == "." {
+		return false
+	}
+	up, _ := splitName(name)
+	if f.alone {
 		return true
 	}
-	for name != "." {
-		name, _ = splitName(name)
-		if d, err := f.t.dir(name, false); err != nil || name != "." && opaque(d.fd) == "y" {
-			return true
-		}
+	if h, ok := f.hides[up]; ok {
+		return h
 	}
-	return false
+	h := f.hidden(up)
+	if !h {
+		d, err := f.t.dir(up, false)
+		h = err != nil || up != "." && opaque(d.fd) == "y"
+	}
+	if len(f.hides) > 4096 {
+		clear(f.hides)
+	}
+	f.hides[up] = h
+	return h
 }
 
 // hideAll is for a layer whose root is opaque. The kernel does not read that

@@ -9,9 +9,11 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"strings"
 	"syscall"
@@ -157,10 +159,9 @@ func (e ent) owned(uid, gid int) ent { e.Uid, e.Gid = uid, gid; return e }
 func (e ent) moded(mode int64) ent   { e.Mode = mode; return e }
 func (e ent) typed(typ byte) ent     { e.Typeflag = typ; return e }
 func (e ent) with(key, val string) ent {
-	e.PAXRecords = map[string]string{"SCHILY.xattr." + key: val}
-	for k, v := range e.Header.PAXRecords {
-		e.PAXRecords[k] = v
-	}
+	all := map[string]string{"SCHILY.xattr." + key: val}
+	maps.Copy(all, e.PAXRecords)
+	e.PAXRecords = all
 	return e
 }
 
@@ -357,3 +358,13 @@ func tryEscape(context.Context, json.RawMessage) (any, error) {
 }
 
 func asIs(err, want error) bool { return errors.Is(err, want) }
+
+// lockAndBecome gives this goroutine's thread another user, for good.
+func lockAndBecome(id int) {
+	runtime.LockOSThread() // never unlocked: the thread ends with the goroutine
+	for _, call := range []uintptr{unix.SYS_SETRESGID, unix.SYS_SETRESUID} {
+		if _, _, e := unix.RawSyscall(call, uintptr(id), uintptr(id), uintptr(id)); e != 0 {
+			panic(e)
+		}
+	}
+}

@@ -16,6 +16,7 @@ type merged struct {
 	// more or less.
 	lastName string
 	last     *mergedDir
+	strict   bool // links are not followed, as the overlay itself does not when it merges
 }
 
 // mergedDir is one directory of the merged tree: those of the layers that make
@@ -31,10 +32,16 @@ func (d *mergedDir) close() {
 	}
 }
 
-func (m *merged) close() {
+// forget is for when another kind of lookup follows.
+func (m *merged) forget() {
 	if m.last != nil {
 		m.last.close()
 	}
+	m.last = nil
+}
+
+func (m *merged) close() {
+	m.forget()
 	for _, fd := range m.lowers {
 		unix.Close(fd)
 	}
@@ -107,29 +114,41 @@ func (m *merged) dir(name string) (*mergedDir, error) {
 	if m.last != nil && m.lastName == name {
 		return m.last, nil
 	}
-	d, err := m.walk(name)
+	d, err := m.next(name)
 	if err != nil {
 		return nil, err
 	}
-	if m.last != nil {
-		m.last.close()
-	}
+	m.forget()
 	m.last, m.lastName = d, name
 	return d, nil
 }
 
-func (m *merged) walk(name string) (*mergedDir, error) {
+// next goes on from the last directory where that is the parent: what is
+// looked up one after the other is most often that.
+func (m *merged) next(name string) (*mergedDir, error) {
+	if up, base := splitName(name); m.last != nil && m.lastName == up {
+		if f, err := m.last.child(base); err != nil || f.dir != nil {
+			return f.dir, err
+		}
+	}
+	steps := 0
+	return m.walk(name, &steps)
+}
+
+// walk counts its steps: going up means to walk again from the root, and links
+// may go up as often as they like.
+func (m *merged) walk(name string, steps *int) (*mergedDir, error) {
 	at, err := m.root()
 	if err != nil {
 		return nil, err
 	}
 	links := 0
-	for todo := strings.Split(name, "/"); len(todo) > 0; {
+	for todo := strings.Split(name, "/"); len(todo) > 0; *steps++ {
 		step := todo[0]
 		todo = todo[1:]
-		next, target, err := m.step(at, step)
-		if target != "" {
-			if links++; links > maxLinks {
+		next, target, err := m.step(at, step, steps)
+		if target != "" || step == ".." {
+			if links++; target != "" && links > maxLinks || *steps > maxSteps {
 				err = unix.ELOOP
 			}
 			todo = append(strings.Split(target, "/"), todo...)
@@ -146,20 +165,20 @@ func (m *merged) walk(name string) (*mergedDir, error) {
 	return at, nil
 }
 
-func (m *merged) step(at *mergedDir, step string) (next *mergedDir, target string, err error) {
+func (m *merged) step(at *mergedDir, step string, steps *int) (next *mergedDir, target string, err error) {
 	switch step {
 	case "", ".":
 		return nil, "", nil
 	case "..":
 		up, _ := splitName(at.name) // no links in it, so this does not go deeper
-		next, err = m.walk(up)
+		next, err = m.walk(up, steps)
 		return next, "", err
 	}
 	f, err := at.child(step)
 	if err != nil || f.dir != nil {
 		return f.dir, "", err
 	}
-	if f.st.Mode&unix.S_IFMT != unix.S_IFLNK {
+	if m.strict || f.st.Mode&unix.S_IFMT != unix.S_IFLNK {
 		return nil, "", unix.ENOTDIR
 	}
 	if target, err = readlinkat(f.dirfd, step); err == nil && strings.HasPrefix(target, "/") {

@@ -13,6 +13,7 @@ const (
 	openDir  = unix.O_RDONLY | unix.O_DIRECTORY | unix.O_NOFOLLOW | unix.O_CLOEXEC
 	maxLinks = 40 // as the kernel has it
 	maxDirs  = 128
+	maxSteps = 1 << 14 // of one resolution; 40 links of 2,000 steps each are no honest name
 )
 
 // tree is a directory that is being filled. Every name is resolved inside it:
@@ -138,6 +139,10 @@ func (t *tree) open(fd int, base, real string) (*dir, error) {
 }
 
 func newDir(fd int, real string) (*dir, error) {
+	if len(real) > maxPath { // links can lead deeper than any name is long
+		unix.Close(fd)
+		return nil, fmt.Errorf("%w: the directory %s has too long a name", ErrBadEntry, quote(real))
+	}
 	var st unix.Stat_t
 	if err := unix.Fstat(fd, &st); err != nil {
 		unix.Close(fd)
@@ -149,16 +154,16 @@ func newDir(fd int, real string) (*dir, error) {
 // walk resolves a name step by step, following links inside the root as a
 // chroot would: absolute targets start at the root, and ".." stops there.
 func (t *tree) walk(name string, create bool) (*dir, error) {
-	at, err := t.reopen(".")
+	at, err := t.open(t.root.fd, ".", ".")
 	if err != nil {
 		return nil, err
 	}
-	links := 0
-	for todo := strings.Split(name, "/"); len(todo) > 0; {
+	links, steps := 0, 0
+	for todo := strings.Split(name, "/"); len(todo) > 0; steps++ {
 		next, target, err := t.step(at, todo[0], create)
 		todo = todo[1:]
 		if target != "" {
-			if links++; links > maxLinks {
+			if links++; links > maxLinks || steps > maxSteps {
 				err = unix.ELOOP
 			}
 			todo = append(strings.Split(target, "/"), todo...)
@@ -182,8 +187,11 @@ func (t *tree) step(at *dir, step string, create bool) (next *dir, target string
 	case "", ".":
 		return nil, "", nil
 	case "..":
-		up, _ := splitName(at.real)
-		next, err = t.reopen(up)
+		if at.real == "." {
+			return nil, "", nil
+		}
+		up, _ := splitName(at.real) // without links in it, so ".." is there
+		next, err = t.open(at.fd, "..", up)
 		return next, "", err
 	}
 	next, err = t.open(at.fd, step, joinName(at.real, step))
@@ -195,28 +203,10 @@ func (t *tree) step(at *dir, step string, create bool) (next *dir, target string
 		if errors.Is(err, unix.EINVAL) {
 			next, err = t.notADir(at, step, create)
 		} else if strings.HasPrefix(target, "/") {
-			next, err = t.reopen(".")
+			next, err = t.open(t.root.fd, ".", ".")
 		}
 	}
 	return next, target, err
-}
-
-// reopen opens a name that has no links in it, from the root. Keeping every
-// directory on the way open instead would let a deep tree use up descriptors.
-func (t *tree) reopen(real string) (*dir, error) {
-	d, err := t.open(t.root.fd, ".", ".")
-	if real == "." || err != nil {
-		return d, err
-	}
-	for step := range strings.SplitSeq(real, "/") {
-		next, err := t.open(d.fd, step, joinName(d.real, step))
-		unix.Close(d.fd)
-		if err != nil {
-			return nil, err
-		}
-		d = next
-	}
-	return d, nil
 }
 
 // make makes a directory that no entry has named so far.

@@ -177,8 +177,14 @@ func (u *unpacker) place(name string, h *header, role role, deleted string) erro
 	if err != nil {
 		return err
 	}
+	if len(d.real)+1+len(base) > maxPath {
+		return fmt.Errorf("%w: through links, the name has more than %d bytes", ErrBadEntry, maxPath)
+	}
 	switch role {
 	case roleWhiteout:
+		if err := u.pending.add("w" + joinName(d.real, deleted)); err != nil {
+			return err
+		}
 		return makeWhiteout(d, deleted, u.noMknod)
 	case roleOpaque:
 		if d == u.t.root {
