@@ -170,8 +170,8 @@ func TestPullRefuses(t *testing.T) {
 		{"layer, truncated", string(target.Digest), body(good.blobs[target.Digest][:100]), ErrCorrupt, "100 bytes"},
 		{"layer, too long", string(target.Digest), body(append(flip(good.blobs[target.Digest]), 0)), ErrCorrupt, "bytes"},
 		{"layer, endless", string(target.Digest), func(w http.ResponseWriter, r *http.Request) {
-			w.(http.Flusher).Flush() // chunked: no length is said
-			for r.Context().Err() == nil {
+			w.(http.Flusher).Flush()                              // chunked: no length is said
+			for n := 0; n < 64 && r.Context().Err() == nil; n++ { // not without end: the check may be what is broken
 				if _, err := w.Write(make([]byte, 1<<16)); err != nil {
 					return
 				}

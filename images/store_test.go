@@ -384,3 +384,25 @@ func TestExplainWrite(t *testing.T) {
 		}
 	}
 }
+
+// What a process left that died while it unpacked goes when the layer is unpacked.
+func TestLeftoverOfAnUnpacking(t *testing.T) {
+	s := newStore(t)
+	img := pullLayout(t, s, make3(t, nil), "localhost/a")
+	left := filepath.Join(s.root, "layers", img.ChainIDs[1].Encoded(), class+".tmp-dead", "fs")
+	other := filepath.Join(s.root, "layers", img.ChainIDs[1].Encoded(), "m-1.tmp-other", "fs")
+	for _, d := range []string{left, other} {
+		if err := os.MkdirAll(d, 0o755); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if _, err := s.Layers(t.Context(), img, class, newStage(t, s).get); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := os.Stat(left); !os.IsNotExist(err) {
+		t.Errorf("the leftover is still there: %v", err)
+	}
+	if _, err := os.Stat(other); err != nil {
+		t.Errorf("that of another class may still be at work: %v", err)
+	}
+}
