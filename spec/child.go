@@ -22,6 +22,7 @@ type Extra struct {
 	// FuseSock is the socket on which the child sends the file system of a
 	// fuse-overlayfs root.
 	FuseSock *os.File
+	FuseLog  *os.File // takes what its server has to say; nil: nobody
 
 	Stub *os.File // userns.OpenStub
 	Init bool     // the stub stays as a small pid 1

@@ -11,7 +11,7 @@ import (
 
 // firstHandle is the number of the first handle; the child has few other
 // descriptors, with low numbers.
-const firstHandle = 200
+const firstHandle = 400
 
 // openHandles opens what the child cannot reach later (Extra.Handles): it
 // still has the caller's id. It has to be the child who opens them: a mount of

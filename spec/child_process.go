@@ -306,7 +306,8 @@ func (c *child) seccomp() {
 	prog := c.p.Bytes(make([]byte, unsafe.Sizeof(unix.SockFprog{})))
 	f := (*unix.SockFprog)(unsafe.Pointer(&prog[0]))
 	f.Len = uint16(len(c.x.Seccomp))
-	f.Filter = &c.x.Seccomp[0]
+	code := unsafe.Slice((*byte)(unsafe.Pointer(&c.x.Seccomp[0])), len(c.x.Seccomp)*unix.SizeofSockFilter)
+	f.Filter = (*unix.SockFilter)(unsafe.Pointer(&c.p.Bytes(code)[0])) // kept by the program
 	c.p.Call(fmt.Sprintf("load the seccomp filter (%d instructions)", len(c.x.Seccomp)),
 		unix.SYS_SECCOMP, unix.SECCOMP_SET_MODE_FILTER, c.x.SeccompFlags, prog)
 }

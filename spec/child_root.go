@@ -48,6 +48,7 @@ func (c *child) rootfs() {
 		c.p.Call("mount the overlay", unix.SYS_MOUNT, "overlay", dir, r.FSType, r.Flags, r.Data)
 	case fuse.FuseOverlayFS:
 		c.fuseOverlay(r, dir)
+		return
 	default:
 		c.fail(fmt.Errorf("a root of kind %q is unknown", r.Kind))
 	}
@@ -98,7 +99,9 @@ func (c *child) fuseOverlay(r *fuse.Rootfs, dir string) {
 	f, dev := r.Fuse, c.p.NewReg()
 	c.p.Call("open "+f.Device, unix.SYS_OPENAT, atFDCWD, f.Device, unix.O_RDWR|unix.O_CLOEXEC, 0).To(dev)
 	c.p.Call("place "+f.Device, unix.SYS_DUP3, dev, f.FD, unix.O_CLOEXEC)
-	c.p.Call("mount fuse-overlayfs", unix.SYS_MOUNT, "fuse-overlayfs", dir, "fuse", r.Flags, f.MountData)
+	o := parseMountOpts(append(strings.Split(f.MountData, ","), "nodev", "noatime"))
+	c.newFS("mount fuse-overlayfs", "fuse", append(o.data, fuse.Param{Key: "source", Value: "fuse-overlayfs"}), o.set)
+	c.placeRoot("mount fuse-overlayfs", dir)
 	c.sendFD("hand the file system to the launcher", c.x.FuseSock.Fd(), dev)
 	c.closeReg(dev)
 	c.p.Call("close "+f.Device, unix.SYS_CLOSE, f.FD)

@@ -29,7 +29,7 @@ type Process struct {
 // unwrap to *userns.StepError (which step of the set-up failed) or
 // *userns.ExecError (the command could not be executed).
 func Start(ctx context.Context, s *specs.Spec, x Extra, m userns.Map) (_ *Process, err error) {
-	var sock, fuseSock *os.File // our ends
+	var sock, fuseSock, ns *os.File // our ends, and the child's user namespace
 	if s.Process.Terminal {
 		if sock, x.Console, err = socketPair(); err != nil {
 			return nil, err
@@ -64,6 +64,14 @@ func Start(ctx context.Context, s *specs.Spec, x Extra, m userns.Map) (_ *Proces
 			f.Close()
 		}
 	}
+	if fuseSock != nil {
+		// Now: once the child has changed its user it is not dumpable any more,
+		// and its /proc files are closed to us.
+		if ns, err = os.Open(fmt.Sprintf("/proc/%d/ns/user", c.PID)); err != nil {
+			return nil, fmt.Errorf("open the container's user namespace: %w", err)
+		}
+		defer ns.Close()
+	}
 	if err := p.prepare(ctx, x.Stub, m); err != nil {
 		return nil, err
 	}
@@ -71,7 +79,7 @@ func Start(ctx context.Context, s *specs.Spec, x Extra, m userns.Map) (_ *Proces
 		return nil, err
 	}
 	if fuseSock != nil {
-		if p.fuse, err = startFuse(fuseSock, c, x.Root.Fuse); err != nil {
+		if p.fuse, err = startFuse(fuseSock, ns, x.FuseLog, x.Root.Fuse); err != nil {
 			return nil, errors.Join(err, c.WaitExec())
 		}
 	}
@@ -169,17 +177,20 @@ func receiveFD(sock *os.File) (*os.File, error) {
 
 // startFuse takes the file system's descriptor from the child and starts its
 // server in the child's user namespace (and no other of its namespaces).
-func startFuse(sock *os.File, c *userns.Child, f *fuse.Fuse) (*userns.Child, error) {
+func startFuse(sock, ns, log *os.File, f *fuse.Fuse) (*userns.Child, error) {
 	dev, err := receiveFD(sock)
 	if err != nil {
 		return nil, fmt.Errorf("start %s: %w", f.Argv[0], err)
 	}
 	defer dev.Close()
-	ns, err := os.Open(fmt.Sprintf("/proc/%d/ns/user", c.PID))
+	null, err := os.OpenFile(os.DevNull, os.O_RDWR, 0)
 	if err != nil {
 		return nil, fmt.Errorf("start %s: %w", f.Argv[0], err)
 	}
-	defer ns.Close()
+	defer null.Close()
+	if log == nil {
+		log = null
+	}
 	var p userns.Program
 	fd := p.NewReg()
 	all := p.Bytes([]byte{0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff})
@@ -189,6 +200,9 @@ func startFuse(sock *os.File, c *userns.Child, f *fuse.Fuse) (*userns.Child, err
 	p.Call("leave the session", unix.SYS_SETSID)
 	p.Call("block signals", unix.SYS_RT_SIGPROCMASK, unix.SIG_SETMASK, all, 0, 8)
 	p.Call("set the umask to 0", unix.SYS_UMASK, 0)
+	for i, to := range []*os.File{null, log, log} {
+		p.Call("place a standard stream", unix.SYS_DUP3, to.Fd(), i, 0)
+	}
 	p.Call("keep the descriptor", unix.SYS_FCNTL, dev.Fd(), unix.F_DUPFD_CLOEXEC, f.ServerFD+1).To(fd)
 	p.Call("place the descriptor", unix.SYS_DUP3, fd, f.ServerFD, 0)
 	p.CloseExec(uint(f.ServerFD) + 1)

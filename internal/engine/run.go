@@ -11,9 +11,11 @@ import (
 	"path/filepath"
 	"runtime"
 	"strconv"
+	"strings"
 	"syscall"
 	"time"
 
+	"coracle/fuse"
 	"coracle/spec"
 	"coracle/spec/seccomp"
 	"coracle/userns"
@@ -145,6 +147,12 @@ func (r *run) configure(ctx context.Context, id, name, dir string) (err error) {
 		if err != nil {
 			return err
 		}
+		if prog.Notify() {
+			return &Error{Op: "load the seccomp profile", Err: errors.New("SCMP_ACT_NOTIFY needs a listener, and those come with the OCI runtime"), Help: "use another action in the profile"}
+		}
+		if len(prog.Unknown) > 0 {
+			r.e.warn("the seccomp profile names system calls that do not exist: "+strings.Join(prog.Unknown, ", "), "")
+		}
 		x.Seccomp, x.SeccompFlags = prog.Filter, prog.Flags
 	}
 	r.extra = x
@@ -232,6 +240,12 @@ func (r *run) run(ctx context.Context) (Exit, error) {
 	var err error
 	if r.extra.Stub, err = userns.OpenStub(); err != nil {
 		return Exit{Code: 125}, err
+	}
+	if r.extra.Root.Kind == fuse.FuseOverlayFS {
+		if r.extra.FuseLog, err = os.Create(filepath.Join(r.box.dir, "fuse-overlayfs.log")); err != nil {
+			return Exit{Code: 125}, err
+		}
+		defer r.extra.FuseLog.Close()
 	}
 	s, err := newStreams(r.o)
 	if err != nil {
