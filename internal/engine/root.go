@@ -30,12 +30,12 @@ type rootSource struct {
 	direct string   // --rootfs: used as it is
 	host   bool
 
-	base   userns.Map
-	chosen *fuse.Rootfs
+	outsider bool // see outsider
+	chosen   *fuse.Rootfs
 }
 
 func (e *Engine) openRoot(ctx context.Context, o RunOptions, ids userns.Resolved) (_ *rootSource, err error) {
-	r := &rootSource{e: e, base: ids.Base}
+	r := &rootSource{e: e, outsider: outsider(ids)}
 	dir, isDirectory := strings.CutPrefix(o.Image, "rootfs:")
 	switch {
 	case o.Rootfs:
@@ -129,6 +129,10 @@ func (r *rootSource) choose(ctx context.Context, dir string, disposable bool) (*
 	root, err := choose(ctx, req)
 	if err != nil {
 		return nil, err
+	}
+	if root.Kind == fuse.FuseOverlayFS && r.outsider {
+		return nil, &Error{Op: "mount the root with fuse-overlayfs", Err: errors.New("its server would run as ids that cannot enter your store"),
+			Help: "leave --userns nomap or auto out, or use --storage-driver copy"}
 	}
 	if root.Notice != "" {
 		r.e.warn(root.Notice, root.Hint)
