@@ -210,6 +210,14 @@ func newRegistry(t testing.TB) *fakeRegistry {
 	return r
 }
 
+// serve sets what a tag means, and orders that before the requests to come,
+// which another process may make.
+func (f *fakeRegistry) serve(tag string, m *made) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.tags[tag] = m
+}
+
 func (f *fakeRegistry) host() string { return strings.TrimPrefix(f.URL, "http://") }
 
 func (f *fakeRegistry) ServeHTTP(w http.ResponseWriter, r *http.Request) {

@@ -48,7 +48,7 @@ func child(root, name string) *exec.Cmd {
 func TestKill9(t *testing.T) {
 	reg := newRegistry(t)
 	m := make3(t, nil)
-	reg.tags["v1"] = m
+	reg.serve("v1", m)
 	reg.meddle = func(_ http.ResponseWriter, r *http.Request) bool {
 		if strings.Contains(r.URL.Path, "/blobs/") {
 			time.Sleep(2 * time.Millisecond) // spreads the moments
@@ -120,7 +120,7 @@ func TestKill9(t *testing.T) {
 // Two processes pull the same image: both succeed, nothing is left over.
 func TestProcessesAtOnce(t *testing.T) {
 	reg := newRegistry(t)
-	reg.tags["v1"] = make3(t, nil)
+	reg.serve("v1", make3(t, nil))
 	root := filepath.Join(t.TempDir(), "s")
 	var cmds []*exec.Cmd
 	for range 3 {
@@ -151,7 +151,7 @@ func TestFullDisk(t *testing.T) {
 		t.Skip("root is needed to mount a small tmpfs")
 	}
 	reg := newRegistry(t)
-	reg.tags["v1"] = make3(t, nil)
+	reg.serve("v1", make3(t, nil))
 	for _, kib := range []int{64, 100, 130, 180, 240, 300} {
 		dir := t.TempDir()
 		if err := syscall.Mount("tmpfs", dir, "tmpfs", 0, fmt.Sprintf("size=%dk", kib)); err != nil {
