@@ -39,6 +39,7 @@ func (e *Engine) Run(ctx context.Context, o RunOptions) (_ Exit, err error) {
 	if err := r.makeBox(ctx); err != nil {
 		return Exit{Code: 125}, err
 	}
+	r.sayNoNetwork()
 	exit, err := r.run(ctx)
 	return exit, errors.Join(err, r.finish(ctx, exit, err))
 }
@@ -109,6 +110,17 @@ func (r *run) makeBox(ctx context.Context) (err error) {
 		return err
 	}
 	return nil
+}
+
+// sayNoNetwork tells a person, once in each boot, that the default is no
+// network yet: people know other tools to give one.
+func (r *run) sayNoNetwork() {
+	if r.o.Network != "" || !isTerminal(r.o.Stderr) {
+		return
+	}
+	if writeFile(filepath.Join(r.e.runRoot, "said-no-network"), nil, 0o600, unix.O_EXCL) == nil {
+		r.e.warn("containers have no network unless one is asked for", "--network host shares the host's; --network none says that none is wanted")
+	}
 }
 
 func (r *run) container(id string) Container {
