@@ -97,7 +97,7 @@ func stageEnv(t testing.TB, single bool) *env {
 	cmd := &exec.Cmd{Path: "/proc/self/exe", Args: []string{StageName}, ExtraFiles: []*os.File{theirs},
 		Stderr: os.Stderr, SysProcAttr: &syscall.SysProcAttr{
 			Cloneflags: unix.CLONE_NEWUSER | unix.CLONE_NEWNS, UidMappings: m, GidMappings: m,
-			Credential: &syscall.Credential{Uid: 0, Gid: 0, NoSetGroups: true}, Pdeathsig: unix.SIGKILL,
+			Credential: &syscall.Credential{Uid: 0, Gid: 0, NoSetGroups: true},
 		}}
 	if err := cmd.Start(); err != nil {
 		unix.Close(fds[0])
@@ -367,4 +367,13 @@ func lockAndBecome(id int) {
 			panic(e)
 		}
 	}
+}
+
+// timeOf makes a time that a tar format can hold.
+func timeOf(sec, nsec int64, f tar.Format) time.Time {
+	sec %= 1 << 33
+	if f != tar.FormatPAX {
+		nsec = 0
+	}
+	return time.Unix(sec, nsec%1e9)
 }
