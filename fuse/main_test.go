@@ -18,7 +18,12 @@ import (
 
 // inside are the tests' halves that run as uid 0 of a user and mount namespace
 // of their own: argv[0] is "[inside:NAME]". They print what went wrong.
-var inside = map[string]func(args []string) error{}
+func inside(name string) func(args []string) error {
+	return map[string]func([]string) error{
+		"host": insideHost, "plan": insidePlan, "stack": insideStack, "fuse": insideFuse,
+		"layers": insideLayers, "tree": insideTree, "compare": insideCompare,
+	}[name]
+}
 
 func TestMain(m *testing.M) {
 	if os.Args[0] == ProbeName {
@@ -26,7 +31,7 @@ func TestMain(m *testing.M) {
 	}
 	if name, ok := strings.CutPrefix(os.Args[0], "[inside:"); ok {
 		syscall.Umask(0)
-		if err := inside[strings.TrimSuffix(name, "]")](os.Args[1:]); err != nil {
+		if err := inside(strings.TrimSuffix(name, "]"))(os.Args[1:]); err != nil {
 			fmt.Fprintln(os.Stderr, err)
 			os.Exit(1)
 		}

@@ -16,11 +16,6 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-func init() {
-	inside["stack"] = insideStack
-	inside["fuse"] = insideFuse
-}
-
 // insideStack mounts args[0] on args[1] and reads a file of each layer there;
 // args[2] says how many.
 func insideStack(args []string) error {
@@ -197,7 +192,11 @@ func TestFuseOverlayFS(t *testing.T) {
 	must(t, child.Start())
 	_ = theirs.Close()
 	dev := takeFD(t, ours, &said)
-	server := exec.Command("nsenter", append([]string{"--user", "-t", strconv.Itoa(child.Process.Pid), "--"}, root.Fuse.Argv...)...)
+	enter := []string{"--user", "-t", strconv.Itoa(child.Process.Pid)}
+	if os.Geteuid() != 0 {
+		enter = append(enter, "--preserve-credentials") // the caller is root inside already, and may not call setgroups
+	}
+	server := exec.Command("nsenter", append(append(enter, "--"), root.Fuse.Argv...)...)
 	server.Stderr, server.ExtraFiles = os.Stderr, []*os.File{dev}
 	must(t, server.Start())
 	_ = dev.Close()

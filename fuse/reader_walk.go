@@ -67,59 +67,77 @@ func (r *LayerReader) walk(name string, follow bool) (*node, error) {
 	if err != nil {
 		return nil, err
 	}
-	stack := []*node{root} // from the root down to where we are
-	defer func() {
-		for _, n := range stack {
-			n.close()
-		}
-	}()
-	todo := components(name)
-	links := 0
-	for len(todo) > 0 {
-		c := todo[0]
-		todo = todo[1:]
-		here := stack[len(stack)-1]
-		if here.st.Mode&unix.S_IFMT != unix.S_IFDIR {
-			return nil, unix.ENOTDIR
-		}
-		if c == ".." {
-			if len(stack) > 1 {
-				here.close()
-				stack = stack[:len(stack)-1]
-			}
-			continue
-		}
-		n, err := child(here, c)
-		if err != nil {
+	asDir := strings.HasSuffix(name, "/")
+	w := &walker{trail: []*node{root}, todo: components(name), follow: follow || asDir}
+	defer w.close()
+	for len(w.todo) > 0 {
+		if err := w.step(); err != nil {
 			return nil, err
 		}
-		if n.st.Mode&unix.S_IFMT != unix.S_IFLNK || len(todo) == 0 && !follow && !strings.HasSuffix(name, "/") {
-			stack = append(stack, n)
-			continue
-		}
-		text := n.link
-		n.close()
-		if links++; links > maxLinks {
-			return nil, unix.ELOOP
-		}
-		if strings.HasPrefix(text, "/") {
-			for _, s := range stack[1:] {
-				s.close()
-			}
-			stack = stack[:1]
-		}
-		todo = append(components(text), todo...)
-		if len(todo) > 4096 {
-			return nil, unix.ENAMETOOLONG
-		}
 	}
-	last := stack[len(stack)-1]
-	stack = stack[:len(stack)-1]
-	if strings.HasSuffix(name, "/") && last.st.Mode&unix.S_IFMT != unix.S_IFDIR {
-		last.close()
+	last := w.here()
+	if asDir && last.st.Mode&unix.S_IFMT != unix.S_IFDIR {
 		return nil, unix.ENOTDIR
 	}
+	w.trail = w.trail[:len(w.trail)-1] // it is the caller's now
 	return last, nil
+}
+
+// walker is a lookup under way.
+type walker struct {
+	trail  []*node // from the root down to where it is
+	todo   []string
+	follow bool // a link in the last place is followed
+	links  int
+}
+
+func (w *walker) here() *node { return w.trail[len(w.trail)-1] }
+
+func (w *walker) close() { w.back(0) }
+
+// back returns to the first keep directories of the trail.
+func (w *walker) back(keep int) {
+	for _, n := range w.trail[keep:] {
+		n.close()
+	}
+	w.trail = w.trail[:keep]
+}
+
+func (w *walker) step() error {
+	name := w.todo[0]
+	w.todo = w.todo[1:]
+	here := w.here()
+	if here.st.Mode&unix.S_IFMT != unix.S_IFDIR {
+		return unix.ENOTDIR
+	}
+	if name == ".." {
+		w.back(max(len(w.trail)-1, 1))
+		return nil
+	}
+	n, err := child(here, name)
+	if err != nil {
+		return err
+	}
+	if n.st.Mode&unix.S_IFMT != unix.S_IFLNK || len(w.todo) == 0 && !w.follow {
+		w.trail = append(w.trail, n)
+		return nil
+	}
+	n.close()
+	return w.link(n.link)
+}
+
+func (w *walker) link(text string) error {
+	if w.links++; w.links > maxLinks {
+		return unix.ELOOP
+	}
+	if strings.HasPrefix(text, "/") {
+		w.back(1)
+	}
+	w.todo = append(components(text), w.todo...)
+	if len(w.todo) > unix.PathMax {
+		return unix.ENAMETOOLONG
+	}
+	return nil
 }
 
 // components splits a name; "" and "." go.

@@ -3,7 +3,6 @@ package fuse
 import (
 	"context"
 	"fmt"
-	"path/filepath"
 	"runtime"
 	"sync"
 
@@ -69,10 +68,11 @@ const (
 // builder is one tree in the making. Directories are shared out between
 // goroutines; what they share is below mu.
 type builder struct {
-	kind treeKind
-	ids  ids
-	ctx  context.Context // of one build: the walk is recursive, and every directory asks
-	root int             // the new tree
+	kind  treeKind
+	ids   ids
+	ctx   context.Context // of one build: the walk is recursive, and every directory asks
+	root  int             // the new tree
+	umask uint32          // of this process: what open(2) takes from a mode
 
 	slots chan struct{} // one token for each goroutine beyond the first
 	wait  sync.WaitGroup
@@ -106,17 +106,34 @@ func build(ctx context.Context, r TreeRequest, kind treeKind) (TreeStats, error)
 			break
 		}
 	}
-	if err := unix.Mkdir(r.Dst, 0o700); err != nil {
-		return TreeStats{}, fmt.Errorf("make the tree %s: %w", filepath.Base(r.Dst), err)
+	if err := b.start(top, r.Dst); err != nil {
+		return TreeStats{}, err
 	}
-	fd, err := unix.Open(r.Dst, unix.O_RDONLY|unix.O_DIRECTORY|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
-	if err != nil {
-		return TreeStats{}, fmt.Errorf("open the tree %s: %w", r.Dst, err)
-	}
-	top.dst, b.root = fd, fd
 	b.fail(b.dir(top))
 	b.wait.Wait()
 	return b.stats, b.err
+}
+
+// start makes the new tree, and sees by its mode what the umask is: asking for
+// it would set it for every goroutine.
+func (b *builder) start(top *dirPair, dst string) error {
+	if err := unix.Mkdir(dst, 0o777); err != nil {
+		return fmt.Errorf("make the tree %s: %w", dst, err)
+	}
+	fd, err := unix.Open(dst, unix.O_RDONLY|unix.O_DIRECTORY|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return fmt.Errorf("open the tree %s: %w", dst, err)
+	}
+	top.dst, b.root = fd, fd
+	var st unix.Stat_t
+	if err := unix.Fstat(fd, &st); err != nil {
+		return fmt.Errorf("stat the tree %s: %w", dst, err)
+	}
+	b.umask = 0o777 &^ st.Mode
+	if err := unix.Fchmod(fd, 0o700); err != nil {
+		return fmt.Errorf("close the tree %s to others: %w", dst, err)
+	}
+	return nil
 }
 
 func (b *builder) fail(err error) {

@@ -160,7 +160,7 @@ func (b *builder) file(d *dirPair, parent int, name string, st *unix.Stat_t, mar
 			return nil
 		}
 	}
-	dst, err := unix.Openat(d.dst, name, unix.O_WRONLY|unix.O_CREAT|unix.O_EXCL|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0o600)
+	dst, err := unix.Openat(d.dst, name, unix.O_WRONLY|unix.O_CREAT|unix.O_EXCL|unix.O_NOFOLLOW|unix.O_CLOEXEC, st.Mode&0o777)
 	if err != nil {
 		return fmt.Errorf("make /%s: %w", path, err)
 	}
@@ -223,8 +223,8 @@ func (b *builder) redirect(dst int, size int64, path string) error {
 func (b *builder) finish(src, dst int, st *unix.Stat_t, path string) error {
 	uid, gid := b.ids.owner(st)
 	err := unix.Fchown(dst, uid, gid)
-	if err == nil {
-		err = unix.Fchmod(dst, st.Mode&0o7777)
+	if isDir := st.Mode&unix.S_IFMT == unix.S_IFDIR; err == nil && (isDir || st.Mode&(0o7000|b.umask) != 0) {
+		err = unix.Fchmod(dst, st.Mode&0o7777) // else open(2) has given the mode
 	}
 	if err == nil {
 		err = b.xattrs(src, dst)

@@ -16,12 +16,6 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-func init() {
-	inside["layers"] = insideLayers
-	inside["tree"] = insideTree
-	inside["compare"] = insideCompare
-}
-
 // insideLayers makes three layers, in the base map, that use all that layers
 // can have. Topmost is 2.
 func insideLayers(args []string) error {
