@@ -21,16 +21,32 @@ const (
 // escapeLower makes a path one name of a lowerdir= list in mount(2) data: the
 // overlay splits at ':' and the option parser at ','.
 func escapeLower(path string) string {
-	return strings.NewReplacer(`\`, `\\`, `:`, `\:`, `,`, `\,`).Replace(path)
+	return backslash(path, `\:,`)
 }
 
 // escapeDir makes a path the value of upperdir= or workdir=, from which the
 // kernel takes backslashes out, in mount(2) data as well as by fsconfig.
 func escapeDir(path string, data bool) string {
 	if data {
-		return strings.NewReplacer(`\`, `\\`, `,`, `\,`).Replace(path)
+		return backslash(path, `\,`)
 	}
-	return strings.ReplaceAll(path, `\`, `\\`)
+	return backslash(path, `\`)
+}
+
+// backslash puts one before each of chars. Hardly a path has any, and a
+// strings.Replacer costs more to make than all else here.
+func backslash(path, chars string) string {
+	if !strings.ContainsAny(path, chars) {
+		return path
+	}
+	var b strings.Builder
+	for i := range len(path) {
+		if strings.IndexByte(chars, path[i]) >= 0 {
+			b.WriteByte('\\')
+		}
+		b.WriteByte(path[i])
+	}
+	return b.String()
 }
 
 // stack is what an overlay is made of, before it is known how it is mounted.

@@ -63,3 +63,13 @@ func BenchmarkProbeMiss(b *testing.B) {
 		}
 	}
 }
+
+// BenchmarkChooseHost is on the way of every `coracle run host`.
+func BenchmarkChooseHost(b *testing.B) {
+	r := Request{LayersDir: b.TempDir(), Scratch: b.TempDir(), Cache: b.TempDir()}
+	for b.Loop() {
+		if _, err := ChooseHost(b.Context(), r); err != nil {
+			b.Skip(err)
+		}
+	}
+}
