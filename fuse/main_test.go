@@ -92,7 +92,18 @@ func (c caller) dir(t *testing.T) string {
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { _ = os.RemoveAll(d) })
+	t.Cleanup(func() {
+		// The kernel's work directories have no permissions at all.
+		_ = filepath.WalkDir(d, func(p string, e os.DirEntry, err error) error {
+			if err == nil && e.IsDir() {
+				err = os.Chmod(p, 0o700) //nolint:gosec // a directory
+			}
+			return err
+		})
+		if err := os.RemoveAll(d); err != nil {
+			t.Errorf("clean up: %v", err)
+		}
+	})
 	if err := os.Chown(d, c.uid, c.gid); err != nil {
 		t.Fatal(err)
 	}
