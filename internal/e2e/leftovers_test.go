@@ -40,8 +40,7 @@ func leftovers(ts *testscript.TestScript) {
 // executable or name, payloads by the names that the scripts give them.
 func processes(uid int, needle string) []string {
 	var found []string
-	dirs, _ := filepath.Glob("/proc/[0-9]*")
-	for _, dir := range dirs {
+	for _, dir := range glob("/proc/[0-9]*") {
 		pid, _ := strconv.Atoi(filepath.Base(dir))
 		info, err := os.Stat(dir)
 		if err != nil || pid == os.Getpid() {

@@ -6,10 +6,12 @@ import (
 	"os"
 	"os/exec"
 	"os/user"
+	"path/filepath"
 	"strconv"
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 )
 
 // testUser runs the scripts when the tests are started as root. It stays on
@@ -70,9 +72,31 @@ func (p place) rerunAsUser(t *testing.T) {
 		"TMPDIR=/tmp", baseEnv + "=" + string(p), "CORACLE_MUST_WORK=" + os.Getenv("CORACLE_MUST_WORK"), "CORACLE_E2E_CONTINUE=" + os.Getenv("CORACLE_E2E_CONTINUE")}
 	cmd.Stdout, cmd.Stderr = os.Stdout, os.Stderr
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true, Pdeathsig: syscall.SIGKILL}
-	if err := cmd.Run(); err != nil {
+	err = cmd.Run()
+	if err != nil {
 		t.Errorf("scripts as %s: %v", testUser, err)
 	}
+	p.endProcesses(t)
+}
+
+// endProcesses ends what a run that was cut short has left: the test user is
+// ours, and lockRun lets one run at a time have it.
+func (p place) endProcesses(t *testing.T) {
+	for _, dir := range glob("/proc/[0-9]*") {
+		info, err := os.Stat(dir)
+		if err != nil || int(info.Sys().(*syscall.Stat_t).Uid) != p.uid() {
+			continue
+		}
+		pid, _ := strconv.Atoi(filepath.Base(dir))
+		line, _ := os.ReadFile(dir + "/cmdline")
+		t.Errorf("left running: %d %q", pid, line)
+		_ = syscall.Kill(pid, syscall.SIGKILL)
+	}
+}
+
+func glob(pattern string) []string {
+	names, _ := filepath.Glob(pattern)
+	return names
 }
 
 // testFlags are our own flags less those that name files of the first run,
@@ -83,6 +107,12 @@ func testFlags() []string {
 	for _, arg := range os.Args[1:] {
 		switch name, value, _ := strings.Cut(arg, "="); name {
 		case "-test.testlogfile", "-test.coverprofile", "-test.gocoverdir", "-test.outputdir":
+		case "-test.timeout":
+			// A minute less than ours, which is for cleaning up.
+			if d, err := time.ParseDuration(value); err == nil && d > 2*time.Minute {
+				arg = name + "=" + (d - time.Minute).String()
+			}
+			flags = append(flags, arg)
 		case "-test.run":
 			if strings.Contains(value, "/") {
 				scripts = arg
