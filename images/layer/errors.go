@@ -22,7 +22,7 @@ var (
 
 // TooBigError names the limit that a layer exceeds. It unwraps to ErrTooBig.
 type TooBigError struct {
-	What  string `json:"what"`  // "bytes", "entries" or "ratio"
+	What  string `json:"what"`  // "bytes", "entries", "ratio" or "extended header"
 	Limit int64  `json:"limit"` // as it was in force
 }
 
@@ -32,6 +32,8 @@ func (e *TooBigError) Error() string {
 		return fmt.Sprintf("the layer unpacks to more than %d bytes", e.Limit)
 	case "entries":
 		return fmt.Sprintf("the layer has more than %d entries", e.Limit)
+	case "extended header":
+		return fmt.Sprintf("an extended header has more than %d bytes", e.Limit)
 	default:
 		return fmt.Sprintf("the layer unpacks to more than %d times its compressed size, as decompression bombs do", e.Limit)
 	}
