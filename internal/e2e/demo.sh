@@ -7,20 +7,26 @@ set -euo pipefail
 here=$(cd "$(dirname "$0")/../.." && pwd)
 
 if [ -z "${DEMO_DIR:-}" ]; then
-	DEMO_DIR=$(mktemp -d /tmp/coracle-demo-XXXXXX)
+	# Where homes are, not below /tmp: over the host's own root, a container
+	# has a /tmp of its own.
+	parent=$HOME
+	[ "$(id -u)" != 0 ] || parent=/home
+	DEMO_DIR=$(mktemp -d "$parent/coracle-demo-XXXXXX")
 	export DEMO_DIR
 	# Files of mapped ids go first, by whoever may remove them.
 	trap 'unshare --user --map-root-user --map-auto rm -rf "$DEMO_DIR/home" 2>/dev/null || true; rm -rf "$DEMO_DIR"' EXIT
-	mkdir -m 700 "$DEMO_DIR/home" "$DEMO_DIR/run"
+	mkdir "$DEMO_DIR/home"
+	mkdir -m 700 "$DEMO_DIR/run"
 	cp "$here/bin/coracle" "$here/internal/e2e/demo.sh" "$here/internal/e2e/testdata/make/debian" "$DEMO_DIR/"
 	chmod 755 "$DEMO_DIR"
 	as=()
 	if [ "$(id -u)" = 0 ]; then
 		user=coracle-demo
 		"$here/internal/e2e/testuser.sh" "$user"
-		chown -R "$user:" "$DEMO_DIR/home" "$DEMO_DIR/run"
+		chown -R "$user:" "$DEMO_DIR"
 		as=(setpriv --reuid "$user" --regid "$(id -g "$user")" --init-groups)
 	fi
+	cd "$DEMO_DIR"
 	"${as[@]}" env -i PATH="$DEMO_DIR:/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin" LANG=C.UTF-8 TERM="${TERM:-dumb}" \
 		HOME="$DEMO_DIR/home" XDG_DATA_HOME="$DEMO_DIR/home/data" XDG_RUNTIME_DIR="$DEMO_DIR/run" \
 		DEMO_DIR="$DEMO_DIR" bash "$DEMO_DIR/demo.sh"
@@ -68,8 +74,8 @@ show coracle run --rm --network none -v "$PWD/boat.deb:/boat.deb:ro" demo/debian
 	ls -l /opt/oar /usr/bin/passwd'
 
 say "Each container starts from the image again: what was written is gone."
-show coracle run --rm demo/debian sh -c 'rm -rf /etc /opt; echo "ravaged: $(ls / | wc -l) directories left"'
-show coracle run --rm demo/debian sh -c 'ls /etc | wc -l; ls -l /opt'
+show coracle run --rm demo/debian sh -c 'rm -rf /usr/share /opt /var; ls /'
+show coracle run --rm demo/debian sh -c 'ls /; ls -d /usr/share'
 
 say "How long does a start take? Twenty of them:"
 millis() { echo $((${EPOCHREALTIME//[!0-9]/} / 1000)); }
@@ -78,9 +84,9 @@ for _ in $(seq 20); do coracle run --rm --network none demo/debian true; done
 printf '%s ms for each `coracle run --rm --network none demo/debian true`\n' $((($(millis) - began) / 20))
 
 say "No image at all: the host's own root, with disposable writes."
-show coracle run host -- sh -c 'grep PRETTY_NAME /etc/os-release; rm -rf /usr/share/doc; echo vandal >$HOME/was-here; ls $HOME'
-show ls -d /usr/share/doc
-show sh -c 'ls $HOME/was-here || echo "nothing happened"'
+show ls "$PWD"
+show coracle run host -- sh -c "grep PRETTY_NAME /etc/os-release; rm -rf $PWD/*; echo vandal >$PWD/was-here; ls $PWD"
+show ls "$PWD"
 began=$(millis)
 for _ in $(seq 20); do coracle run host -- true; done
 printf '%s ms for each `coracle run host -- true`\n' $((($(millis) - began) / 20))

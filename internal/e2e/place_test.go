@@ -38,7 +38,7 @@ func (p place) path() string {
 func newPlace(t *testing.T) place {
 	t.Helper()
 	lockRun(t)
-	base, err := os.MkdirTemp("/tmp", "coracle-e2e-")
+	base, err := os.MkdirTemp("/var/tmp", "coracle-e2e-") // not /tmp: `run host` has one of its own
 	must(t, err)
 	p := place(base)
 	must(t, os.Chmod(base, 0o755))
