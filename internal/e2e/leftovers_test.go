@@ -47,7 +47,7 @@ func processes(uid int, needle string) []string {
 			continue
 		}
 		owner := int(info.Sys().(*syscall.Stat_t).Uid)
-		if owner != uid && owner < 100000 {
+		if owner != uid && !subordinate(owner) {
 			continue
 		}
 		cmdline, _ := os.ReadFile(dir + "/cmdline")
@@ -60,6 +60,28 @@ func processes(uid int, needle string) []string {
 		found = append(found, fmt.Sprintf("%d uid %d %s (%s) %s", pid, owner, strings.TrimSpace(string(comm)), exe, words))
 	}
 	return found
+}
+
+// subordinate says whether an id is one of the test user's range.
+func subordinate(id int) bool {
+	data, _ := os.ReadFile("/etc/subuid")
+	name := userName()
+	if os.Getuid() == 0 {
+		name = testUser
+	}
+	for line := range strings.Lines(string(data)) {
+		var first, count int
+		f := strings.Split(strings.TrimSpace(line), ":")
+		if len(f) != 3 || f[0] != name {
+			continue
+		}
+		first, _ = strconv.Atoi(f[1])
+		count, _ = strconv.Atoi(f[2])
+		if id >= first && id < first+count {
+			return true
+		}
+	}
+	return false
 }
 
 // marker is an argument that scripts give to payloads, so that they are

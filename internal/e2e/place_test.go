@@ -2,7 +2,6 @@ package e2e
 
 import (
 	"context"
-	"fmt"
 	"io/fs"
 	"os"
 	"os/exec"
@@ -60,7 +59,7 @@ func newPlace(t *testing.T) place {
 // lockRun lets one run at a time own the test user's processes.
 func lockRun(t *testing.T) {
 	t.Helper()
-	f, err := os.OpenFile(fmt.Sprintf("/tmp/coracle-e2e-%d.lock", os.Getuid()), os.O_CREATE|os.O_RDWR, 0o600)
+	f, err := os.OpenFile("/tmp/coracle-e2e-"+testUser+".lock", os.O_CREATE|os.O_RDWR, 0o666)
 	must(t, err)
 	must(t, syscall.Flock(int(f.Fd()), syscall.LOCK_EX))
 	t.Cleanup(func() { f.Close() })

@@ -1,6 +1,7 @@
 package e2e
 
 import (
+	"cmp"
 	"crypto/sha256"
 	"fmt"
 	"os"
@@ -15,8 +16,9 @@ import (
 )
 
 // testUser runs the scripts when the tests are started as root. It stays on
-// the machine; without -m it owns nothing there.
-const testUser = "coracle-test"
+// the machine and owns nothing there. CORACLE_E2E_USER names another one, for
+// two runs at a time.
+var testUser = cmp.Or(os.Getenv("CORACLE_E2E_USER"), "coracle-test")
 
 func userName() string {
 	if u, err := user.Current(); err == nil {
