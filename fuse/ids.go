@@ -64,8 +64,6 @@ type ids struct{ uids, gids []Segment }
 func (i ids) uid(id uint32) uint32 { n, _ := moveOr(i.uids, id); return n }
 func (i ids) gid(id uint32) uint32 { n, _ := moveOr(i.gids, id); return n }
 
-func (i ids) none() bool { return len(i.uids) == 0 && len(i.gids) == 0 }
-
 func moveOr(s []Segment, id uint32) (uint32, bool) {
 	if n, ok := move(s, id); ok {
 		return n, true

@@ -70,7 +70,7 @@ func (s *Store) Import(ctx context.Context, r io.Reader, o ImportOptions) (*Imag
 	s.sweepTemp("tmp")
 	out, err := s.importAs(ctx, r, &img, o, names)
 	if err != nil {
-		return nil, fmt.Errorf("import: %w", explainWrite(err, s.root))
+		return nil, explainWrite(err, s.root)
 	}
 	return out, nil
 }

@@ -18,8 +18,8 @@ import (
 
 // peers are images made by umoci, buildah, podman and skopeo, once a run.
 type peers struct {
-	dir, storage string
-	err          error
+	dir string
+	err error
 }
 
 var peerImages = sync.OnceValue(func() *peers {

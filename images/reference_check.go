@@ -62,7 +62,8 @@ func checkTag(t string) string {
 }
 
 func checkDomain(d string) string {
-	host, port, hasPort := d, "", false
+	var port string
+	var hasPort bool
 	if strings.HasPrefix(d, "[") {
 		end := strings.IndexByte(d, ']')
 		if end < 0 {
@@ -79,6 +80,7 @@ func checkDomain(d string) string {
 			return "unexpected " + quote(rest) + " after the IPv6 address"
 		}
 	} else {
+		var host string
 		host, port, hasPort = strings.Cut(d, ":")
 		for label := range strings.SplitSeq(host, ".") {
 			if !isDomainLabel(label) {

@@ -61,10 +61,6 @@ func findUser(passwd []byte, match func(passwdEntry) bool) (found passwdEntry, o
 	return found, ok
 }
 
-func byUID(uid uint32) func(passwdEntry) bool {
-	return func(e passwdEntry) bool { return e.uid == uid }
-}
-
 // byUser matches a name or a number, as moby's and runc's GetExecUser do.
 func byUser(s string) func(passwdEntry) bool {
 	id, isID := parseID(s)

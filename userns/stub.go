@@ -31,7 +31,7 @@ const (
 )
 
 // In stub_amd64.s and stub_arm64.s.
-func stubCode()
+func stubCode() //nolint:unused // by stubAddr, and it declares what the assembler defines
 func stubAddr() uintptr
 
 const (

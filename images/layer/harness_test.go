@@ -157,7 +157,6 @@ func hard(name, target string) ent {
 }
 func (e ent) owned(uid, gid int) ent { e.Uid, e.Gid = uid, gid; return e }
 func (e ent) moded(mode int64) ent   { e.Mode = mode; return e }
-func (e ent) typed(typ byte) ent     { e.Typeflag = typ; return e }
 func (e ent) with(key, val string) ent {
 	all := map[string]string{"SCHILY.xattr." + key: val}
 	maps.Copy(all, e.PAXRecords)

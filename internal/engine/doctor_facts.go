@@ -55,11 +55,11 @@ type doctorFacts struct {
 
 // filesystemFacts is statfs(2) of the store.
 type filesystemFacts struct {
-	err                    error
-	kind                   string // "ext4", or the number of an unknown one
-	free, total            uint64 // bytes that the caller may use
-	freeInodes, allInodes  uint64 // 0 0 where inodes are not counted
-	network, noUserOverlay bool
+	err                   error
+	kind                  string // "ext4", or the number of an unknown one
+	free, total           uint64 // bytes that the caller may use
+	freeInodes, allInodes uint64 // 0 0 where inodes are not counted
+	network               bool
 }
 
 // cgroupFacts is our place in the cgroup v2 hierarchy.
