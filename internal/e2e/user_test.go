@@ -45,6 +45,7 @@ func (p place) uid() int {
 func (p place) giveToUser(t *testing.T) {
 	t.Helper()
 	run(t, nil, "./testuser.sh", testUser)
+	p.endProcesses() // of a run that was cut short
 	if err := syscall.Mount("tmpfs", p.join("small"), "tmpfs", syscall.MS_NOSUID|syscall.MS_NODEV, "size=24m,mode=0755"); err != nil {
 		cannot(t, "mount a small tmpfs: %v", err)
 	}
@@ -78,12 +79,14 @@ func (p place) rerunAsUser(t *testing.T) {
 	if err != nil {
 		t.Errorf("scripts as %s: %v", testUser, err)
 	}
-	p.endProcesses(t)
+	for _, left := range p.endProcesses() {
+		t.Errorf("left running: %s", left)
+	}
 }
 
-// endProcesses ends what a run that was cut short has left: the test user is
-// ours, and lockRun lets one run at a time have it.
-func (p place) endProcesses(t *testing.T) {
+// endProcesses ends all that the test user runs, and tells what it was: he is
+// ours, and lockRun lets one run at a time have him.
+func (p place) endProcesses() (ended []string) {
 	for _, dir := range glob("/proc/[0-9]*") {
 		info, err := os.Stat(dir)
 		if err != nil || int(info.Sys().(*syscall.Stat_t).Uid) != p.uid() {
@@ -91,9 +94,10 @@ func (p place) endProcesses(t *testing.T) {
 		}
 		pid, _ := strconv.Atoi(filepath.Base(dir))
 		line, _ := os.ReadFile(dir + "/cmdline")
-		t.Errorf("left running: %d %q", pid, line)
+		ended = append(ended, fmt.Sprintf("%d %q", pid, line))
 		_ = syscall.Kill(pid, syscall.SIGKILL)
 	}
+	return ended
 }
 
 func glob(pattern string) []string {
