@@ -64,7 +64,7 @@ type child struct {
 
 	// Registers: the root, the target of the mount at hand, the mount itself,
 	// a directory, and one for whatever is short-lived.
-	root, target, mount, dir, tmp userns.Reg
+	root, target, mount, dir, tmp, cwd userns.Reg
 
 	slave   bool           // a mount wants to receive the host's later mounts
 	handles map[string]int // descriptor numbers, see openHandles
@@ -100,6 +100,7 @@ func Compile(s *specs.Spec, x *Extra) (*userns.Program, uintptr, error) {
 	c.sysctls()
 	c.readonlyPaths()
 	c.maskedPaths()
+	c.workdir()
 	c.oomScore()
 	c.pivot()
 	c.process()
@@ -201,8 +202,12 @@ func mountAttr(set, clr, propagation uint64) []byte {
 // inRoot resolves below the root as if it were "/" already: no link leads out
 // (openat2(2) RESOLVE_IN_ROOT; it follows no magic links either).
 func (c *child) inRoot(label, name string, flags, resolve uint64, to userns.Reg) userns.Step {
-	how := c.openHow(flags|unix.O_CLOEXEC, 0, unix.RESOLVE_IN_ROOT|unix.RESOLVE_NO_MAGICLINKS|resolve)
-	return c.p.Call(label, unix.SYS_OPENAT2, c.root, strings.TrimPrefix(name, "/")+dotIfEmpty(name), how, uintptr(len(how))).To(to)
+	return c.openat2(c.root, label, name, flags, unix.RESOLVE_IN_ROOT|resolve, to)
+}
+
+func (c *child) openat2(dir userns.Reg, label, name string, flags, resolve uint64, to userns.Reg) userns.Step {
+	how := c.openHow(flags|unix.O_CLOEXEC, 0, unix.RESOLVE_NO_MAGICLINKS|resolve)
+	return c.p.Call(label, unix.SYS_OPENAT2, dir, strings.TrimPrefix(name, "/")+dotIfEmpty(name), how, uintptr(len(how))).To(to)
 }
 
 func dotIfEmpty(name string) string {
@@ -216,6 +221,7 @@ func dotIfEmpty(name string) string {
 // it is missing: directories, and for a file an empty file.
 func (c *child) openTarget(label, dest string, isDir bool, resolve uint64) {
 	dest = path.Clean("/" + dest)
+	inProc := strings.HasPrefix(dest+"/", "/proc/") // as it was asked for, not where links lead
 	if c.x.Resolve != nil && resolve&unix.RESOLVE_NO_SYMLINKS == 0 {
 		dest = path.Clean("/" + c.x.Resolve(dest))
 	}
@@ -238,7 +244,7 @@ func (c *child) openTarget(label, dest string, isDir bool, resolve uint64) {
 	}
 	c.inRoot(label+": open the target", dest, unix.O_PATH, resolve, c.target)
 	c.p.Mark(there)
-	if !strings.HasPrefix(dest+"/", "/proc/") {
+	if !inProc {
 		c.refuseProc(label)
 	}
 }
@@ -354,16 +360,25 @@ func (c *child) loopback(flags uintptr) {
 	c.closeReg(c.tmp)
 }
 
-// sysctls are written through the container's own /proc.
+// sysctls are written through the container's own /proc, which must be a
+// procfs with nothing mounted over its files: else the value would be lost in
+// a file of somebody's (CVE-2025-52881).
 func (c *child) sysctls() {
+	if len(c.s.Linux.Sysctl) == 0 {
+		return
+	}
+	c.inRoot("open /proc/sys", "proc/sys", unix.O_PATH|unix.O_DIRECTORY, unix.RESOLVE_NO_SYMLINKS, c.dir)
+	buf := c.p.Bytes(make([]byte, 256))
+	c.p.Call("look at /proc/sys", unix.SYS_FSTATFS, c.dir, buf)
+	c.p.NeedWord("look at /proc/sys: it is no procfs", buf, procSuperMagic, unix.EXDEV)
 	for _, key := range sortedKeys(c.s.Linux.Sysctl) {
 		value := c.s.Linux.Sysctl[key]
-		name := "proc/sys/" + strings.ReplaceAll(key, ".", "/")
 		label := "sysctl " + key + "=" + value
-		c.inRoot(label, name, unix.O_WRONLY, unix.RESOLVE_NO_SYMLINKS, c.tmp)
+		c.openat2(c.dir, label, strings.ReplaceAll(key, ".", "/"), unix.O_WRONLY, unix.RESOLVE_BENEATH|unix.RESOLVE_NO_SYMLINKS|unix.RESOLVE_NO_XDEV, c.tmp)
 		c.p.Call(label, unix.SYS_WRITE, c.tmp, []byte(value), uintptr(len(value)))
 		c.closeReg(c.tmp)
 	}
+	c.closeReg(c.dir)
 }
 
 // oomScore is written through the host's /proc, which is still there.

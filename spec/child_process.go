@@ -4,7 +4,7 @@ import (
 	"encoding/binary"
 	"fmt"
 	"maps"
-	"path"
+	"os"
 	"slices"
 	"strings"
 	"unsafe"
@@ -27,6 +27,7 @@ func (c *child) console() {
 		for i, f := range c.x.Stdio {
 			if f != nil {
 				c.stdio(f.Fd(), i)
+				c.giveStdio(f, i)
 			}
 		}
 		return
@@ -68,6 +69,18 @@ func (c *child) stdio(from any, to int) {
 	c.p.Mark(done)
 }
 
+// giveStdio gives a pipe among the standard streams to the payload's user, who
+// could not open /dev/stdout otherwise. Never a file: the user's own would
+// change hands.
+func (c *child) giveStdio(f *os.File, i int) {
+	uid := c.s.Process.User.UID
+	st, err := f.Stat()
+	if uid == 0 || err != nil || st.Mode()&os.ModeNamedPipe == 0 {
+		return
+	}
+	c.p.Call("give a standard stream to the user", unix.SYS_FCHOWN, i, uid, uintptr(^uint32(0))).Allow(unix.EPERM, unix.EINVAL)
+}
+
 // sendFD sends one descriptor over a unix socket (SCM_RIGHTS).
 func (c *child) sendFD(label string, sock uintptr, fd userns.Reg) {
 	oob := c.p.Bytes(make([]byte, unix.CmsgSpace(4)))
@@ -92,7 +105,7 @@ func (c *child) sendFD(label string, sock uintptr, fd userns.Reg) {
 // limits, identity, capabilities, filter; then the stub.
 func (c *child) process() {
 	pr := c.s.Process
-	c.workdir(pr.Cwd)
+	c.enterWorkdir()
 	if !c.x.NoNewKeyring {
 		// A session keyring of its own; a kernel or filter without keyrings has
 		// none to leak either.
@@ -129,24 +142,26 @@ func (c *child) process() {
 	c.p.ExecStub(stub, exec)
 }
 
-// workdir makes the working directory where it is missing. The root is "/" by
-// now: no link leads out.
-func (c *child) workdir(cwd string) {
-	if cwd == "/" {
-		return
-	}
-	there := c.p.NewSpot()
-	missing := c.p.NewSpot()
-	c.p.Call("enter the working directory "+cwd, unix.SYS_CHDIR, cwd).Catch(unix.ENOENT, missing)
-	c.p.Jump(there)
-	c.p.Mark(missing)
-	sofar := ""
-	for name := range strings.SplitSeq(strings.Trim(path.Clean(cwd), "/"), "/") {
-		sofar += "/" + name
-		c.p.Call("make the working directory "+sofar, unix.SYS_MKDIRAT, atFDCWD, sofar, 0o755).Allow(unix.EEXIST)
-	}
-	c.p.Call("enter the working directory "+cwd, unix.SYS_CHDIR, cwd)
-	c.p.Mark(there)
+// workdir resolves the working directory inside the root, while the root is
+// still a descriptor, and makes it where it is missing. Not after pivot_root,
+// by name: /proc/self/fd/N would lead to whatever descriptor N is
+// (CVE-2024-21626).
+func (c *child) workdir() {
+	label := "enter the working directory " + c.s.Process.Cwd
+	c.openTarget(label, c.s.Process.Cwd, true, 0)
+	c.cwd = c.p.NewReg()
+	c.openat2(c.target, label, ".", unix.O_PATH|unix.O_DIRECTORY, unix.RESOLVE_BENEATH, c.cwd)
+	c.closeReg(c.target)
+}
+
+// enterWorkdir goes there, and makes sure that it is below the root: the
+// kernel says "(unreachable)" of a directory that is not.
+func (c *child) enterWorkdir() {
+	label := "enter the working directory " + c.s.Process.Cwd
+	c.p.Call(label, unix.SYS_FCHDIR, c.cwd)
+	buf := c.p.Bytes(make([]byte, unix.PathMax))
+	c.p.Call(label, unix.SYS_GETCWD, buf, uintptr(len(buf)))
+	c.p.RefuseWord(label+": it is outside the root", buf, binary.NativeEndian.Uint64([]byte("(unreach")), unix.EXDEV)
 }
 
 // Candidates are the paths that a command may be at, in the order of PATH.

@@ -3,6 +3,7 @@ package spec
 import (
 	"context"
 	"errors"
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -195,6 +196,76 @@ func TestStartHostileLinks(t *testing.T) {
 				t.Errorf("something appeared outside: %v", left)
 			}
 		})
+	}
+}
+
+// A working directory must not lead to a descriptor of ours, or out of the
+// root in any other way (CVE-2024-21626), nor be made there.
+func TestStartWorkdirStaysInside(t *testing.T) {
+	out := t.TempDir()
+	dir, err := os.Open(out)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer dir.Close()
+	caller, err := unix.Dup(int(dir.Fd())) // as a caller would leave it open
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer unix.Close(caller)
+	for _, fd := range []int{int(dir.Fd()), caller} {
+		for _, tt := range []struct{ name, cwd, link string }{
+			{"by name", fmt.Sprintf("/proc/self/fd/%d", fd), ""},
+			{"by a link", "/w", fmt.Sprintf("/proc/self/fd/%d", fd)},
+			{"planted", fmt.Sprintf("/proc/self/fd/%d/planted", fd), ""},
+			{"planted by a link", "/w/planted", fmt.Sprintf("/proc/self/fd/%d", fd)},
+			{"self/root", "/proc/1/root/planted", ""},
+		} {
+			t.Run(tt.name, func(t *testing.T) {
+				root := busyboxRoot(t)
+				if tt.link != "" {
+					replaceByLink(t, root+"/w", tt.link)
+				}
+				s := testSpec(root, "pwd")
+				s.Process.Cwd = tt.cwd
+				got, _, err := runSpec(t, s, Extra{})
+				if err == nil {
+					t.Errorf("it ran in %q", got)
+				}
+				if left, _ := os.ReadDir(out); len(left) > 0 {
+					t.Errorf("made outside: %v", left)
+				}
+			})
+		}
+	}
+	s := testSpec(busyboxRoot(t), "pwd")
+	s.Process.Cwd = "/proc/sys"
+	if got, _, err := runSpec(t, s, Extra{}); err != nil || got != "/proc/sys\n" {
+		t.Errorf("a directory of /proc itself: %q, %v", got, err)
+	}
+}
+
+// Files that are always mounted must not land in procfs by an image's links.
+func TestStartImpliedMountsStayOutOfProc(t *testing.T) {
+	src := filepath.Join(t.TempDir(), "hosts")
+	if err := os.WriteFile(src, []byte("x"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	for _, link := range []string{"/proc/self/attr/exec", "/proc/1/status", "/proc/version", "/proc/sys/kernel/domainname"} {
+		root := busyboxRoot(t)
+		replaceByLink(t, root+"/etc/hosts", link)
+		s := testSpec(root, "cat", "/proc/self/mountinfo")
+		s.Mounts = append(s.Mounts, specs.Mount{Destination: "/etc/hosts", Source: src, Type: "bind", Options: []string{"bind"}})
+		// As the engine does it: the links are followed before.
+		out, _, err := runSpec(t, s, Extra{Resolve: func(dest string) string {
+			if dest == "/etc/hosts" {
+				return link
+			}
+			return dest
+		}})
+		if !errors.Is(err, unix.EXDEV) {
+			t.Errorf("%s: %v; mounts:\n%s", link, err, out)
+		}
 	}
 }
 

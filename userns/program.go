@@ -38,10 +38,11 @@ const (
 	noReg   = 0xff
 
 	// Pseudo calls, carried out by the child without entering the kernel.
-	opPoke   = ^uintptr(0)     // *(*int32)(a0) = register a1
-	opJump   = ^uintptr(0) - 1 // go on at target
-	opNeed   = ^uintptr(0) - 2 // fail with errno a2 unless register a0 == a1
-	opRefuse = ^uintptr(0) - 3 // fail with errno a2 when *(*uint64)(a0) == a1
+	opPoke     = ^uintptr(0)     // *(*int32)(a0) = register a1
+	opJump     = ^uintptr(0) - 1 // go on at target
+	opNeed     = ^uintptr(0) - 2 // fail with errno a2 unless register a0 == a1
+	opRefuse   = ^uintptr(0) - 3 // fail with errno a2 when *(*uint64)(a0) == a1
+	opNeedWord = ^uintptr(0) - 4 // fail with errno a2 unless *(*uint64)(a0) == a1
 
 	// anyErrno catches every error.
 	anyErrno = 0xffff
@@ -280,4 +281,10 @@ func (p *Program) RestoreNofile(soft, hard uint64, known bool) {
 	binary.NativeEndian.PutUint64(lim, soft)
 	binary.NativeEndian.PutUint64(lim[8:], hard)
 	p.Call("restore the limit on descriptors", unix.SYS_PRLIMIT64, 0, unix.RLIMIT_NOFILE, lim, 0)
+}
+
+// NeedWord fails with errno unless the 64-bit word at the start of b, which
+// must have come from Bytes, is want.
+func (p *Program) NeedWord(label string, b []byte, want uint64, errno syscall.Errno) {
+	p.Call(label, opNeedWord, b, uintptr(want), uintptr(errno))
 }

@@ -160,6 +160,9 @@ func (c *Child) Close() {
 // syncStep is the step number that stands for the wait before the first one.
 const syncStep = 1<<63 - 1
 
+// sysOpenat2 has one number everywhere.
+const sysOpenat2 = 437
+
 // childFrame is what childLoop needs, in memory that the clone copies.
 type childFrame struct {
 	ops   unsafe.Pointer // of n op
@@ -196,7 +199,7 @@ func rawStart(flags uintptr, pidfd *int32, f *childFrame) (pid uintptr, errno sy
 //go:nocheckptr
 //go:noinline
 func childLoop(f *childFrame) {
-	var i int32
+	var i, again int32
 	var r uintptr
 	var e syscall.Errno
 	// The write end is the launcher's alone: only then is its death an EOF.
@@ -222,6 +225,10 @@ func childLoop(f *childFrame) {
 			}
 		case opRefuse:
 			if *(*uint64)(*(*unsafe.Pointer)(unsafe.Pointer(&o.a[0]))) == uint64(o.a[1]) {
+				e = syscall.Errno(o.a[2])
+			}
+		case opNeedWord:
+			if *(*uint64)(*(*unsafe.Pointer)(unsafe.Pointer(&o.a[0]))) != uint64(o.a[1]) {
 				e = syscall.Errno(o.a[2])
 			}
 		default:
@@ -252,6 +259,12 @@ func childLoop(f *childFrame) {
 			if o.dst != noReg {
 				*(*uintptr)(unsafe.Add(f.regs, uintptr(o.dst)*8)) = r
 			}
+			continue
+		}
+		if e == syscall.EAGAIN && o.nr == sysOpenat2 && again < 100 {
+			// Something was renamed while the path was walked: openat2(2).
+			again++
+			i--
 			continue
 		}
 		if o.catch == uint16(e) || o.catch == anyErrno {

@@ -2,13 +2,88 @@ package engine
 
 import (
 	"cmp"
+	"context"
 	"crypto/rand"
 	"errors"
 	"fmt"
+	"io/fs"
 	"math/big"
+	"os"
+	"path/filepath"
 	"slices"
 	"strings"
+
+	"golang.org/x/sys/unix"
 )
+
+// takeName makes names/NAME point to the container. The link is the name: it
+// is made in one step, so two containers cannot have it.
+func (e *Engine) takeName(ctx context.Context, b *box, replace bool) error {
+	dir := filepath.Join(e.root, "names")
+	given := b.Name != ""
+	for try := range 50 {
+		if !given {
+			b.Name = randomName(try)
+		}
+		err := unix.Symlink(b.ID, filepath.Join(dir, b.Name))
+		switch {
+		case err == nil:
+			return nil
+		case errors.Is(err, fs.ErrNotExist):
+			if err := os.MkdirAll(dir, 0o700); err != nil {
+				return fmt.Errorf("name the container %s: %w", b.Name, err)
+			}
+		case !errors.Is(err, fs.ErrExist):
+			return fmt.Errorf("name the container %s: %w", b.Name, err)
+		case given:
+			if err := e.freeName(ctx, b.Name, replace); err != nil {
+				return err
+			}
+		}
+	}
+	return &Error{Op: "name the container", Err: errors.New("others take the name again and again"), Help: "choose another name"}
+}
+
+// freeName frees a name whose container is gone, or that is to be replaced.
+func (e *Engine) freeName(ctx context.Context, name string, replace bool) error {
+	id, err := os.Readlink(filepath.Join(e.root, "names", name))
+	if isNotFound(err) {
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("name the container %s: %w", name, err)
+	}
+	if _, err := os.Lstat(e.containerDir(id)); isNotFound(err) {
+		e.dropName(name, id)
+		return nil
+	}
+	if !replace {
+		return &Error{Op: "name the container " + name, Err: fmt.Errorf("the name is in use by container %.12s", id),
+			Help: "choose another name, add --replace, or type: coracle rm " + name}
+	}
+	if err := e.RemoveContainer(ctx, id, true); err != nil && !isNotFound(err) {
+		return err
+	}
+	return nil
+}
+
+// dropName removes the name if it still is this container's. Names go only
+// under this lock, so between the look and the removal it stays the same link.
+func (e *Engine) dropName(name, id string) {
+	dir := filepath.Join(e.root, "names")
+	lock, err := os.OpenFile(filepath.Join(dir, ".lock"), os.O_RDWR|os.O_CREATE, 0o600)
+	if err != nil {
+		return
+	}
+	defer lock.Close()
+	if unix.Flock(int(lock.Fd()), unix.LOCK_EX) != nil {
+		return
+	}
+	link := filepath.Join(dir, name)
+	if to, err := os.Readlink(link); err == nil && to == id {
+		os.Remove(link)
+	}
+}
 
 func sortNewest(all []Container) {
 	slices.SortFunc(all, func(a, b Container) int {

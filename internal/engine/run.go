@@ -297,7 +297,7 @@ func (r *run) running(p *spec.Process) error {
 	st := state{
 		State: specs.State{Version: specs.Version, ID: r.box.ID, Status: specs.StateRunning, Pid: p.PID, Bundle: r.box.dir,
 			Annotations: r.result.Spec.Annotations},
-		StartTime: t, Started: r.started,
+		StartTime: t, Boot: bootID(), Started: r.started,
 	}
 	r.box.PID = p.PID
 	if err := writeJSON(filepath.Join(r.box.run, "state.json"), st, false); err != nil {

@@ -20,6 +20,7 @@ import (
 type state struct {
 	specs.State
 	StartTime uint64    `json:"startTime"` // clock ticks since boot, /proc/PID/stat field 22
+	Boot      string    `json:"boot"`      // a state that outlived its boot names nobody
 	Started   time.Time `json:"started"`
 }
 
@@ -51,6 +52,9 @@ func startTime(pid int) (uint64, error) {
 
 // open returns a pidfd of the process, or ESRCH when it is gone.
 func (s state) open() (*os.File, error) {
+	if s.Boot != bootID() {
+		return nil, unix.ESRCH
+	}
 	fd, err := unix.PidfdOpen(s.Pid, 0)
 	if err != nil {
 		return nil, err
@@ -62,6 +66,11 @@ func (s state) open() (*os.File, error) {
 		return nil, unix.ESRCH
 	}
 	return f, nil
+}
+
+func bootID() string {
+	data, _ := os.ReadFile("/proc/sys/kernel/random/boot_id")
+	return string(bytes.TrimSpace(data))
 }
 
 func (s state) signal(sig syscall.Signal) error {
@@ -89,7 +98,9 @@ func (s state) end(limit time.Duration) error {
 	if err := unix.PidfdSendSignal(int(f.Fd()), unix.SIGKILL, nil, 0); err != nil && !errors.Is(err, unix.ESRCH) {
 		return err
 	}
-	n, err := unix.Poll([]unix.PollFd{{Fd: int32(f.Fd()), Events: unix.POLLIN}}, int(limit.Milliseconds()))
+	n, err := ignoringEINTR(func() (int, error) {
+		return unix.Poll([]unix.PollFd{{Fd: int32(f.Fd()), Events: unix.POLLIN}}, int(limit.Milliseconds()))
+	})
 	if err == nil && n == 0 {
 		err = fmt.Errorf("process %d does not end", s.Pid)
 	}

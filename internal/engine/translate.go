@@ -7,7 +7,6 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
-	"strings"
 
 	"coracle/fuse"
 	"coracle/images"
@@ -102,10 +101,8 @@ func (r *rootSource) tree(ctx context.Context, dir, op string, ids userns.Resolv
 	if unix.Access(abs, unix.F_OK) == nil {
 		return nil
 	}
-	if err := r.e.makeRunRoot(); err != nil {
-		return err
-	}
-	lock, err := os.OpenFile(filepath.Join(r.e.runRoot, "tree-"+strings.ReplaceAll(dir, "/", "-")), os.O_RDWR|os.O_CREATE, 0o600)
+	// The lock file stays: it lies beside the tree, and goes with the layer.
+	lock, err := os.OpenFile(filepath.Join(filepath.Dir(abs), ".lock-"+filepath.Base(abs)), os.O_RDWR|os.O_CREATE, 0o600)
 	if err != nil {
 		return err
 	}
@@ -113,7 +110,6 @@ func (r *rootSource) tree(ctx context.Context, dir, op string, ids userns.Resolv
 	if err := unix.Flock(int(lock.Fd()), unix.LOCK_EX); err != nil {
 		return err
 	}
-	defer os.Remove(lock.Name())
 	if unix.Access(abs, unix.F_OK) == nil {
 		return nil
 	}

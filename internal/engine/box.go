@@ -1,0 +1,221 @@
+package engine
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// What a container leaves on disk, and who may touch it:
+//
+//	ROOT/containers/ID/   all of it: container.json, config.json, files, upper, work
+//	ROOT/names/NAME       a link to ID; removed only under the lock names/.lock
+//	ROOT/running/ID       a file that its launcher holds locked; a file that nobody
+//	                      has locked is a container whose launcher was killed
+//	RUNROOT/containers/ID state.json
+//
+// Whoever makes or removes a container holds running/ID. The file appears
+// locked, in one step, so nobody can take a young container for a dead one;
+// and it goes last, so that an interrupted removal is found again. A removal
+// begins by renaming the directory to containers/.dead-ID.
+
+const recordFile = "container.json"
+
+// box is a container that this process holds.
+type box struct {
+	Container
+	e    *Engine
+	dir  string // ROOT/containers/ID
+	run  string // RUNROOT/containers/ID
+	lock *os.File
+}
+
+func (e *Engine) containerDir(id string) string { return filepath.Join(e.root, "containers", id) }
+func (e *Engine) deadDir(id string) string      { return filepath.Join(e.root, "containers", ".dead-"+id) }
+func (e *Engine) runDir(id string) string       { return filepath.Join(e.runRoot, "containers", id) }
+func (e *Engine) runningFile(id string) string  { return filepath.Join(e.root, "running", id) }
+
+func newID() string {
+	var b [32]byte
+	_, _ = rand.Read(b[:]) // never fails: crypto/rand ends the process instead
+	return hex.EncodeToString(b[:])
+}
+
+// newBox makes a container's directories and takes its lock and its name.
+func (e *Engine) newBox(ctx context.Context, c Container, replace bool) (*box, error) {
+	if _, err := e.store(); err != nil { // makes it, or refuses a directory that is something else
+		return nil, err
+	}
+	if err := e.makeRunRoot(); err != nil {
+		return nil, err
+	}
+	e.sweep(ctx)
+	lock, err := e.claim(c.ID)
+	if err != nil {
+		return nil, fmt.Errorf("make the container: %w", err)
+	}
+	b := &box{Container: c, e: e, dir: e.containerDir(c.ID), run: e.runDir(c.ID), lock: lock}
+	if err := b.populate(ctx, replace); err != nil {
+		b.remove(ctx)
+		return nil, err
+	}
+	return b, nil
+}
+
+func (b *box) populate(ctx context.Context, replace bool) error {
+	for _, d := range []string{b.dir, filepath.Join(b.dir, "files"), filepath.Join(b.dir, "root"), b.run} {
+		err := unix.Mkdir(d, 0o700)
+		if errors.Is(err, fs.ErrNotExist) && d == b.dir {
+			err = os.MkdirAll(d, 0o700)
+		}
+		if err != nil {
+			return fmt.Errorf("make the container: mkdir %s: %w", d, err)
+		}
+	}
+	if err := b.e.takeName(ctx, b, replace); err != nil {
+		return err
+	}
+	return b.save(false)
+}
+
+// save writes the record; sync makes it last.
+func (b *box) save(sync bool) error {
+	return writeJSON(filepath.Join(b.dir, recordFile), b.Container, sync)
+}
+
+// close ends the holding of a container that stays.
+func (b *box) close() {
+	os.RemoveAll(b.run)
+	b.e.unclaim(b.ID, b.lock)
+}
+
+// remove removes all of the container.
+func (b *box) remove(ctx context.Context) {
+	if err := b.e.removeHeld(ctx, b.Container); err != nil {
+		b.e.warn(fmt.Sprintf("remove container %.12s: %v", b.ID, err), "the next start tries again")
+		b.lock.Close()
+		return
+	}
+	b.e.unclaim(b.ID, b.lock)
+}
+
+// claim makes running/ID, locked by us. EWOULDBLOCK says that somebody holds
+// it. A leftover of a dead launcher is taken over.
+func (e *Engine) claim(id string) (*os.File, error) {
+	path := e.runningFile(id)
+	for range 100 {
+		f, err := newLocked(path)
+		if errors.Is(err, fs.ErrNotExist) {
+			if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
+				return nil, err
+			}
+			continue
+		}
+		if !errors.Is(err, fs.ErrExist) {
+			return f, err
+		}
+		f, err = lockFile(path, 0)
+		if err == nil && sameFile(f, path) {
+			return f, nil
+		}
+		if err == nil {
+			f.Close() // its holder removed it while we waited
+		} else if !errors.Is(err, fs.ErrNotExist) {
+			return nil, err
+		}
+	}
+	return nil, unix.EWOULDBLOCK
+}
+
+// newLocked makes a file that is locked from its first moment: it is locked
+// without a name, and then linked to path.
+func newLocked(path string) (*os.File, error) {
+	dir := filepath.Dir(path)
+	fd, err := unix.Open(dir, unix.O_TMPFILE|unix.O_RDWR|unix.O_CLOEXEC, 0o600)
+	if err != nil {
+		return nil, err
+	}
+	f := os.NewFile(uintptr(fd), path)
+	err = unix.Flock(fd, unix.LOCK_EX|unix.LOCK_NB)
+	if err == nil {
+		err = unix.Linkat(unix.AT_FDCWD, fmt.Sprintf("/proc/self/fd/%d", fd), unix.AT_FDCWD, path, unix.AT_SYMLINK_FOLLOW)
+	}
+	if err != nil {
+		f.Close()
+		return nil, err
+	}
+	return f, nil
+}
+
+func sameFile(f *os.File, path string) bool {
+	var a, b unix.Stat_t
+	return unix.Fstat(int(f.Fd()), &a) == nil && unix.Lstat(path, &b) == nil && a.Dev == b.Dev && a.Ino == b.Ino
+}
+
+// unclaim removes running/ID; the file goes while it is still locked.
+func (e *Engine) unclaim(id string, lock *os.File) {
+	_ = unix.Unlink(e.runningFile(id))
+	lock.Close()
+}
+
+// alive says whether somebody holds the container. Shared, so that two who ask
+// are not taken for the launcher.
+func (e *Engine) alive(id string) bool {
+	fd, err := unix.Open(e.runningFile(id), unix.O_RDONLY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return false
+	}
+	defer unix.Close(fd)
+	return errors.Is(unix.Flock(fd, unix.LOCK_SH|unix.LOCK_NB), unix.EWOULDBLOCK)
+}
+
+// RemoveContainer removes a container; a running one only with force.
+func (e *Engine) RemoveContainer(ctx context.Context, name string, force bool) error {
+	c, err := e.find(name)
+	if err != nil {
+		return err
+	}
+	lock, err := e.claim(c.ID)
+	if errors.Is(err, unix.EWOULDBLOCK) {
+		if !force {
+			return &Error{Op: "remove container " + c.Name, Err: errors.New("it is running"), Help: "end it first, or type: coracle rm --force " + name}
+		}
+		lock, err = e.kill(c)
+	}
+	if err != nil {
+		return fmt.Errorf("remove container %s: %w", c.Name, err)
+	}
+	if err := e.removeHeld(ctx, c); err != nil {
+		lock.Close()
+		return fmt.Errorf("remove container %s: %w", c.Name, err)
+	}
+	e.unclaim(c.ID, lock)
+	return nil
+}
+
+// kill ends a running container, waits until its launcher has let go, and
+// takes its lock. The state may not be there yet: it is read again and again.
+func (e *Engine) kill(c Container) (*os.File, error) {
+	for range 1000 {
+		st, err := e.readState(c.ID)
+		if err == nil {
+			err = st.signal(unix.SIGKILL)
+		}
+		if err != nil && !isNotFound(err) {
+			return nil, fmt.Errorf("end it: %w", err)
+		}
+		if lock, err := e.claim(c.ID); !errors.Is(err, unix.EWOULDBLOCK) {
+			return lock, err
+		}
+		time.Sleep(10 * time.Millisecond)
+	}
+	return nil, &Error{Op: "end it", Err: errors.New("its launcher does not let go of it"), Help: "see what holds it: fuser -v " + e.runningFile(c.ID)}
+}

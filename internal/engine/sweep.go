@@ -1,0 +1,123 @@
+package engine
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"time"
+
+	"coracle/images/layer"
+	"coracle/userns"
+
+	"golang.org/x/sys/unix"
+)
+
+// removeHeld removes a container whose lock this process holds. One that is
+// gone already is no error: somebody was faster.
+func (e *Engine) removeHeld(ctx context.Context, c Container) error {
+	dead := e.deadDir(c.ID)
+	if err := unix.Rename(e.containerDir(c.ID), dead); err != nil && !isNotFound(err) {
+		return err
+	}
+	if c.Name != "" {
+		e.dropName(c.Name, c.ID)
+	}
+	if err := e.removeTree(ctx, filepath.Base(dead), c.Map); err != nil {
+		return err
+	}
+	return os.RemoveAll(e.runDir(c.ID))
+}
+
+// removeTree removes a directory of containers/. Files of mapped ids, which
+// only the store stage may remove, are rare: it is asked when we cannot.
+func (e *Engine) removeTree(ctx context.Context, name string, m userns.Map) error {
+	dir, err := os.Open(filepath.Join(e.root, "containers"))
+	if isNotFound(err) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	defer dir.Close()
+	err = layer.RemoveAll(int(dir.Fd()), name)
+	if !errors.Is(err, fs.ErrPermission) {
+		return err
+	}
+	if len(m.UIDs) == 0 { // no record tells: the map that all directories are made with
+		ids, err := e.defaultIDs(ctx)
+		if err != nil {
+			return err
+		}
+		m = ids.Base
+	}
+	s := e.stage(ctx, m)
+	return errors.Join(s.Remove(ctx, "containers/"+name), s.Close())
+}
+
+// sweep ends the books of containers whose launcher was killed. Only what runs
+// or was killed has a file in running/: the number of containers that are kept
+// does not matter.
+func (e *Engine) sweep(ctx context.Context) {
+	dir, err := os.Open(filepath.Join(e.root, "running"))
+	if err != nil {
+		return
+	}
+	ids, _ := dir.Readdirnames(-1)
+	dir.Close()
+	for _, id := range ids {
+		if err := e.sweepOne(ctx, id); err != nil {
+			e.warn(fmt.Sprintf("remove what container %.12s left: %v", id, err), "the next start tries again")
+		}
+	}
+}
+
+// sweepOne takes the lock of a container whose launcher is gone.
+func (e *Engine) sweepOne(ctx context.Context, id string) error {
+	lock, err := lockFile(e.runningFile(id), 0)
+	if err != nil {
+		return nil // it runs, or somebody else is at it
+	}
+	if !sameFile(lock, e.runningFile(id)) {
+		return lock.Close()
+	}
+	// The guard kills a container whose launcher died; be sure that it is gone.
+	if st, err := e.readState(id); err == nil {
+		err = st.end(5 * time.Second)
+		if err != nil {
+			lock.Close()
+			return err
+		}
+	}
+	if err := e.sweepBox(ctx, id); err != nil {
+		lock.Close()
+		return err
+	}
+	e.unclaim(id, lock)
+	return nil
+}
+
+// sweepBox ends the books of a container that nobody else holds.
+func (e *Engine) sweepBox(ctx context.Context, id string) error {
+	c, err := readRecord(e.containerDir(id))
+	switch {
+	case isNotFound(err):
+		// It never got as far as a record, or a removal was interrupted.
+		c, _ = readRecord(e.deadDir(id))
+		c.ID = id
+		return e.removeHeld(ctx, c)
+	case err != nil:
+		return err
+	case c.Remove:
+		return e.removeHeld(ctx, c)
+	}
+	if c.Status == Running {
+		c.Status, c.PID, c.ExitCode, c.Signal, c.Finished = Stopped, 0, 137, 9, time.Now().UTC()
+		if err := writeJSON(filepath.Join(e.containerDir(id), recordFile), c, true); err != nil {
+			return err
+		}
+	}
+	return os.RemoveAll(e.runDir(id))
+}
