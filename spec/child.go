@@ -42,6 +42,9 @@ type Extra struct {
 	// Resolve maps a destination to where it is once the root's symbolic links
 	// are followed, as far as it exists; nil: as written.
 	Resolve func(dest string) string
+	// Compiled, if set, is called when Resolve is not needed any more and no
+	// process has been made yet: the time to close what it reads from.
+	Compiled func()
 	// IsDir says whether a bind's source is a directory.
 	IsDir func(source string) (bool, error)
 

@@ -5,7 +5,9 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"sync"
 	"syscall"
+	"time"
 
 	"coracle/fuse"
 	"coracle/userns"
@@ -17,11 +19,13 @@ import (
 // Process is a container's first process, seen from its launcher.
 type Process struct {
 	PID     int
-	Console *os.File // the terminal's master; nil without a terminal
+	Console *os.File // the terminal's master, the caller's to close; nil without a terminal
 
 	child *userns.Child
-	guard *userns.Guard
 	fuse  *userns.Child // the file system's server, if there is one
+
+	mu    sync.Mutex
+	guard *userns.Guard // nil once the end has begun
 }
 
 // Start runs the container in namespaces of its own and returns once the
@@ -47,6 +51,9 @@ func Start(ctx context.Context, s *specs.Spec, x Extra, m userns.Map) (_ *Proces
 	prog, flags, err := Compile(s, &x)
 	if err != nil {
 		return nil, err
+	}
+	if x.Compiled != nil {
+		x.Compiled()
 	}
 	c, err := userns.Start(prog, flags)
 	if err != nil {
@@ -90,6 +97,7 @@ func Start(ctx context.Context, s *specs.Spec, x Extra, m userns.Map) (_ *Proces
 	if err := c.WaitExec(); err != nil {
 		return nil, err
 	}
+	go p.watch(x.Stub)
 	return p, nil
 }
 
@@ -109,20 +117,60 @@ func (p *Process) prepare(ctx context.Context, stub *os.File, m userns.Map) erro
 func (p *Process) abort() {
 	p.child.Abort()
 	p.release()
+	if p.Console != nil {
+		p.Console.Close()
+	}
 }
 
+// release ends what serves the container, which is over.
 func (p *Process) release() {
-	if p.guard != nil {
-		p.guard.Stop()
-		p.guard = nil
+	p.mu.Lock()
+	g := p.guard
+	p.guard = nil
+	p.mu.Unlock()
+	if g != nil {
+		g.Stop()
 	}
 	if p.fuse != nil {
-		_, _, _ = p.fuse.Wait() // it ends with the mount's last user
+		// It ends with the mount's last user; that can be a process that
+		// outlives the container (--pid host), which loses its root then.
+		if !p.fuse.WaitFor(time.Second) {
+			_ = p.fuse.Kill()
+			_, _, _ = p.fuse.Wait()
+		}
 		p.fuse.Close()
 		p.fuse = nil
 	}
-	if p.Console != nil {
-		p.Console.Close()
+}
+
+// watch puts a new guard in the place of one that was killed; where that is not
+// possible the container ends: it must not outlive its launcher.
+func (p *Process) watch(stub *os.File) {
+	for {
+		p.mu.Lock()
+		g := p.guard
+		p.mu.Unlock()
+		if g == nil {
+			return
+		}
+		g.Wait()
+		p.mu.Lock()
+		if p.guard == nil {
+			p.mu.Unlock()
+			return
+		}
+		fresh, err := userns.StartGuard(stub, p.child.PIDFD)
+		if err == nil {
+			err = fresh.Ready()
+		}
+		if err != nil {
+			_ = p.Signal(unix.SIGKILL)
+			p.mu.Unlock()
+			return
+		}
+		p.guard = fresh
+		p.mu.Unlock()
+		g.Stop()
 	}
 }
 
@@ -139,8 +187,8 @@ func (p *Process) Signal(sig syscall.Signal) error {
 // and the file system's server.
 func (p *Process) Wait() (syscall.WaitStatus, *syscall.Rusage, error) {
 	ws, ru, err := p.child.Wait()
-	p.child.Close()
 	p.release()
+	p.child.Close()
 	return ws, ru, err
 }
 

@@ -3,6 +3,7 @@ package userns
 import (
 	"fmt"
 	"os"
+	"sync"
 
 	"golang.org/x/sys/unix"
 )
@@ -13,6 +14,7 @@ import (
 type Guard struct {
 	child *Child
 	pipe  *os.File // the launcher's end; nobody else holds it
+	reap  sync.Once
 }
 
 // StartGuard starts the guard of a child that has not been released yet.
@@ -58,9 +60,14 @@ func (g *Guard) Ready() error {
 	return nil
 }
 
+// Wait returns when the guard has ended, however.
+func (g *Guard) Wait() {
+	g.reap.Do(func() { _, _, _ = g.child.Wait() })
+}
+
 // Stop ends the guard (and kills the container, if it still runs) and reaps it.
 func (g *Guard) Stop() {
 	g.pipe.Close()
-	_, _, _ = g.child.Wait()
+	g.Wait()
 	g.child.Close()
 }

@@ -8,6 +8,7 @@ import (
 	"os"
 	"runtime"
 	"syscall"
+	"time"
 	"unsafe"
 
 	"golang.org/x/sys/unix"
@@ -139,6 +140,19 @@ func (c *Child) Wait() (syscall.WaitStatus, *syscall.Rusage, error) {
 			return 0, nil, fmt.Errorf("wait for %d: %w", c.PID, err)
 		}
 		return ws, &ru, nil
+	}
+}
+
+// WaitFor says whether the child has ended, or does so within limit. It does
+// not reap.
+func (c *Child) WaitFor(limit time.Duration) bool {
+	end := time.Now().Add(limit)
+	for {
+		fds := []unix.PollFd{{Fd: int32(c.PIDFD.Fd()), Events: unix.POLLIN}}
+		n, err := unix.Poll(fds, int(max(0, time.Until(end).Milliseconds())))
+		if !errors.Is(err, unix.EINTR) {
+			return err == nil && n > 0
+		}
 	}
 }
 

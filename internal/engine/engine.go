@@ -81,10 +81,11 @@ func dataHome() (string, error) {
 }
 
 // runtimeDir is $XDG_RUNTIME_DIR/coracle, or a directory of the caller's own
-// under /tmp where that is not set. There another user may have taken the
+// under /tmp where that is not set, is missing or is somebody else's (after su;
+// doctor says so). There another user may have taken the
 // name (inside a user namespace two hosts' users have one uid): then the next.
 func runtimeDir() string {
-	if d := os.Getenv("XDG_RUNTIME_DIR"); filepath.IsAbs(d) {
+	if d := os.Getenv("XDG_RUNTIME_DIR"); filepath.IsAbs(d) && ours(d) {
 		return filepath.Join(d, "coracle")
 	}
 	base := filepath.Join("/tmp", "coracle-"+strconv.Itoa(os.Getuid()))
@@ -93,12 +94,16 @@ func runtimeDir() string {
 		if n > 0 {
 			dir += "-" + strconv.Itoa(n)
 		}
-		var st unix.Stat_t
-		if err := unix.Lstat(dir, &st); err != nil || int(st.Uid) == os.Geteuid() {
+		if _, err := os.Lstat(dir); err != nil || ours(dir) {
 			return dir
 		}
 	}
 	return base
+}
+
+func ours(dir string) bool {
+	var st unix.Stat_t
+	return unix.Lstat(dir, &st) == nil && int(st.Uid) == os.Geteuid()
 }
 
 // makeRunRoot makes the runtime directory. In /tmp anyone could have made it

@@ -41,7 +41,7 @@ func (r *run) explainExec(ee *userns.ExecError) (Exit, error) {
 	case ee.Errno == unix.ENOENT:
 		return Exit{Code: 127}, &Error{Op: op, Err: fmt.Errorf("executable file not found in $PATH: %w", ee.Errno), Code: 127}
 	case ee.Errno == unix.ENOEXEC:
-		return Exit{Code: 126}, &Error{Op: op, Err: fmt.Errorf("exec format error: %w", ee), Code: 126,
+		return Exit{Code: 126}, &Error{Op: op, Err: ee, Code: 126,
 			Help: "it is made for another kind of machine, or a script without a #! line"}
 	}
 	return Exit{Code: 126}, &Error{Op: op, Err: ee, Code: 126}

@@ -2,8 +2,11 @@ package engine
 
 import (
 	"encoding/json"
-	"os"
+	"fmt"
+	"path/filepath"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 // report is what --report writes; version is raised when a field changes its
@@ -17,10 +20,11 @@ type report struct {
 	ImageID string   `json:"imageID,omitempty"`
 	Command []string `json:"command"`
 
-	ExitCode  int  `json:"exitCode"`
-	Signal    int  `json:"signal"` // 0: none
-	OOMKilled bool `json:"oomKilled"`
-	TimedOut  bool `json:"timedOut"`
+	ExitCode  int    `json:"exitCode"`
+	Error     string `json:"error,omitempty"` // why the payload never ran
+	Signal    int    `json:"signal"`          // 0: none
+	OOMKilled bool   `json:"oomKilled"`
+	TimedOut  bool   `json:"timedOut"`
 
 	Started  time.Time `json:"started"`
 	Finished time.Time `json:"finished"`
@@ -32,13 +36,29 @@ type report struct {
 	LargestProcess int64 `json:"largestProcessBytes"`
 }
 
-func (r *run) report(exit Exit) error {
+// checkReport finds out before the payload runs that the file cannot be
+// written; it changes nothing.
+func checkReport(path string) error {
+	if path == "" || path == "-" {
+		return nil
+	}
+	dir := filepath.Dir(path)
+	if err := unix.Access(dir, unix.W_OK|unix.X_OK); err != nil {
+		return &Error{Op: "write the report " + path, Err: fmt.Errorf("%s: %w", dir, err), Help: "name a file in a directory that is there and yours"}
+	}
+	return nil
+}
+
+func (r *run) report(exit Exit, runErr error) error {
 	rep := report{
 		Version: 1, ID: r.box.ID, Name: r.box.Name, Image: r.o.Image, ImageID: r.root.imageID.String(), Command: r.box.Command,
 		ExitCode: exit.Code, Signal: exit.Signal, TimedOut: exit.TimedOut,
-		Started: r.started, Finished: r.ended, Wall: r.ended.Sub(r.started).Seconds(),
+		Started: r.started, Finished: r.ended, Wall: max(0, r.ended.Sub(r.started).Seconds()),
 		User: seconds(r.usage.Utime.Nano()), System: seconds(r.usage.Stime.Nano()),
 		LargestProcess: r.usage.Maxrss * 1024,
+	}
+	if runErr != nil {
+		rep.Error = runErr.Error()
 	}
 	data, err := json.MarshalIndent(rep, "", "  ")
 	if err != nil {
@@ -46,7 +66,7 @@ func (r *run) report(exit Exit) error {
 	}
 	data = append(data, '\n')
 	if r.o.Report == "-" {
-		_, err := os.Stdout.Write(data)
+		_, err := r.o.Stdout.Write(data)
 		return err
 	}
 	return replaceFile(r.o.Report, data, 0o644, true)

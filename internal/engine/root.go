@@ -183,6 +183,7 @@ func outsider(ids userns.Resolved) bool { return ids.UID == userns.OverflowID }
 func (r *rootSource) close() {
 	if r.reader != nil {
 		r.reader.Close()
+		r.reader = nil
 	}
 }
 

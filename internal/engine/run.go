@@ -59,6 +59,8 @@ type run struct {
 
 	started, ended time.Time
 	usage          syscall.Rusage
+
+	wrotePID, wroteCID bool
 }
 
 func (r *run) close() {
@@ -79,6 +81,9 @@ func (r *run) resolve(ctx context.Context) (err error) {
 	if err := checkName(r.o.Name); err != nil {
 		return err
 	}
+	if err := checkReport(r.o.Report); err != nil {
+		return err
+	}
 	if r.caller, err = r.e.caller(); err != nil {
 		return err
 	}
@@ -90,10 +95,8 @@ func (r *run) resolve(ctx context.Context) (err error) {
 	if r.ids.Notice != "" {
 		r.e.warn(r.ids.Notice, r.ids.Hint)
 	}
-	if r.root, err = r.e.openRoot(ctx, r.o, r.ids); err != nil {
-		return err
-	}
-	return nil
+	r.root, err = r.e.openRoot(ctx, r.o, r.ids)
+	return err
 }
 
 func (r *run) makeBox(ctx context.Context) (err error) {
@@ -149,7 +152,7 @@ func (r *run) configure(ctx context.Context, id, name, dir string) (err error) {
 	s := r.result.Spec
 	x := spec.Extra{
 		Init: r.result.Init, Preserve: r.o.PreserveFDs, Handles: outsider(r.ids),
-		Resolve: r.root.resolve, IsDir: isDir(files), Directories: r.result.Directories,
+		Resolve: r.root.resolve, Compiled: r.root.close, IsDir: isDir(files), Directories: r.result.Directories,
 	}
 	if x.Root, err = r.root.choose(ctx, dir, r.o.Remove); err != nil {
 		return err
@@ -231,7 +234,10 @@ func (r *run) write() error {
 		return err
 	}
 	if f := r.o.CIDFile; f != "" {
-		return createFile("container id", f, b.ID)
+		if err := createFile("container id", f, b.ID); err != nil {
+			return err
+		}
+		r.wroteCID = true
 	}
 	return nil
 }
@@ -267,7 +273,9 @@ func (r *run) run(ctx context.Context) (Exit, error) {
 	if r.o.TTY && r.result.Spec.Process.ConsoleSize == nil {
 		r.result.Spec.Process.ConsoleSize = s.size()
 	}
-	// From here on a signal is for the payload.
+	// From here on a signal is for the payload. SIGPIPE only makes our own
+	// writes fail.
+	signal.Notify(make(chan os.Signal, 1), unix.SIGPIPE)
 	signals := make(chan os.Signal, 32)
 	signal.Notify(signals, forwarded()...)
 	defer signal.Stop(signals)
@@ -279,13 +287,19 @@ func (r *run) run(ctx context.Context) (Exit, error) {
 		return r.explain(err)
 	}
 	s.start(p)
-	defer s.finish()
 	if err := r.running(p); err != nil {
 		_ = p.Signal(unix.SIGKILL)
 		_, _, _ = p.Wait()
+		s.finish(signals, time.Second)
 		return Exit{Code: 125}, err
 	}
-	return r.wait(p, signals)
+	exit, err := r.wait(p, signals)
+	limit := time.Duration(0)
+	if exit.TimedOut {
+		limit = time.Second
+	}
+	s.finish(signals, limit)
+	return exit, err
 }
 
 // running keeps the books of a container that has just started.
@@ -304,7 +318,10 @@ func (r *run) running(p *spec.Process) error {
 		return err
 	}
 	if f := r.o.PIDFile; f != "" {
-		return replaceFile(f, []byte(strconv.Itoa(p.PID)), 0o644, false)
+		if err := replaceFile(f, []byte(strconv.Itoa(p.PID)), 0o644, false); err != nil {
+			return err
+		}
+		r.wrotePID = true
 	}
 	return nil
 }
@@ -378,21 +395,29 @@ func exitOf(ws syscall.WaitStatus) Exit {
 // finish ends the books: the record stays, or all of it goes with --rm.
 func (r *run) finish(ctx context.Context, exit Exit, runErr error) error {
 	b := r.box
-	var err error
-	if r.o.Report != "" && runErr == nil {
-		err = r.report(exit)
+	if r.ended.IsZero() {
+		r.ended = time.Now()
 	}
-	if r.o.PIDFile != "" {
+	if r.o.Report != "" {
+		// The payload's own exit code counts for more than a record of it.
+		if err := r.report(exit, runErr); err != nil {
+			r.e.warn(fmt.Sprintf("write the report: %v", err), "")
+		}
+	}
+	if r.wrotePID {
 		os.Remove(r.o.PIDFile)
 	}
 	// A container whose payload never ran is of no use to anybody.
 	if r.o.Remove || runErr != nil {
+		if r.wroteCID && runErr != nil {
+			os.Remove(r.o.CIDFile)
+		}
 		b.remove(ctx)
-		return err
+		return nil
 	}
-	b.Status, b.PID, b.Finished = Stopped, 0, r.ended
+	b.Status, b.PID, b.Finished = Stopped, 0, r.ended.UTC()
 	b.ExitCode, b.Signal, b.TimedOut = exit.Code, exit.Signal, exit.TimedOut
-	err = errors.Join(err, b.save(true))
+	err := b.save(true)
 	b.close()
 	return err
 }

@@ -1,13 +1,12 @@
 package engine
 
 import (
-	"errors"
 	"fmt"
 	"io"
 	"os"
 	"os/signal"
 	"sync"
-	"syscall"
+	"time"
 
 	"coracle/spec"
 
@@ -32,6 +31,7 @@ type streams struct {
 	pumps  []func()    // copy until the end
 	done   sync.WaitGroup
 
+	ended   [2]*os.File // a pipe; its write end is closed when the payload has ended
 	console *os.File
 	restore func()
 	resize  chan os.Signal
@@ -39,6 +39,10 @@ type streams struct {
 
 func newStreams(o RunOptions) (*streams, error) {
 	s := &streams{in: o.Stdin, out: o.Stdout, err: o.Stderr, tty: o.TTY, interactive: o.Interactive, restore: func() {}}
+	var err error
+	if s.ended[0], s.ended[1], err = os.Pipe(); err != nil {
+		return nil, fmt.Errorf("make a pipe: %w", err)
+	}
 	if s.tty {
 		return s, nil
 	}
@@ -89,7 +93,7 @@ func (s *streams) output(i int, f *os.File) error {
 	s.child[i], s.ours = w, append(s.ours, w)
 	s.pumps = append(s.pumps, func() {
 		defer r.Close()
-		_, _ = io.Copy(f, r) // a terminal that went away ends the copy
+		s.pump(f, r)
 	})
 	return nil
 }
@@ -147,12 +151,39 @@ func (s *streams) terminal(console *os.File) {
 			}
 		}()
 	}
-	s.done.Go(func() {
-		_, err := io.Copy(s.out, console)
-		if err != nil && !errors.Is(err, syscall.EIO) {
-			return // the caller's output is gone; the payload may go on
+	s.done.Go(func() { s.pump(s.out, console) })
+}
+
+// pump copies until the source ends, or until the payload has ended and
+// nothing more comes: a daemon that outlives it (--pid host) may hold the other
+// end for ever. When the destination fails the rest is read and thrown away,
+// so that the payload does not block on a full pipe that nobody empties.
+func (s *streams) pump(to, from *os.File) {
+	const quiet = 200 // ms without output after the end
+	buf := make([]byte, 32<<10)
+	fds := []unix.PollFd{{Fd: int32(from.Fd()), Events: unix.POLLIN}, {Fd: int32(s.ended[0].Fd()), Events: unix.POLLIN}}
+	wait, failed := -1, false
+	for {
+		n, err := ignoringEINTR(func() (int, error) { return unix.Poll(fds, wait) })
+		switch {
+		case err != nil || n == 0:
+			return
+		case fds[0].Revents != 0:
+			n, err := ignoringEINTR(func() (int, error) { return unix.Read(int(fds[0].Fd), buf) })
+			if err == unix.EAGAIN {
+				continue
+			}
+			if err != nil || n <= 0 {
+				return // EIO: the last one has closed the terminal
+			}
+			if !failed && to != nil {
+				_, err = to.Write(buf[:n])
+				failed = err != nil
+			}
+		default: // the payload has ended
+			wait, fds = quiet, fds[:1]
 		}
-	})
+	}
 }
 
 // copySize gives the container's terminal the size of ours.
@@ -185,13 +216,26 @@ func fdOf(f *os.File) uintptr {
 	return f.Fd()
 }
 
-// finish waits for the last output and gives the terminal back.
-func (s *streams) finish() {
-	s.done.Wait()
+// finish waits for the last output and gives the terminal back. A reader may
+// be slow for as long as it likes, unless we are told to end.
+func (s *streams) finish(hurry <-chan os.Signal, limit time.Duration) {
+	s.ended[1].Close()
+	drained := make(chan struct{})
+	go func() {
+		s.done.Wait()
+		close(drained)
+	}()
+	var late <-chan time.Time
+	if limit > 0 {
+		late = time.After(limit)
+	}
+	select {
+	case <-drained:
+	case <-hurry:
+	case <-late:
+	}
 	if s.resize != nil {
 		signal.Stop(s.resize)
-		close(s.resize)
-		s.resize = nil
 	}
 	s.restore()
 }

@@ -27,11 +27,11 @@ func trimLater() *time.Timer {
 	})
 }
 
-// trimMapping lets go of a mapping that is a file's and not writable: its
-// pages are the file's own.
+// trimMapping lets go of code. Not of read-only data: in a position-independent
+// executable that was written to once, by relocation.
 func trimMapping(line string) {
 	f := strings.Fields(line)
-	if len(f) < 6 || !strings.HasPrefix(f[5], "/") || f[1] != "r-xp" && f[1] != "r--p" {
+	if len(f) < 6 || !strings.HasPrefix(f[5], "/") || f[1] != "r-xp" {
 		return
 	}
 	a, b, _ := strings.Cut(f[0], "-")
