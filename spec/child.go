@@ -51,7 +51,8 @@ type Extra struct {
 	// Handles opens sources and the root's directories before the child becomes
 	// root of its namespace: where the caller is not in the id map, that root
 	// cannot pass directories that only the caller may. Upper and work exist.
-	Handles bool
+	Handles    bool
+	handleBase int
 
 	// Directories are made inside the root where they are missing.
 	Directories []string

@@ -1,17 +1,48 @@
 package spec
 
 import (
+	"cmp"
 	"fmt"
 	"path"
+	"strings"
 
 	"coracle/fuse"
 
+	"github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sys/unix"
 )
 
-// firstHandle is the number of the first handle; the child has few other
-// descriptors, with low numbers.
-const firstHandle = 400
+// firstHandle is the number of the first handle unless Start finds another
+// run of free numbers.
+const firstHandle = 64
+
+// freeHandles finds n descriptor numbers that nothing in this process has, for
+// the child, which inherits ours: overlay takes paths, so the numbers must be
+// known beforehand.
+func freeHandles(n int) (int, error) {
+	var lim unix.Rlimit
+	if err := unix.Prlimit(0, unix.RLIMIT_NOFILE, nil, &lim); err != nil {
+		return 0, fmt.Errorf("read the limit on descriptors: %w", err)
+	}
+	run := 0
+	for fd := 16; uint64(fd) < lim.Cur; fd++ {
+		if _, err := unix.FcntlInt(uintptr(fd), unix.F_GETFD, 0); err == nil {
+			run = 0
+		} else if run++; run == n {
+			return fd - n + 1, nil
+		}
+	}
+	return 0, fmt.Errorf("find %d free descriptors: %w", n, unix.EMFILE)
+}
+
+// handleCount is how many handles a container may need.
+func handleCount(s *specs.Spec, r *fuse.Rootfs) int {
+	n := 8 + len(s.Mounts) // a reserve for the child's own
+	if r != nil {
+		n += 2 + len(r.Params)
+	}
+	return n
+}
 
 // openHandles opens what the child cannot reach later (Extra.Handles): it
 // still has the caller's id. It has to be the child who opens them: a mount of
@@ -28,7 +59,7 @@ func (c *child) openHandles() {
 		}
 		for _, p := range r.Params {
 			if layerParam(p.Key) {
-				c.openHandle(absolute(r.Dir, p.Value))
+				c.openHandle(layerPath(r.Dir, p))
 			}
 		}
 		if r.Kind == fuse.Bind || r.Kind == fuse.Copy {
@@ -42,8 +73,13 @@ func (c *child) openHandles() {
 	}
 }
 
-// absolute is name as seen from dir.
-func absolute(dir, name string) string {
+// layerPath is the directory that a parameter of an overlay names. Upper and
+// work have their backslashes doubled, for the kernel (fuse.Rootfs.Params).
+func layerPath(dir string, p fuse.Param) string {
+	name := p.Value
+	if p.Key == "upperdir" || p.Key == "workdir" {
+		name = strings.ReplaceAll(name, `\\`, `\`)
+	}
 	if path.IsAbs(name) {
 		return name
 	}
@@ -62,7 +98,7 @@ func (c *child) openHandle(name string) {
 	if _, done := c.handles[name]; done {
 		return
 	}
-	fd := firstHandle + len(c.handles)
+	fd := cmp.Or(c.x.handleBase, firstHandle) + len(c.handles)
 	c.handles[name] = fd
 	c.p.Call("open "+name, unix.SYS_OPENAT, atFDCWD, name, unix.O_PATH|unix.O_CLOEXEC, 0).To(c.tmp)
 	c.p.Call("open "+name, unix.SYS_DUP3, c.tmp, fd, unix.O_CLOEXEC)

@@ -63,7 +63,7 @@ func (c *child) overlayParams(r *fuse.Rootfs) []fuse.Param {
 	out := slices.Clone(r.Params)
 	for i, p := range out {
 		if layerParam(p.Key) {
-			out[i].Value = c.sourcePath(absolute(r.Dir, p.Value))
+			out[i].Value = c.sourcePath(layerPath(r.Dir, p))
 		}
 	}
 	return out

@@ -48,6 +48,11 @@ func Start(ctx context.Context, s *specs.Spec, x Extra, m userns.Map) (_ *Proces
 		defer fuseSock.Close()
 		defer x.FuseSock.Close()
 	}
+	if x.Handles {
+		if x.handleBase, err = freeHandles(handleCount(s, x.Root)); err != nil {
+			return nil, err
+		}
+	}
 	prog, flags, err := Compile(s, &x)
 	if err != nil {
 		return nil, err

@@ -141,6 +141,8 @@ func (s system) startMapper(k idKind, pid int) (*mapper, error) {
 		// The messages are read below and shown: in English, as documented.
 		Env:   []string{"LC_ALL=C"},
 		Files: []uintptr{uintptr(null), uintptr(null), uintptr(pipe[1])},
+		// A group of its own: ^C is for the container, once it runs.
+		Sys: &syscall.SysProcAttr{Setpgid: true},
 	})
 	if err != nil {
 		_ = unix.Close(pipe[0])

@@ -273,6 +273,12 @@ func (r *run) run(ctx context.Context) (Exit, error) {
 	if r.o.TTY && r.result.Spec.Process.ConsoleSize == nil {
 		r.result.Spec.Process.ConsoleSize = s.size()
 	}
+	if r.o.PID == "host" {
+		if err := adoptOrphans(); err != nil {
+			return Exit{Code: 125}, err
+		}
+		defer endOrphans()
+	}
 	// From here on a signal is for the payload. SIGPIPE only makes our own
 	// writes fail.
 	signal.Notify(make(chan os.Signal, 1), unix.SIGPIPE)
