@@ -101,8 +101,10 @@ func (c *child) openHandle(name string) {
 	fd := cmp.Or(c.x.handleBase, firstHandle) + len(c.handles)
 	c.handles[name] = fd
 	c.p.Call("open "+name, unix.SYS_OPENAT, atFDCWD, name, unix.O_PATH|unix.O_CLOEXEC, 0).To(c.tmp)
-	c.p.Call("open "+name, unix.SYS_DUP3, c.tmp, fd, unix.O_CLOEXEC)
+	placed := c.p.NewSpot()
+	c.p.Call("open "+name, unix.SYS_DUP3, c.tmp, fd, unix.O_CLOEXEC).Catch(unix.EINVAL, placed) // it has the number already
 	c.closeReg(c.tmp)
+	c.p.Mark(placed)
 }
 
 // source names a file of the host for a call that takes a directory

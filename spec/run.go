@@ -112,10 +112,7 @@ func (p *Process) prepare(ctx context.Context, stub *os.File, m userns.Map) erro
 	maps := make(chan error, 1)
 	go func() { maps <- userns.WriteMap(ctx, p.PID, m) }()
 	g, err := userns.StartGuard(stub, p.child.PIDFD)
-	if err == nil {
-		p.guard = g
-		err = g.Ready()
-	}
+	p.guard = g
 	return errors.Join(<-maps, err)
 }
 
@@ -165,9 +162,6 @@ func (p *Process) watch(stub *os.File) {
 			return
 		}
 		fresh, err := userns.StartGuard(stub, p.child.PIDFD)
-		if err == nil {
-			err = fresh.Ready()
-		}
 		if err != nil {
 			_ = p.Signal(unix.SIGKILL)
 			p.mu.Unlock()

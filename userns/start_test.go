@@ -232,9 +232,6 @@ func TestGuardKills(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := g.Ready(); err != nil {
-		t.Fatal(err)
-	}
 	_ = c.Release()
 	if err := c.WaitExec(); err != nil {
 		t.Fatal(err)

@@ -190,15 +190,29 @@ reap:
 	LEAL 128(AX), DI
 	JMP  exit
 
-	// Descriptor 0 is the pipe from the launcher, 1 the pidfd.
+	// Descriptor 0 is the pipe from the launcher, 1 the pidfd; nothing else
+	// is kept. A ^C on the terminal is not for it.
 guard:
+	MOVQ $-1, -64(BX)
+	MOVL $2, DI // SIG_SETMASK
+	LEAQ -64(BX), SI
+	XORL DX, DX
+	MOVL $8, R10
+	MOVL $14, AX // rt_sigprocmask
+	SYSCALL
+	MOVL $2, DI
+	MOVL $-1, SI
+	XORL DX, DX
+	MOVL $436, AX // close_range
+	SYSCALL
+watch:
 	XORL DI, DI
 	LEAQ -16(BX), SI
 	MOVL $1, DX
 	XORL AX, AX // read
 	SYSCALL
 	CMPQ AX, $-4 // EINTR
-	JEQ  guard
+	JEQ  watch
 	MOVL $1, DI
 	MOVL $9, SI
 	XORL DX, DX

@@ -186,13 +186,27 @@ reap:
 	JMP  exit
 
 guard:
+	MOVD $-1, R1
+	MOVD R1, -64(R19)
+	MOVD $2, R0 // SIG_SETMASK
+	SUB  $64, R19, R1
+	MOVD ZR, R2
+	MOVD $8, R3
+	MOVD $135, R8 // rt_sigprocmask
+	SVC
+	MOVD $2, R0
+	MOVD $0xffffffff, R1
+	MOVD ZR, R2
+	MOVD $436, R8 // close_range
+	SVC
+watch:
 	MOVD ZR, R0
 	SUB  $16, R19, R1
 	MOVD $1, R2
 	MOVD $63, R8 // read
 	SVC
 	CMN  $4, R0 // -EINTR
-	BEQ  guard
+	BEQ  watch
 	MOVD $1, R0
 	MOVD $9, R1
 	MOVD ZR, R2

@@ -80,10 +80,7 @@ func (b *box) populate(ctx context.Context, replace bool) error {
 			return fmt.Errorf("make the container: mkdir %s: %w", d, err)
 		}
 	}
-	if err := b.e.takeName(ctx, b, replace); err != nil {
-		return err
-	}
-	return b.save(false)
+	return b.e.takeName(ctx, b, replace)
 }
 
 // save writes the record; sync makes it last.

@@ -123,8 +123,16 @@ func (e *Engine) find(name string) (Container, error) {
 	if err != nil {
 		return Container{}, fmt.Errorf("find container %s: %w", name, err)
 	}
+	suffix := name[strings.LastIndexByte(name, '_')+1:]
+	linkless := len(suffix) == 6 && len(suffix) < len(name)
 	var found string
 	for _, id := range ids {
+		if linkless && strings.HasPrefix(id, suffix) {
+			// mood_boat_ID: a name without a link, see takeName.
+			if c, err := e.load(id); err == nil && c.Name == name {
+				return c, nil
+			}
+		}
 		if !strings.HasPrefix(id, name) {
 			continue
 		}

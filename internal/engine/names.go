@@ -17,10 +17,16 @@ import (
 )
 
 // takeName makes names/NAME point to the container. The link is the name: it
-// is made in one step, so two containers cannot have it.
+// is made in one step, so two containers cannot have it. A container that is
+// removed when it ends, and that nobody named, gets a name without a link, which
+// a part of its id keeps from being another's.
 func (e *Engine) takeName(ctx context.Context, b *box, replace bool) error {
 	dir := filepath.Join(e.root, "names")
 	given := b.Name != ""
+	if !given && b.Remove {
+		b.Name = randomName(0) + "_" + b.ID[:6]
+		return nil
+	}
 	for try := range 50 {
 		if !given {
 			b.Name = randomName(try)

@@ -205,13 +205,13 @@ func isDir(files string) func(path string) (bool, error) {
 	}
 }
 
-// write puts the bundle down: config.json and the files it binds.
+// write makes the files that the start needs.
 func (r *run) write() error {
 	b := r.box
 	files := filepath.Join(b.dir, "files")
 	for name, data := range r.result.Files {
 		if err := writeFile(filepath.Join(files, name), data, 0o644, unix.O_EXCL); err != nil {
-			return err
+			return fmt.Errorf("write the container's files: %w", err)
 		}
 	}
 	for _, o := range r.result.Overlays {
@@ -223,16 +223,6 @@ func (r *run) write() error {
 	}
 	b.Command = r.result.Spec.Process.Args
 	b.Labels = r.result.Labels
-	if err := b.save(false); err != nil {
-		return err
-	}
-	config, err := json.Marshal(r.result.Spec)
-	if err != nil {
-		return fmt.Errorf("write config.json: %w", err)
-	}
-	if err := writeFile(filepath.Join(b.dir, "config.json"), config, 0o644, unix.O_EXCL); err != nil {
-		return err
-	}
 	if f := r.o.CIDFile; f != "" {
 		if err := createFile("container id", f, b.ID); err != nil {
 			return err
@@ -240,6 +230,19 @@ func (r *run) write() error {
 		r.wroteCID = true
 	}
 	return nil
+}
+
+// record writes down what the container is: nothing that the start needs, so
+// it is done while the container's first process is at work.
+func (r *run) record() error {
+	if err := r.box.save(false); err != nil {
+		return err
+	}
+	config, err := json.Marshal(r.result.Spec)
+	if err != nil {
+		return fmt.Errorf("write config.json: %w", err)
+	}
+	return writeFile(filepath.Join(r.box.dir, "config.json"), config, 0o644, unix.O_EXCL)
 }
 
 // run starts the payload and stays until it ends.
@@ -283,17 +286,22 @@ func (r *run) run(ctx context.Context) (Exit, error) {
 	// writes fail.
 	signal.Notify(make(chan os.Signal, 1), unix.SIGPIPE)
 	signals := make(chan os.Signal, 32)
-	signal.Notify(signals, forwarded()...)
-	defer signal.Stop(signals)
+	signal.Notify(signals, forwarded()...) // to the end: the program is about to
 
 	r.started = time.Now()
+	recorded := make(chan error, 1)
+	go func() { recorded <- r.record() }()
 	p, err := spec.Start(ctx, r.result.Spec, r.extra, r.ids.Map)
+	recordErr := <-recorded
 	if err != nil {
 		s.abandon()
 		return r.explain(err)
 	}
 	s.start(p)
-	if err := r.running(p); err != nil {
+	if recordErr == nil {
+		recordErr = r.running(p)
+	}
+	if err := recordErr; err != nil {
 		_ = p.Signal(unix.SIGKILL)
 		_, _, _ = p.Wait()
 		s.finish(signals, time.Second)

@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"strings"
 	"time"
 
 	"coracle/images/layer"
@@ -22,7 +23,7 @@ func (e *Engine) removeHeld(ctx context.Context, c Container) error {
 	if err := unix.Rename(e.containerDir(c.ID), dead); err != nil && !isNotFound(err) {
 		return err
 	}
-	if c.Name != "" {
+	if c.Name != "" && !strings.HasSuffix(c.Name, "_"+c.ID[:min(6, len(c.ID))]) { // else it has no link
 		e.dropName(c.Name, c.ID)
 	}
 	if err := e.removeTree(ctx, filepath.Base(dead), c.Map); err != nil {
