@@ -62,6 +62,7 @@ rm bundle/rootfs/bin/tool2
 umoci repack --image u:v1 bundle
 umoci config --image u:v1 --config.cmd /bin/tool --config.env A=b
 umoci tag --image u:v1 v2
+umoci insert --image u:v1 --tag inserted root/etc/motd /etc/inserted
 export STORAGE="--root $1/st --runroot $1/rr --storage-driver vfs"
 c=$(buildah $STORAGE from scratch)
 buildah $STORAGE add $c root / >/dev/null
@@ -113,6 +114,7 @@ func TestPeersImages(t *testing.T) {
 		layers int
 	}{
 		{"oci:" + dir + "/u:v1", []string{"localhost/u:v1"}, 3},
+		{"oci:" + dir + "/u:inserted", []string{"localhost/u:inserted"}, 4}, // a layer without padding and end marker
 		{"oci-archive:" + dir + "/b-oci.tar", []string{"localhost/b-oci:v1"}, 1},
 		{"oci-archive:" + dir + "/b-oci.tar:v1", []string{"localhost/b-oci:v1"}, 1},
 		{"docker-archive:" + dir + "/b-docker.tar", []string{"docker.io/me/x:2"}, 1},
@@ -144,6 +146,9 @@ func TestPeersImages(t *testing.T) {
 		}
 		if out := run(t, "skopeo", "inspect", "--config", "oci:"+s.root+":"+img.Names[0]); !strings.Contains(out, "/bin/tool") {
 			t.Errorf("%s: skopeo reads %s", c.ref, out)
+		}
+		if strings.HasSuffix(c.ref, ":inserted") && readLayers(t, dirs, "etc/inserted") != "hello\n" {
+			t.Errorf("%s: the inserted file", c.ref)
 		}
 		// A second time nothing is unpacked, and the image is the same.
 		n := st.unpacked

@@ -78,6 +78,38 @@ func TestEveryFlippedByteIsFound(t *testing.T) {
 	}
 }
 
+// umoci insert writes neither the padding of its last file nor an end marker.
+func TestEndsWithTheData(t *testing.T) {
+	e := localEnv(t)
+	whole := archiveOf(t, folder("d"), file("d/f", "12345"))
+	at := bytes.Index(whole, []byte("12345"))
+	half := rawTar(pax("path", "x"))[:512+len("10 path=x\n")] // an extended header without its padding, and no entry
+	for what, c := range map[string]struct {
+		data []byte
+		good bool
+	}{
+		"extended header": {half, false}, "4 of 5 bytes": {whole[:at+4], false}, "no padding": {whole[:at+5], true},
+		"some padding": {whole[:at+6], true}, "most padding": {whole[:at+511], true}, "no end marker": {whole[:at+512], true},
+		"half a block": {whole[:at+900], false},
+	} {
+		_, err := e.unpack(t, what, c.data, func(r *Request) { r.DiffID = digest.FromBytes(c.data) })
+		if (err == nil) != c.good || err != nil && !errors.Is(err, ErrTruncated) {
+			t.Errorf("%s: %v", what, err)
+		}
+		if c.good {
+			if got, err := os.ReadFile(filepath.Join(e.root, what, "fs/d/f")); err != nil || string(got) != "12345" {
+				t.Errorf("%s: %q, %v", what, got, err)
+			}
+		}
+		_, err = e.unpack(t, what+", strict", c.data, func(r *Request) { r.DiffID = "" })
+		wantErr(t, err, ErrTruncated)
+		// Compressed data that stops has no end at all.
+		gz := compressed(t, "gzip", c.data)
+		_, err = e.unpack(t, what+", cut", gz[:len(gz)-9], func(r *Request) { r.DiffID = digest.FromBytes(c.data) })
+		wantErr(t, err, ErrTruncated)
+	}
+}
+
 func TestTrailingDataCounts(t *testing.T) {
 	e := localEnv(t)
 	data := append(small(t), "and something after the end"...)

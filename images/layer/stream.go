@@ -3,6 +3,7 @@ package layer
 import (
 	"bufio"
 	"context"
+	"errors"
 	"fmt"
 	"hash"
 	"io"
@@ -215,6 +216,9 @@ func (s *stream) turn() error {
 	s.cur, s.rest = c, c.buf[:c.n]
 	return nil
 }
+
+// ended says whether the archive has been read to its proper end.
+func (s *stream) ended() bool { return errors.Is(s.eof, io.EOF) }
 
 // full fills p. It is io.EOF when nothing was left, ErrTruncated when too little.
 func (s *stream) full(p []byte) error {
