@@ -18,8 +18,10 @@ import (
 //
 //	ROOT/containers/ID/   all of it: container.json, config.json, files, upper, work
 //	ROOT/names/NAME       a link to ID; removed only under the lock names/.lock
-//	ROOT/running/ID       a file that its launcher holds locked; a file that nobody
-//	                      has locked is a container whose launcher was killed
+//	ROOT/running/ID       a file that its launcher holds locked, with the path of its
+//	                      directory in RUNROOT, which is not the same in each
+//	                      session; a file that nobody has locked is a container
+//	                      whose launcher was killed
 //	RUNROOT/containers/ID state.json
 //
 // Whoever makes or removes a container holds running/ID. The file appears
@@ -40,8 +42,21 @@ type box struct {
 
 func (e *Engine) containerDir(id string) string { return filepath.Join(e.root, "containers", id) }
 func (e *Engine) deadDir(id string) string      { return filepath.Join(e.root, "containers", ".dead-"+id) }
-func (e *Engine) runDir(id string) string       { return filepath.Join(e.runRoot, "containers", id) }
 func (e *Engine) runningFile(id string) string  { return filepath.Join(e.root, "running", id) }
+
+// ownRunDir is where this process puts the state of a container that it makes.
+func (e *Engine) ownRunDir(id string) string { return filepath.Join(e.runRoot, "containers", id) }
+
+// runDir is where the container's launcher has put its state: it may have had
+// another runtime directory than we have.
+func (e *Engine) runDir(id string) string {
+	data, err := os.ReadFile(e.runningFile(id))
+	dir := string(data)
+	if err != nil || !filepath.IsAbs(dir) || filepath.Base(dir) != id || filepath.Base(filepath.Dir(dir)) != "containers" {
+		return e.ownRunDir(id)
+	}
+	return dir
+}
 
 func newID() string {
 	var b [32]byte
@@ -62,7 +77,7 @@ func (e *Engine) newBox(ctx context.Context, c Container, replace bool) (*box, e
 	if err != nil {
 		return nil, fmt.Errorf("make the container: %w", err)
 	}
-	b := &box{Container: c, e: e, dir: e.containerDir(c.ID), run: e.runDir(c.ID), lock: lock}
+	b := &box{Container: c, e: e, dir: e.containerDir(c.ID), run: e.ownRunDir(c.ID), lock: lock}
 	if err := b.populate(ctx, replace); err != nil {
 		b.remove(ctx)
 		return nil, err
@@ -109,7 +124,7 @@ func (b *box) remove(ctx context.Context) {
 func (e *Engine) claim(id string) (*os.File, error) {
 	path := e.runningFile(id)
 	for range 100 {
-		f, err := newLocked(path)
+		f, err := newLocked(path, e.ownRunDir(id))
 		if errors.Is(err, fs.ErrNotExist) {
 			if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
 				return nil, err
@@ -132,9 +147,9 @@ func (e *Engine) claim(id string) (*os.File, error) {
 	return nil, unix.EWOULDBLOCK
 }
 
-// newLocked makes a file that is locked from its first moment: it is locked
-// without a name, and then linked to path.
-func newLocked(path string) (*os.File, error) {
+// newLocked makes a file that is locked and whole from its first moment: it is
+// locked and written without a name, and then linked to path.
+func newLocked(path, content string) (*os.File, error) {
 	dir := filepath.Dir(path)
 	fd, err := unix.Open(dir, unix.O_TMPFILE|unix.O_RDWR|unix.O_CLOEXEC, 0o600)
 	if err != nil {
@@ -142,6 +157,9 @@ func newLocked(path string) (*os.File, error) {
 	}
 	f := os.NewFile(uintptr(fd), path)
 	err = unix.Flock(fd, unix.LOCK_EX|unix.LOCK_NB)
+	if err == nil {
+		_, err = ignoringEINTR(func() (int, error) { return unix.Write(fd, []byte(content)) })
+	}
 	if err == nil {
 		err = unix.Linkat(unix.AT_FDCWD, fmt.Sprintf("/proc/self/fd/%d", fd), unix.AT_FDCWD, path, unix.AT_SYMLINK_FOLLOW)
 	}
