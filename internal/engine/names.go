@@ -91,6 +91,19 @@ func (e *Engine) dropName(name, id string) {
 	}
 }
 
+// dropNamesOf removes the names of a container that left no record of them.
+func (e *Engine) dropNamesOf(id string) {
+	links, err := os.ReadDir(filepath.Join(e.root, "names"))
+	if err != nil {
+		return
+	}
+	for _, l := range links {
+		if to, err := os.Readlink(filepath.Join(e.root, "names", l.Name())); err == nil && to == id {
+			e.dropName(l.Name(), id)
+		}
+	}
+}
+
 func sortNewest(all []Container) {
 	slices.SortFunc(all, func(a, b Container) int {
 		return cmp.Or(b.Created.Compare(a.Created), cmp.Compare(a.ID, b.ID))

@@ -106,8 +106,11 @@ func (e *Engine) sweepBox(ctx context.Context, id string) error {
 	switch {
 	case isNotFound(err):
 		// It never got as far as a record, or a removal was interrupted.
-		c, _ = readRecord(e.deadDir(id))
+		c, err = readRecord(e.deadDir(id))
 		c.ID = id
+		if err != nil {
+			e.dropNamesOf(id)
+		}
 		return e.removeHeld(ctx, c)
 	case err != nil:
 		return err
