@@ -6,6 +6,7 @@ import (
 	"os"
 	"os/signal"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"coracle/spec"
@@ -31,7 +32,9 @@ type streams struct {
 	pumps  []func()    // copy until the end
 	done   sync.WaitGroup
 
-	ended   [2]*os.File // a pipe; its write end is closed when the payload has ended
+	ended   [2]*os.File    // a pipe; its write end is closed when the payload has ended
+	told    chan os.Signal // has one once we were told to end
+	written atomic.Int64   // bytes that readers took
 	console *os.File
 	restore func()
 	resize  chan os.Signal
@@ -101,6 +104,8 @@ func (s *streams) output(i int, f *os.File) error {
 // start begins to copy, once the payload runs.
 func (s *streams) start(p *spec.Process) {
 	s.abandon()
+	s.told = make(chan os.Signal, 1)
+	signal.Notify(s.told, unix.SIGTERM, unix.SIGINT, unix.SIGHUP, unix.SIGQUIT)
 	if s.tty {
 		s.terminal(p.Console)
 		return
@@ -179,6 +184,7 @@ func (s *streams) pump(to, from *os.File) {
 			if !failed && to != nil {
 				_, err = to.Write(buf[:n])
 				failed = err != nil
+				s.written.Add(int64(n))
 			}
 		default: // the payload has ended
 			wait, fds = quiet, fds[:1]
@@ -217,7 +223,8 @@ func fdOf(f *os.File) uintptr {
 }
 
 // finish waits for the last output and gives the terminal back. A reader may
-// be slow for as long as it likes, unless we are told to end.
+// be slow for as long as it likes; once we are told to end it must go on
+// reading, and a signal now ends it at once.
 func (s *streams) finish(hurry <-chan os.Signal, limit time.Duration) {
 	s.ended[1].Close()
 	drained := make(chan struct{})
@@ -229,13 +236,25 @@ func (s *streams) finish(hurry <-chan os.Signal, limit time.Duration) {
 	if limit > 0 {
 		late = time.After(limit)
 	}
-	select {
-	case <-drained:
-	case <-hurry:
-	case <-late:
+	stalled := time.NewTicker(time.Second)
+	defer stalled.Stop()
+	for last, wait := s.written.Load(), true; wait; {
+		select {
+		case <-drained:
+			wait = false
+		case <-hurry:
+			wait = false
+		case <-late:
+			wait = false
+		case <-stalled.C:
+			now := s.written.Load()
+			wait = len(s.told) == 0 || now != last
+			last = now
+		}
 	}
 	if s.resize != nil {
 		signal.Stop(s.resize)
 	}
+	signal.Stop(s.told)
 	s.restore()
 }
