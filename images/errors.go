@@ -3,7 +3,12 @@ package images
 import (
 	"errors"
 	"fmt"
+	"io/fs"
+	"os"
+	"strings"
 	"syscall"
+
+	"coracle/images/layer"
 )
 
 // What can be wrong; test with errors.Is.
@@ -67,9 +72,11 @@ func (e *Error) hint(format string, args ...any) *Error {
 }
 
 // explainWrite adds advice to the errors of a file system that refuses more.
+// Others have the same numbers and want other advice: ENOSPC is also too many
+// user namespaces, EPERM a firewall, EACCES a source that may not be read.
 func explainWrite(err error, root string) error {
 	var had interface{ Hint() string }
-	if errors.As(err, &had) && had.Hint() != "" {
+	if errors.As(err, &had) && had.Hint() != "" || !refusedBelow(err, root) {
 		return err
 	}
 	help := ""
@@ -85,3 +92,22 @@ func explainWrite(err error, root string) error {
 	}
 	return &Error{Text: "write to the store", Err: err, Help: help}
 }
+
+// refusedBelow says whether it was the store's file system that failed, asked
+// by us or by the store process.
+func refusedBelow(err error, root string) bool {
+	if errors.Is(err, layer.ErrRefused) {
+		return true
+	}
+	var at *fs.PathError
+	var link *os.LinkError
+	switch {
+	case errors.As(err, &at):
+		return below(at.Path, root)
+	case errors.As(err, &link):
+		return below(link.New, root)
+	}
+	return false
+}
+
+func below(path, root string) bool { return path == root || strings.HasPrefix(path, root+"/") }

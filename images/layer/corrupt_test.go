@@ -137,6 +137,7 @@ func TestFullDisk(t *testing.T) {
 	for name, ents := range map[string][]ent{"space": {file("big", strings.Repeat("x", 2<<20))}, "inodes": many} {
 		_, err := e.unpack(t, "disk/"+name, archiveOf(t, ents...))
 		wantErr(t, err, unix.ENOSPC)
+		wantErr(t, err, ErrRefused)
 		if err == nil || !strings.Contains(err.Error(), "unpack ") {
 			t.Errorf("which file? %v", err)
 		}

@@ -3,6 +3,8 @@ package layer
 import (
 	"errors"
 	"fmt"
+
+	"golang.org/x/sys/unix"
 )
 
 // What can be wrong with a layer. Errors of this package unwrap to one of these
@@ -18,7 +20,24 @@ var (
 	ErrTooBig    = errors.New("the layer is too big")
 	ErrUnmapped  = errors.New("an id of the layer is outside the id map")
 	ErrStageGone = errors.New("the store process has gone away")
+	ErrRefused   = errors.New("the store's file system refuses") // with its errno; tells it from a stage that cannot be started
 )
+
+// refused marks what the file system below the store says. Its text is the
+// error's own.
+type refused struct{ err error }
+
+func (e *refused) Error() string   { return e.err.Error() }
+func (e *refused) Unwrap() []error { return []error{e.err, ErrRefused} }
+
+func markRefused(err error) error {
+	for _, no := range [...]unix.Errno{unix.ENOSPC, unix.EDQUOT, unix.EROFS, unix.EACCES, unix.EPERM} {
+		if errors.Is(err, no) {
+			return &refused{err}
+		}
+	}
+	return err
+}
 
 // TooBigError names the limit that a layer exceeds. It unwraps to ErrTooBig.
 type TooBigError struct {

@@ -39,12 +39,7 @@ func (l *local) Finish(ctx context.Context, r FinishRequest) error {
 	}
 	defer unix.Close(fd)
 	if err := l.mend(ctx, top, fd, r.Lowers); err != nil {
-		return fmt.Errorf("finish layer %s: %w", quote(r.Dir), err)
-	}
-	if r.Sync {
-		if err := unix.Syncfs(fd); err != nil {
-			return fmt.Errorf("write layer %s to disk: %w", quote(r.Dir), err)
-		}
+		return markRefused(fmt.Errorf("finish layer %s: %w", quote(r.Dir), err))
 	}
 	return nil
 }

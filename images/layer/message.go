@@ -151,6 +151,7 @@ func sentinels() map[string]error {
 	return map[string]error{
 		"diffID": ErrDiffID, "digest": ErrDigest, "mediaType": ErrMediaType, "truncated": ErrTruncated,
 		"corrupt": ErrCorrupt, "badEntry": ErrBadEntry, "canceled": context.Canceled, "deadline": context.DeadlineExceeded,
+		"refused": ErrRefused,
 	}
 }
 

@@ -91,7 +91,6 @@ type FinishRequest struct {
 	Dir    string   `json:"dir"`    // as in Request
 	Lowers []string `json:"lowers"` // their directories (…/fs), topmost first
 	Record bool     `json:"record,omitempty"`
-	Sync   bool     `json:"sync,omitempty"` // write the layer's file system to the disk before returning (syncfs)
 }
 
 // Result is what became of a layer.

@@ -40,7 +40,7 @@ func (l *local) Unpack(ctx context.Context, r Request) (Result, error) {
 	defer s.close()
 	top, fd, err := l.makeTarget(r.Dir)
 	if err != nil {
-		return Result{}, fmt.Errorf("make the layer's directory %s: %w", quote(r.Dir), err)
+		return Result{}, markRefused(fmt.Errorf("make the layer's directory %s: %w", quote(r.Dir), err))
 	}
 	defer unix.Close(top)
 	defer unix.Close(fd)
@@ -57,7 +57,7 @@ func (l *local) Unpack(ctx context.Context, r Request) (Result, error) {
 		return Result{}, err
 	}
 	err = u.run()
-	return u.res, err
+	return u.res, markRefused(err)
 }
 
 func (u *unpacker) close() {
