@@ -165,11 +165,16 @@ func (t *trial) lowers(f *Facts, two stack) {
 		f.TmpfsUpper = t.try(t.either(f, s)) == nil
 	}
 	f.LowerOnly = f.Overlay || f.TmpfsUpper
-	host := stack{lowers: []string{"/usr"}, flags: userxattr()}
-	host.upper, host.work = t.upper("tmp/")
-	if r := t.either(f, host); r.Mount("m") == nil {
-		f.HostLower = os.WriteFile("m/.coracle-probe", nil, 0o600) == nil
-		_ = unix.Unmount("m", unix.MNT_DETACH)
+	// One with a mount below it is refused whatever the kernel can do, and
+	// /usr/local is often another file system.
+	for _, dir := range []string{"/usr", "/usr/bin", "/usr/lib", "/etc"} {
+		host := stack{lowers: []string{dir}, flags: userxattr()}
+		host.upper, host.work = t.upper("tmp/")
+		if r := t.either(f, host); r.Mount("m") == nil {
+			f.HostLower = os.WriteFile("m/.coracle-probe", nil, 0o600) == nil
+			_ = unix.Unmount("m", unix.MNT_DETACH)
+			return
+		}
 	}
 }
 
