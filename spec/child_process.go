@@ -115,6 +115,7 @@ func (c *child) process() {
 		Init: c.x.Init, Candidates: Candidates(pr.Args[0], pr.Env),
 		Args: pr.Args, Env: pr.Env, FirstFD: 3 + c.x.Preserve,
 	}
+	c.p.AwaitLauncher() // until the guard stands
 	stub := c.p.PrepareStub(c.x.Stub, exec)
 	if !slices.ContainsFunc(pr.Rlimits, func(r specs.POSIXRlimit) bool { return r.Type == "RLIMIT_NOFILE" }) {
 		c.p.RestoreNofile(nofile.Original())

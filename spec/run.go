@@ -1,6 +1,7 @@
 package spec
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -84,11 +85,18 @@ func Start(ctx context.Context, s *specs.Spec, x Extra, m userns.Map) (_ *Proces
 		}
 		defer ns.Close()
 	}
-	if err := p.prepare(ctx, x.Stub, m); err != nil {
+	if err := userns.WriteMap(ctx, c.PID, m); err != nil {
 		return nil, err
 	}
 	if err := c.Release(); err != nil {
 		return nil, err
+	}
+	// While the child is at work; it waits for this before the payload.
+	if p.guard, err = userns.StartGuard(x.Stub, c.PIDFD); err != nil {
+		return nil, err
+	}
+	if err := c.Release(); err != nil {
+		return nil, cmp.Or(c.WaitExec(), err) // the child's own report says more
 	}
 	if fuseSock != nil {
 		if p.fuse, err = startFuse(fuseSock, ns, x.FuseLog, x.Root.Fuse); err != nil {
@@ -104,16 +112,6 @@ func Start(ctx context.Context, s *specs.Spec, x Extra, m userns.Map) (_ *Proces
 	}
 	go p.watch(x.Stub)
 	return p, nil
-}
-
-// prepare writes the id maps and sets up the guard, side by side: both must
-// stand before the child is released.
-func (p *Process) prepare(ctx context.Context, stub *os.File, m userns.Map) error {
-	maps := make(chan error, 1)
-	go func() { maps <- userns.WriteMap(ctx, p.PID, m) }()
-	g, err := userns.StartGuard(stub, p.child.PIDFD)
-	p.guard = g
-	return errors.Join(<-maps, err)
 }
 
 func (p *Process) abort() {

@@ -66,8 +66,8 @@ type patch struct {
 
 // NewReg reserves a register.
 func (p *Program) NewReg() Reg {
-	if Reg(p.regs) == ErrFD {
-		p.fail(fmt.Errorf("a program needs more than %d registers", ErrFD))
+	if Reg(p.regs) == syncFD {
+		p.fail(fmt.Errorf("a program needs more than %d registers", syncFD))
 		return 0
 	}
 	p.regs++

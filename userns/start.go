@@ -60,6 +60,7 @@ func Start(p *Program, flags uintptr) (*Child, error) {
 	var pidfd int32 = -1
 	regs := make([]uintptr, maxRegs)
 	regs[ErrFD] = errW.Fd() // Fd makes it blocking, as the child needs it
+	regs[syncFD] = syncR.Fd()
 	frame := childFrame{
 		ops: unsafe.Pointer(unsafe.SliceData(p.ops)), n: int32(len(p.ops)),
 		regs:  unsafe.Pointer(unsafe.SliceData(regs)),
@@ -81,12 +82,22 @@ func Start(p *Program, flags uintptr) (*Child, error) {
 	}, nil
 }
 
-// ErrFD is the register that holds the error pipe's descriptor in the child.
-const ErrFD Reg = maxRegs - 1
+// Registers that Start fills in: the error pipe's descriptor in the child, and
+// that of the pipe from the launcher.
+const (
+	ErrFD  Reg = maxRegs - 1
+	syncFD Reg = maxRegs - 2
+)
 
-// Release lets the child begin.
+// AwaitLauncher makes the child wait for one more Release.
+func (p *Program) AwaitLauncher() {
+	got := p.NewReg()
+	p.Call("wait for the launcher", unix.SYS_READ, syncFD, p.Bytes(make([]byte, 1)), 1).To(got)
+	p.Need("wait for the launcher", got, 1, syscall.EPIPE)
+}
+
+// Release lets the child begin, or go on after AwaitLauncher.
 func (c *Child) Release() error {
-	defer c.sync.Close()
 	if _, err := c.sync.Write([]byte{1}); err != nil {
 		return fmt.Errorf("release the child: %w", err)
 	}

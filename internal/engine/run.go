@@ -12,6 +12,7 @@ import (
 	"runtime"
 	"strconv"
 	"strings"
+	"sync"
 	"syscall"
 	"time"
 
@@ -28,7 +29,7 @@ import (
 // payload ended. An error says why it never ran; its ExitCode method tells
 // 126 and 127 (the command) from 125 (all else).
 func (e *Engine) Run(ctx context.Context, o RunOptions) (_ Exit, err error) {
-	r := &run{e: e, o: o}
+	r := &run{e: e, o: o, stub: inBackground(userns.OpenStub)}
 	defer r.close()
 	if err := r.resolve(ctx); err != nil {
 		return Exit{Code: 125}, err
@@ -53,6 +54,7 @@ type run struct {
 	ids    userns.Resolved
 	root   *rootSource
 
+	stub   func() (*os.File, error)
 	box    *box
 	result spec.Result
 	extra  spec.Extra
@@ -63,6 +65,23 @@ type run struct {
 	wrotePID, wroteCID bool
 }
 
+// inBackground starts f at once, on another core; the answer is for later.
+func inBackground[T any](f func() (T, error)) func() (T, error) {
+	type result struct {
+		v   T
+		err error
+	}
+	done := make(chan result, 1)
+	go func() {
+		v, err := f()
+		done <- result{v, err}
+	}()
+	return sync.OnceValues(func() (T, error) {
+		r := <-done
+		return r.v, r.err
+	})
+}
+
 func (r *run) close() {
 	if r.ids.Reservation != nil {
 		r.ids.Reservation.Close()
@@ -70,8 +89,8 @@ func (r *run) close() {
 	if r.root != nil {
 		r.root.close()
 	}
-	if r.extra.Stub != nil {
-		r.extra.Stub.Close()
+	if stub, err := r.stub(); err == nil {
+		stub.Close()
 	}
 }
 
@@ -154,14 +173,20 @@ func (r *run) configure(ctx context.Context, id, name, dir string) (err error) {
 		Init: r.result.Init, Preserve: r.o.PreserveFDs, Handles: outsider(r.ids),
 		Resolve: r.root.resolve, Compiled: r.root.close, IsDir: isDir(files), Directories: r.result.Directories,
 	}
+	filter := inBackground(func() (seccomp.Program, error) {
+		if s.Linux.Seccomp == nil {
+			return seccomp.Program{}, nil
+		}
+		return seccomp.Compile(s.Linux.Seccomp, runtime.GOARCH)
+	})
 	if x.Root, err = r.root.choose(ctx, dir, r.o.Remove); err != nil {
 		return err
 	}
+	prog, err := filter()
+	if err != nil {
+		return err
+	}
 	if s.Linux.Seccomp != nil {
-		prog, err := seccomp.Compile(s.Linux.Seccomp, runtime.GOARCH)
-		if err != nil {
-			return err
-		}
 		if prog.Notify() {
 			return &Error{Op: "load the seccomp profile", Err: errors.New("SCMP_ACT_NOTIFY needs a listener, and those come with the OCI runtime"), Help: "use another action in the profile"}
 		}
@@ -259,7 +284,7 @@ func (r *run) run(ctx context.Context) (Exit, error) {
 		return Exit{Code: 125}, err
 	}
 	var err error
-	if r.extra.Stub, err = userns.OpenStub(); err != nil {
+	if r.extra.Stub, err = r.stub(); err != nil {
 		return Exit{Code: 125}, err
 	}
 	if r.extra.Root.Kind == fuse.FuseOverlayFS {
@@ -286,7 +311,7 @@ func (r *run) run(ctx context.Context) (Exit, error) {
 	// writes fail.
 	signal.Notify(make(chan os.Signal, 1), unix.SIGPIPE)
 	signals := make(chan os.Signal, 32)
-	signal.Notify(signals, forwarded()...) // to the end: the program is about to
+	signal.Notify(signals, unix.SIGHUP, unix.SIGINT, unix.SIGQUIT, unix.SIGTERM) // to the end: the program is about to
 
 	r.started = time.Now()
 	recorded := make(chan error, 1)
@@ -298,6 +323,7 @@ func (r *run) run(ctx context.Context) (Exit, error) {
 		return r.explain(err)
 	}
 	s.start(p)
+	signal.Notify(signals, forwarded()...) // there are many, and each costs
 	if recordErr == nil {
 		recordErr = r.running(p)
 	}
