@@ -104,17 +104,18 @@ func checkClass(class string) error {
 }
 
 // unpacking is one image being unpacked. Each layer has a goroutine of its
-// own: it takes the layer's lock, unpacks, waits for the layer below to be
-// finished, finishes, and gives the layer its name. A goroutine that holds a
-// lock waits only for layers below its own, here and in other processes: so
-// there is no circle.
+// own: it takes the layer's lock, unpacks, waits for the layers below to be
+// finished, and finishes; publish then names them all. Locks are taken from
+// the bottom up and held to the end: two images share their lowest layers or
+// none, so there is no circle.
 type unpacking struct {
-	s     *Store
+	*batch
 	img   *Image
 	class string
-	stage layer.Stage
-	slots chan struct{} // bounds what is unpacked at the same time
-	done  []chan struct{}
+	slots chan struct{}   // bounds what is unpacked at the same time
+	held  []chan struct{} // closed when a layer's lock is held, or not needed any more
+	done  []chan struct{} // closed when a layer is finished
+	dirs  []string        // where a layer is, relative to the root; set when it is done
 }
 
 // badLayer says whether unpacking failed for what the layer is.
@@ -167,55 +168,91 @@ func (s *Store) unpackAll(ctx context.Context, img *Image, class string, stage f
 	if err != nil {
 		return fmt.Errorf("start the store process: %w", err)
 	}
-	u := s.newUnpacking(img, class, st)
+	u, err := s.newUnpacking(img, class, st)
+	if err != nil {
+		return err
+	}
+	defer u.end(ctx)
 	g, ctx := errgroup.WithContext(ctx)
 	for i := range img.ChainIDs {
 		g.Go(func() error { return u.layer(ctx, i, open) })
 	}
-	return g.Wait()
+	if err := g.Wait(); err != nil {
+		return err
+	}
+	return u.publish()
 }
 
-func (s *Store) newUnpacking(img *Image, class string, st layer.Stage) *unpacking {
-	u := &unpacking{s: s, img: img, class: class, stage: st, slots: make(chan struct{}, max(2, min(runtime.NumCPU(), 6))),
-		done: make([]chan struct{}, len(img.ChainIDs))}
-	for i := range u.done {
-		u.done[i] = make(chan struct{})
+func (s *Store) newUnpacking(img *Image, class string, st layer.Stage) (*unpacking, error) {
+	b, err := s.newBatch(st)
+	if err != nil {
+		return nil, err
 	}
-	return u
+	n := len(img.ChainIDs)
+	b.fresh = make([]*fresh, 0, n)
+	u := &unpacking{batch: b, img: img, class: class, slots: make(chan struct{}, max(2, min(runtime.NumCPU(), 6))),
+		held: make([]chan struct{}, n), done: make([]chan struct{}, n), dirs: make([]string, n)}
+	for i := range n {
+		u.held[i], u.done[i] = make(chan struct{}), make(chan struct{})
+	}
+	return u, nil
 }
 
-func (u *unpacking) layer(ctx context.Context, i int, open func(context.Context, int) (*blob, error)) (err error) {
-	defer func() {
-		if err == nil {
-			close(u.done[i])
-		}
-	}()
-	chain := u.img.ChainIDs[i]
-	if u.s.hasLayer(chain, u.class) {
-		return nil
-	}
-	l, err := u.s.acquire(ctx, "layer-"+chain.Encoded()+"-"+u.class)
+func (u *unpacking) layer(ctx context.Context, i int, open func(context.Context, int) (*blob, error)) error {
+	f, err := u.take(ctx, i)
 	if err != nil {
 		return err
 	}
-	defer l.release()
-	if u.s.hasLayer(chain, u.class) {
-		return nil
+	if f != nil {
+		if err := u.fill(ctx, i, f.tmp, open); err != nil {
+			return explainWrite(fmt.Errorf("unpack the layer %s: %w", u.img.Layers[i].Digest, err), u.s.root)
+		}
+	}
+	close(u.done[i])
+	return nil
+}
+
+// take gets the lock of a layer and a directory for it; nil when it is there.
+func (u *unpacking) take(ctx context.Context, i int) (*fresh, error) {
+	if i > 0 {
+		if err := waitFor(ctx, u.held[i-1]); err != nil {
+			return nil, err
+		}
+	}
+	chain := u.img.ChainIDs[i]
+	f := &fresh{final: layerDir(chain, u.class)}
+	u.dirs[i] = f.final
+	if !u.s.hasLayer(chain, u.class) {
+		l, err := u.s.acquire(ctx, "layer-"+chain.Encoded()+"-"+u.class)
+		if err != nil {
+			return nil, err
+		}
+		if u.s.hasLayer(chain, u.class) {
+			l.release()
+		} else {
+			f.lock = l
+			u.fresh = append(u.fresh, f) // only the one whose turn it is does
+		}
+	}
+	close(u.held[i])
+	if f.lock == nil {
+		return nil, nil
 	}
 	if err := u.clean(ctx, chain); err != nil {
-		return err
+		return nil, err
 	}
-	tmp, err := u.makeTemp(chain)
-	if err != nil {
-		return err
+	tmp, err := u.s.makeTemp("layers/"+chain.Encoded(), u.class)
+	f.tmp, u.dirs[i] = tmp, tmp
+	return f, err
+}
+
+func waitFor(ctx context.Context, c <-chan struct{}) error {
+	select {
+	case <-c:
+		return nil
+	case <-ctx.Done():
+		return context.Cause(ctx)
 	}
-	if err := u.fill(ctx, i, tmp, open); err != nil {
-		// The request is over, the temporary directory has to go nevertheless.
-		u.stage.Remove(context.WithoutCancel(ctx), tmp) //nolint:errcheck // the next one to unpack it removes it
-		os.Remove(filepath.Join(u.s.root, "layers", chain.Encoded()))
-		return explainWrite(fmt.Errorf("unpack the layer %s: %w", u.img.Layers[i].Digest, err), u.s.root)
-	}
-	return nil
 }
 
 // clean removes what a process left that died while it unpacked this layer.
@@ -235,26 +272,23 @@ func (u *unpacking) clean(ctx context.Context, chain digest.Digest) error {
 	return nil
 }
 
-func (u *unpacking) makeTemp(chain digest.Digest) (string, error) {
-	parent := filepath.Join(u.s.root, "layers", chain.Encoded())
+// makeTemp makes the directory for a layer in parent, both relative to the root.
+func (s *Store) makeTemp(parent, class string) (string, error) {
+	dir := filepath.Join(s.root, parent)
 	for range 10 {
-		if err := os.MkdirAll(parent, 0o755); err != nil {
-			return "", explainWrite(err, u.s.root)
+		if err := os.MkdirAll(dir, 0o755); err != nil {
+			return "", explainWrite(err, s.root)
 		}
-		tmp, err := os.MkdirTemp(parent, u.class+".tmp-")
+		tmp, err := os.MkdirTemp(dir, class+".tmp-")
 		if os.IsNotExist(err) {
 			continue // a garbage collection saw the parent empty
 		}
 		if err != nil {
-			return "", explainWrite(err, u.s.root)
+			return "", explainWrite(err, s.root)
 		}
-		rel, err := filepath.Rel(u.s.root, tmp)
-		if err != nil {
-			return "", err
-		}
-		return rel, os.Chmod(tmp, 0o755) //nolint:gosec // mapped ids must be able to pass
+		return filepath.Join(parent, filepath.Base(tmp)), os.Chmod(tmp, 0o755) //nolint:gosec // mapped ids must be able to pass
 	}
-	return "", fmt.Errorf("make a directory in %s: others remove it", parent)
+	return "", fmt.Errorf("make a directory in %s: others remove it", dir)
 }
 
 func (u *unpacking) fill(ctx context.Context, i int, tmp string, open func(context.Context, int) (*blob, error)) error {
@@ -282,46 +316,35 @@ func (u *unpacking) unpackAndFinish(ctx context.Context, i int, tmp string, f *o
 	case <-ctx.Done():
 		return context.Cause(ctx)
 	}
-	dir, single := tmp+"/fs", singleID(u.class)
 	desc := u.img.Layers[i]
-	req := layer.Request{Blob: f, MediaType: desc.MediaType, DiffID: u.img.DiffIDs[i], Digest: desc.Digest, Size: desc.Size, Dir: dir, Record: single}
+	req := layer.Request{Blob: f, MediaType: desc.MediaType, DiffID: u.img.DiffIDs[i], Digest: desc.Digest, Size: desc.Size, Dir: tmp + "/fs", Record: singleID(u.class)}
 	res, err := u.stage.Unpack(ctx, req)
 	<-u.slots
 	if err != nil {
 		return err
 	}
-	if i > 0 {
-		select {
-		case <-u.done[i-1]:
-		case <-ctx.Done():
-			return context.Cause(ctx)
-		}
-	}
 	var lowers []string
-	for _, c := range slices.Backward(u.img.ChainIDs[:i]) {
-		lowers = append(lowers, layerDir(c, u.class)+"/fs")
+	for j := range i {
+		if err := waitFor(ctx, u.done[j]); err != nil {
+			return err
+		}
+		lowers = append(lowers, u.dirs[j]+"/fs")
 	}
-	if err := u.stage.Finish(ctx, layer.FinishRequest{Dir: dir, Lowers: lowers, Record: single}); err != nil {
+	slices.Reverse(lowers)
+	if err := u.stage.Finish(ctx, layer.FinishRequest{Dir: req.Dir, Lowers: lowers, Record: req.Record}); err != nil {
 		return err
 	}
-	return u.publish(i, tmp, res)
+	return u.s.writeRecord(tmp, res)
 }
 
 // singleID says whether a class is that of a map with one id (userns.Map.Class).
 func singleID(class string) bool { return strings.HasPrefix(class, "single") }
 
-func (u *unpacking) publish(i int, tmp string, r layer.Result) error {
+// writeRecord puts record.json beside a layer that has no name yet.
+func (s *Store) writeRecord(tmp string, r layer.Result) error {
 	data, err := json.Marshal(LayerRecord{DiffID: r.DiffID, MaxUID: r.MaxUID, MaxGID: r.MaxGID, Bytes: r.Bytes, Entries: r.Entries, Skipped: r.Skipped, Skips: r.Skips})
 	if err != nil {
 		return err
 	}
-	abs := filepath.Join(u.s.root, tmp)
-	if err := os.WriteFile(filepath.Join(abs, "record.json"), data, 0o644); err != nil { //nolint:gosec // the directory is ours, and not in use yet
-		return err
-	}
-	final := filepath.Join(u.s.root, layerDir(u.img.ChainIDs[i], u.class))
-	if err := os.Rename(abs, final); err != nil {
-		return err
-	}
-	return syncDir(filepath.Dir(final))
+	return os.WriteFile(filepath.Join(s.root, tmp, "record.json"), data, 0o644) //nolint:gosec // the directory is ours, and not in use yet
 }

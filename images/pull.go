@@ -236,7 +236,10 @@ func (p *pull) layers(ctx context.Context, img *Image) error {
 		if err != nil {
 			return fmt.Errorf("start the store process: %w", err)
 		}
-		u = p.s.newUnpacking(img, p.opts.Class, st)
+		if u, err = p.s.newUnpacking(img, p.opts.Class, st); err != nil {
+			return err
+		}
+		defer u.end(ctx)
 	}
 	slots := make(chan struct{}, parallelBlobs)
 	fetch := func(ctx context.Context, i int) (*blob, error) {
@@ -266,7 +269,10 @@ func (p *pull) layers(ctx context.Context, img *Image) error {
 			return b.finish()
 		})
 	}
-	return g.Wait()
+	if err := g.Wait(); err != nil || !unpack {
+		return err
+	}
+	return u.publish()
 }
 
 func (p *pull) fetch(ctx context.Context, d ocispec.Descriptor) (*blob, error) {

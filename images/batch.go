@@ -1,0 +1,79 @@
+package images
+
+import (
+	"context"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+
+	"coracle/images/layer"
+
+	"golang.org/x/sys/unix"
+)
+
+// batch is a number of layers that get their names together. Unpacked files
+// are not written to the disk one by one: one syncfs for all of them stands
+// between the unpacking and the first name, so that after a power loss what
+// has a name has its content, too. If the names are lost the blobs are there.
+type batch struct {
+	s     *Store
+	stage layer.Stage
+	root  *os.File // opened first: syncfs reports what failed since
+	fresh []*fresh
+}
+
+// fresh is a layer in the making. Its lock is held until the batch ends.
+type fresh struct {
+	lock       *lock
+	tmp, final string // directories relative to the root; tmp is "" when there is nothing to remove
+}
+
+func (s *Store) newBatch(st layer.Stage) (*batch, error) {
+	root, err := os.Open(s.root)
+	if err != nil {
+		return nil, err
+	}
+	return &batch{s: s, stage: st, root: root}, nil
+}
+
+// publish makes the layers durable and gives them their names, lowest first.
+func (b *batch) publish() error {
+	some := false
+	for _, f := range b.fresh {
+		some = some || f.tmp != ""
+	}
+	if !some {
+		return nil
+	}
+	if err := unix.Syncfs(int(b.root.Fd())); err != nil {
+		return explainWrite(&fs.PathError{Op: "syncfs", Path: b.s.root, Err: err}, b.s.root)
+	}
+	for _, f := range b.fresh {
+		if f.tmp == "" {
+			continue
+		}
+		err := os.MkdirAll(filepath.Dir(filepath.Join(b.s.root, f.final)), 0o755)
+		if err == nil {
+			err = os.Rename(filepath.Join(b.s.root, f.tmp), filepath.Join(b.s.root, f.final))
+		}
+		if err != nil {
+			return explainWrite(fmt.Errorf("name the layer: %w", err), b.s.root)
+		}
+		f.tmp = ""
+	}
+	return nil
+}
+
+// end removes what got no name, and lets others at the layers. The request
+// may be over by then; the temporary directories have to go nevertheless.
+func (b *batch) end(ctx context.Context) {
+	for _, f := range b.fresh {
+		if f.tmp != "" {
+			b.stage.Remove(context.WithoutCancel(ctx), f.tmp) //nolint:errcheck // the next one to unpack it removes it
+			os.Remove(filepath.Dir(filepath.Join(b.s.root, f.tmp)))
+		}
+		f.lock.release()
+	}
+	b.root.Close()
+}
