@@ -68,7 +68,7 @@ type child struct {
 
 	// Registers: the root, the target of the mount at hand, the mount itself,
 	// a directory, and one for whatever is short-lived.
-	root, target, mount, dir, tmp, cwd userns.Reg
+	root, target, mount, dir, tmp, cwd, empty userns.Reg
 
 	slave   bool           // a mount wants to receive the host's later mounts
 	handles map[string]int // descriptor numbers, see openHandles

@@ -206,6 +206,7 @@ func (c *child) readonlyPaths() {
 // empty read-only tmpfs; a missing one is fine. The target is the descriptor
 // that was resolved, so what is masked is what the path named.
 func (c *child) maskedPaths() {
+	c.empty = c.p.NewReg()
 	for _, p := range c.s.Linux.MaskedPaths {
 		label := "mask " + p
 		missing, isDir, done := c.p.NewSpot(), c.p.NewSpot(), c.p.NewSpot()
@@ -218,12 +219,25 @@ func (c *child) maskedPaths() {
 		c.p.Jump(done)
 		c.p.Mark(isDir)
 		c.closeReg(c.mount)
-		c.newFS(label, "tmpfs", []fuse.Param{{Key: "mode", Value: "0755"}, {Key: "nr_inodes", Value: "2"}, {Key: "size", Value: "4096"}},
-			unix.MOUNT_ATTR_RDONLY|unix.MOUNT_ATTR_NOSUID|unix.MOUNT_ATTR_NODEV|unix.MOUNT_ATTR_NOEXEC)
+		c.emptyDir(label)
 		c.attach(label)
 		c.p.Mark(missing)
 		c.p.Mark(done)
 	}
+}
+
+// emptyDir leaves a mount of an empty read-only directory in c.mount: the first
+// time that of a new tmpfs, which is kept, later a clone of it.
+func (c *child) emptyDir(label string) {
+	clone, done := c.p.NewSpot(), c.p.NewSpot()
+	c.p.Need(label, c.empty, 0, unix.EEXIST).Catch(unix.EEXIST, clone)
+	c.newFS(label, "tmpfs", []fuse.Param{{Key: "mode", Value: "0755"}, {Key: "nr_inodes", Value: "2"}, {Key: "size", Value: "4096"}},
+		unix.MOUNT_ATTR_RDONLY|unix.MOUNT_ATTR_NOSUID|unix.MOUNT_ATTR_NODEV|unix.MOUNT_ATTR_NOEXEC)
+	c.p.Call(label, unix.SYS_FCNTL, c.mount, unix.F_DUPFD_CLOEXEC, 3).To(c.empty)
+	c.p.Jump(done)
+	c.p.Mark(clone)
+	c.openTree(label, c.empty, "", false)
+	c.p.Mark(done)
 }
 
 // devices makes what runtime-spec config-linux.md#default-devices lists, where

@@ -127,6 +127,7 @@ func TestStartRunsAContainer(t *testing.T) {
 	out, code, err := runSpec(t, testSpec(root, "sh", "-c", `
 		echo pid $$; hostname; id -u; echo env $A; ls /dev; readlink /dev/fd; ip addr show lo | grep -c UP
 		cat /proc/sys/net/ipv4/ip_unprivileged_port_start
+		echo masked $(ls -A /proc/acpi /sys/firmware /proc/scsi | grep -vc :$); touch /sys/firmware/x 2>/dev/null || echo sealed
 		cat /proc/keys | grep -c . ; echo x > /proc/sys/kernel/hostname || echo readonly
 		grep Cap /proc/self/status; ls /proc/self/fd; ls / ; exit 5`), Extra{})
 	if err != nil {
@@ -135,7 +136,7 @@ func TestStartRunsAContainer(t *testing.T) {
 	if code != 5 {
 		t.Errorf("exit %d, want 5", code)
 	}
-	for _, want := range []string{"pid 1\n", "boat\n", "\n0\n", "env b\n", "urandom\n", "ptmx\n", "/proc/self/fd\n", "readonly\n", "CapEff:\t0000000000000021\n", "CapBnd:\t0000000000000021\n"} {
+	for _, want := range []string{"pid 1\n", "boat\n", "\n0\n", "env b\n", "urandom\n", "ptmx\n", "/proc/self/fd\n", "readonly\n", "masked 0 0\n", "sealed\n", "CapEff:\t0000000000000021\n", "CapBnd:\t0000000000000021\n"} {
 		if !strings.Contains(out, want) {
 			t.Errorf("the output lacks %q:\n%s", want, out)
 		}

@@ -224,8 +224,8 @@ func (p *Program) Poke(b []byte, r Reg) {
 }
 
 // Need fails with errno unless the register holds want.
-func (p *Program) Need(label string, r Reg, want uintptr, errno syscall.Errno) {
-	p.Call(label, opNeed, uintptr(r), want, uintptr(errno))
+func (p *Program) Need(label string, r Reg, want uintptr, errno syscall.Errno) Step {
+	return p.Call(label, opNeed, uintptr(r), want, uintptr(errno))
 }
 
 // finish resolves the jumps.

@@ -105,7 +105,7 @@ func (b *box) save(sync bool) error {
 
 // close ends the holding of a container that stays.
 func (b *box) close() {
-	os.RemoveAll(b.run)
+	_ = b.e.dropState(b.ID) // the sweep finds it again
 	b.e.unclaim(b.ID, b.lock)
 }
 

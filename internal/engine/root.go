@@ -124,7 +124,7 @@ func (r *rootSource) choose(ctx context.Context, dir string, disposable bool) (*
 	}
 	choose := fuse.Choose
 	if r.host {
-		choose, req.Scratch = fuse.ChooseHost, filepath.Join(dir, "scratch")
+		choose, req.Scratch = fuse.ChooseHost, filepath.Join(dir, "root") // the view lies on top
 	}
 	root, err := choose(ctx, req)
 	if err != nil {
@@ -143,11 +143,6 @@ func (r *rootSource) choose(ctx context.Context, dir string, disposable bool) (*
 
 // prepare does what must be done as the mapped ids before the start.
 func (r *rootSource) prepare(ctx context.Context, dir string, ids userns.Resolved) error {
-	if r.host {
-		if err := os.Mkdir(filepath.Join(dir, "scratch"), 0o700); err != nil {
-			return fmt.Errorf("make the container: %w", err)
-		}
-	}
 	rel, err := filepath.Rel(r.e.root, dir)
 	if err != nil {
 		return err

@@ -206,6 +206,9 @@ func (r *run) options() spec.Options {
 	if !r.root.host {
 		return o
 	}
+	// Names and addresses are the host's, too, unless others are asked for.
+	o.NoHosts = o.NoHosts || len(o.AddHosts) == 0
+	o.NoHostname = o.NoHostname || !o.HostnameSet
 	if home := r.caller.Home; home != "" {
 		o.Env = append([]string{"HOME=" + home}, o.Env...)
 	}
@@ -354,8 +357,12 @@ func (r *run) running(p *spec.Process) error {
 		StartTime: t, Boot: bootID(), Started: r.started,
 	}
 	r.box.PID = p.PID
-	if err := writeJSON(filepath.Join(r.box.run, "state.json"), st, false); err != nil {
-		return err
+	data, err := json.Marshal(st)
+	if err == nil {
+		err = writeFile(filepath.Join(r.box.run, stateFile), append(data, '\n'), 0o600, unix.O_EXCL)
+	}
+	if err != nil {
+		return fmt.Errorf("write the container's state: %w", err)
 	}
 	if f := r.o.PIDFile; f != "" {
 		if err := replaceFile(f, []byte(strconv.Itoa(p.PID)), 0o644, false); err != nil {

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -24,14 +25,26 @@ type state struct {
 	Started   time.Time `json:"started"`
 }
 
+const stateFile = "state.json"
+
+// dropState removes the state and its directory.
+func (e *Engine) dropState(id string) error {
+	dir := e.runDir(id)
+	_ = unix.Unlink(filepath.Join(dir, stateFile))
+	if err := unix.Rmdir(dir); err == nil || isNotFound(err) {
+		return nil
+	}
+	return os.RemoveAll(dir)
+}
+
 func (e *Engine) readState(id string) (state, error) {
 	var s state
-	data, err := os.ReadFile(filepath.Join(e.runDir(id), "state.json"))
+	data, err := os.ReadFile(filepath.Join(e.runDir(id), stateFile))
 	if err != nil {
 		return s, err
 	}
-	if err := json.Unmarshal(data, &s); err != nil {
-		return s, fmt.Errorf("read the state of container %.12s: %w", id, err)
+	if json.Unmarshal(data, &s) != nil || s.Pid <= 0 {
+		return s, fs.ErrNotExist // it is being written at this moment
 	}
 	return s, nil
 }

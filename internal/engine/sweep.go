@@ -29,7 +29,7 @@ func (e *Engine) removeHeld(ctx context.Context, c Container) error {
 	if err := e.removeTree(ctx, filepath.Base(dead), c.Map); err != nil {
 		return err
 	}
-	return os.RemoveAll(e.runDir(c.ID))
+	return e.dropState(c.ID)
 }
 
 // removeTree removes a directory of containers/. Files of mapped ids, which
@@ -123,5 +123,5 @@ func (e *Engine) sweepBox(ctx context.Context, id string) error {
 			return err
 		}
 	}
-	return os.RemoveAll(e.runDir(id))
+	return e.dropState(id)
 }

@@ -1,0 +1,178 @@
+package engine
+
+import (
+	"bytes"
+	"io"
+	"os"
+	"testing"
+	"time"
+
+	"coracle/spec"
+
+	"golang.org/x/sys/unix"
+)
+
+// pumped is a streams with one pump between two pipes, as a payload writes
+// and the caller reads.
+type pumped struct {
+	*streams
+	payload, reader *os.File
+}
+
+func startPump(t *testing.T) pumped {
+	t.Helper()
+	s, err := newStreams(RunOptions{Options: spec.Options{TTY: true}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	from, payload, err1 := os.Pipe()
+	reader, to, err2 := os.Pipe()
+	if err1 != nil || err2 != nil {
+		t.Fatal(err1, err2)
+	}
+	s.told = make(chan os.Signal, 1)
+	s.done.Go(func() {
+		s.pump(to, from)
+		to.Close()
+	})
+	t.Cleanup(func() {
+		payload.Close()
+		reader.Close()
+		s.done.Wait()
+		from.Close()
+	})
+	return pumped{s, payload, reader}
+}
+
+// finished waits for finish and gives what it took.
+func (p pumped) finished(t *testing.T, hurry chan os.Signal, limit time.Duration) time.Duration {
+	t.Helper()
+	start, done := time.Now(), make(chan struct{})
+	go func() {
+		p.finish(hurry, limit)
+		close(done)
+	}()
+	select {
+	case <-done:
+	case <-time.After(10 * time.Second):
+		t.Error("finish does not end")
+		p.reader.Close()
+		<-done
+	}
+	return time.Since(start)
+}
+
+// A pipe holds 64 KiB: this much does not fit, wherever it waits.
+var plenty = bytes.Repeat([]byte("0123456789abcde\n"), 32<<10)
+
+func TestPumpSlowReader(t *testing.T) {
+	p := startPump(t)
+	go func() {
+		_, _ = p.payload.Write(plenty)
+		p.payload.Close()
+	}()
+	got := make(chan []byte)
+	go func() {
+		time.Sleep(500 * time.Millisecond) // the payload has long ended, and the quiet time is over
+		data, _ := io.ReadAll(p.reader)
+		got <- data
+	}()
+	p.finished(t, nil, 0)
+	if data := <-got; !bytes.Equal(data, plenty) {
+		t.Errorf("%d bytes of %d came", len(data), len(plenty))
+	}
+}
+
+// Once told to end, a reader that goes on reading still gets everything.
+func TestFinishToldWithSlowReader(t *testing.T) {
+	p := startPump(t)
+	p.told <- unix.SIGTERM
+	go func() {
+		_, _ = p.payload.Write(plenty)
+		p.payload.Close()
+	}()
+	got := make(chan int)
+	go func() {
+		n, buf := 0, make([]byte, 64<<10)
+		for {
+			time.Sleep(250 * time.Millisecond)
+			m, err := p.reader.Read(buf)
+			n += m
+			if err != nil {
+				got <- n
+				return
+			}
+		}
+	}()
+	if took := p.finished(t, nil, 0); took < time.Second {
+		t.Errorf("it took only %v: this proves nothing", took)
+	}
+	if n := <-got; n != len(plenty) {
+		t.Errorf("%d bytes of %d came", n, len(plenty))
+	}
+}
+
+func TestFinishDeafReader(t *testing.T) {
+	for _, tt := range []struct {
+		name  string
+		end   func(p pumped, hurry chan os.Signal)
+		limit time.Duration
+		max   time.Duration
+	}{
+		{"timeout", func(pumped, chan os.Signal) {}, 300 * time.Millisecond, time.Second},
+		{"told before", func(p pumped, _ chan os.Signal) { p.told <- unix.SIGTERM }, 0, 3 * time.Second},
+		{"told now", func(_ pumped, hurry chan os.Signal) { hurry <- unix.SIGTERM }, 0, time.Second},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			p := startPump(t)
+			go func() {
+				_, _ = p.payload.Write(plenty)
+				p.payload.Close()
+			}()
+			time.Sleep(50 * time.Millisecond)
+			hurry := make(chan os.Signal, 1)
+			tt.end(p, hurry)
+			if took := p.finished(t, hurry, tt.limit); took > tt.max {
+				t.Errorf("it took %v", took)
+			}
+			_ = p.reader.Close()
+		})
+	}
+}
+
+// A reader that has gone: the payload is not stuck on a full pipe.
+func TestPumpFailedReader(t *testing.T) {
+	p := startPump(t)
+	p.reader.Close()
+	wrote := make(chan error, 1)
+	go func() {
+		_, err := p.payload.Write(plenty)
+		p.payload.Close()
+		wrote <- err
+	}()
+	select {
+	case err := <-wrote:
+		if err != nil {
+			t.Errorf("the payload's write: %v", err)
+		}
+	case <-time.After(5 * time.Second):
+		t.Error("the payload is stuck")
+	}
+	p.finished(t, nil, 0)
+}
+
+// A daemon that outlives the payload holds the other end: what the payload
+// wrote comes, and then it ends.
+func TestPumpEndlessSource(t *testing.T) {
+	p := startPump(t)
+	if _, err := p.payload.WriteString("last words"); err != nil {
+		t.Fatal(err)
+	}
+	if took := p.finished(t, nil, 0); took > 2*time.Second {
+		t.Errorf("it took %v", took)
+	}
+	if data, err := io.ReadAll(p.reader); err != nil || string(data) != "last words" {
+		t.Errorf("%q, %v", data, err)
+	}
+}
