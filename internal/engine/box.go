@@ -198,15 +198,22 @@ func (e *Engine) RemoveContainer(ctx context.Context, name string, force bool) e
 	if err != nil {
 		return err
 	}
+	return e.removeFound(ctx, c, force)
+}
+
+func (e *Engine) removeFound(ctx context.Context, c Container, force bool) error {
 	lock, err := e.claim(c.ID)
 	if errors.Is(err, unix.EWOULDBLOCK) {
 		if !force {
-			return &Error{Op: "remove container " + c.Name, Err: errors.New("it is running"), Help: "end it first, or type: coracle rm --force " + name}
+			return &Error{Op: "remove container " + c.Name, Err: errors.New("it is running"), Help: "end it first, or type: coracle rm --force " + c.Name}
 		}
 		lock, err = e.kill(c)
 	}
 	if err != nil {
 		return fmt.Errorf("remove container %s: %w", c.Name, err)
+	}
+	if now, err := readRecord(e.containerDir(c.ID)); err == nil {
+		c = now // a young one had none
 	}
 	if err := e.removeHeld(ctx, c); err != nil {
 		lock.Close()

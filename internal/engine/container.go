@@ -115,8 +115,8 @@ func (e *Engine) find(name string) (Container, error) {
 		return Container{}, errNotFound(name)
 	}
 	if id, err := os.Readlink(filepath.Join(e.root, "names", name)); err == nil {
-		if c, err := e.load(id); err == nil {
-			return c, nil
+		if c, err := e.load(id); err == nil || isNotFound(err) && e.alive(id) {
+			return c.orYoung(id, name), nil
 		}
 	}
 	ids, err := e.ids()
@@ -145,10 +145,22 @@ func (e *Engine) find(name string) (Container, error) {
 		return Container{}, errNotFound(name)
 	}
 	c, err := e.load(found)
+	if isNotFound(err) && e.alive(found) {
+		return c.orYoung(found, fmt.Sprintf("%.12s", found)), nil
+	}
 	if isNotFound(err) {
 		return Container{}, errNotFound(name)
 	}
 	return c, err
+}
+
+// orYoung stands in for the record of a container that is just starting, which
+// has its name and its id before that.
+func (c Container) orYoung(id, name string) Container {
+	if c.ID == "" {
+		c.ID, c.Name, c.Status, c.Created = id, name, Running, time.Now().UTC()
+	}
+	return c
 }
 
 // imagesInUse says which containers hold which image.

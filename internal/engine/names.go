@@ -67,10 +67,11 @@ func (e *Engine) freeName(ctx context.Context, name string, replace bool) error 
 		return &Error{Op: "name the container " + name, Err: fmt.Errorf("the name is in use by container %.12s", id),
 			Help: "choose another name, add --replace, or type: coracle rm " + name}
 	}
-	if err := e.RemoveContainer(ctx, id, true); err != nil && !isNotFound(err) {
+	c, err := e.load(id)
+	if err != nil && !isNotFound(err) {
 		return err
 	}
-	return nil
+	return e.removeFound(ctx, c.orYoung(id, name), true)
 }
 
 // dropName removes the name if it still is this container's. Names go only
