@@ -3,6 +3,7 @@ package engine
 import (
 	"encoding/json"
 	"fmt"
+	"os"
 	"path/filepath"
 	"time"
 
@@ -43,7 +44,14 @@ func checkReport(path string) error {
 		return nil
 	}
 	dir := filepath.Dir(path)
-	if err := unix.Access(dir, unix.W_OK|unix.X_OK); err != nil {
+	err := unix.Access(dir, unix.W_OK|unix.X_OK)
+	if st, serr := os.Stat(path); err == nil && serr == nil && st.IsDir() {
+		err = unix.EISDIR
+	}
+	if st, serr := os.Stat(dir); err == nil && serr == nil && !st.IsDir() {
+		err = unix.ENOTDIR
+	}
+	if err != nil {
 		return &Error{Op: "write the report " + path, Err: fmt.Errorf("%s: %w", dir, err), Help: "name a file in a directory that is there and yours"}
 	}
 	return nil
