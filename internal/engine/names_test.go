@@ -116,3 +116,28 @@ func TestDropNameOfAnother(t *testing.T) {
 	e.dropNamesOf(id)
 	assertNothing(t, e)
 }
+
+// A container has its name and its id before its record, and can be ended then.
+func TestRemoveYoung(t *testing.T) {
+	for _, by := range []string{"name", "id"} {
+		e := testEngine(t)
+		ctx := context.Background()
+		b, err := e.newBox(ctx, Container{ID: newID(), Name: "boat", Status: Running}, false)
+		if err != nil {
+			t.Fatal(err)
+		}
+		name := map[string]string{"name": "boat", "id": b.ID}[by]
+		if err := e.RemoveContainer(ctx, name, false); err == nil || isNotFound(err) {
+			t.Errorf("by %s, without force: %v", by, err)
+		}
+		go func() {
+			time.Sleep(50 * time.Millisecond)
+			_ = b.save(false)
+			b.close()
+		}()
+		if err := e.RemoveContainer(ctx, name, true); err != nil {
+			t.Errorf("by %s: %v", by, err)
+		}
+		assertNothing(t, e)
+	}
+}

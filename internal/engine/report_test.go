@@ -16,21 +16,24 @@ func TestCheckReport(t *testing.T) {
 	if err := os.WriteFile(dir+"/file", nil, 0o600); err != nil {
 		t.Fatal(err)
 	}
+	if err := os.WriteFile(dir+"/program", nil, 0o755); err != nil {
+		t.Fatal(err)
+	}
 	for _, good := range []string{"", "-", "report_test.json", dir + "/new", dir + "/file"} {
 		if err := checkReport(good); err != nil {
 			t.Errorf("%q: %v", good, err)
 		}
 	}
 	for path, want := range map[string]error{
-		dir + "/missing/r.json": unix.ENOENT, dir + "/file/r.json": unix.ENOTDIR, "/proc/r.json": nil,
+		dir + "/missing/r.json": unix.ENOENT, dir + "/program/r.json": unix.ENOTDIR, dir: unix.EISDIR,
 	} {
 		err := checkReport(path)
 		var ee *Error
-		if want != nil && (!errors.Is(err, want) || !errors.As(err, &ee) || ee.Help == "") {
+		if !errors.Is(err, want) || !errors.As(err, &ee) || ee.Help == "" {
 			t.Errorf("%s: %v", path, err)
 		}
 	}
-	if left, _ := os.ReadDir(dir); len(left) != 1 {
+	if left, _ := os.ReadDir(dir); len(left) != 2 {
 		t.Errorf("checking has made something: %v", left)
 	}
 }

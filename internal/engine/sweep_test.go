@@ -15,6 +15,9 @@ import (
 // directory.
 func leave(t *testing.T, e *Engine, id string, files map[string]string) {
 	t.Helper()
+	if _, err := e.store(); err != nil {
+		t.Fatal(err)
+	}
 	for name, content := range files {
 		path := filepath.Join(e.root, os.Expand(name, func(string) string { return id }))
 		if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
