@@ -2,6 +2,7 @@ package images
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io/fs"
 	"os"
@@ -53,16 +54,26 @@ func (b *batch) publish() error {
 		if f.tmp == "" {
 			continue
 		}
-		err := os.MkdirAll(filepath.Dir(filepath.Join(b.s.root, f.final)), 0o755)
-		if err == nil {
-			err = os.Rename(filepath.Join(b.s.root, f.tmp), filepath.Join(b.s.root, f.final))
-		}
-		if err != nil {
+		if err := b.s.name(f); err != nil {
 			return explainWrite(fmt.Errorf("name the layer: %w", err), b.s.root)
 		}
 		f.tmp = ""
 	}
 	return nil
+}
+
+func (s *Store) name(f *fresh) (err error) {
+	tmp, final := filepath.Join(s.root, f.tmp), filepath.Join(s.root, f.final)
+	for range 10 {
+		if err = os.MkdirAll(filepath.Dir(final), 0o755); err != nil {
+			return err
+		}
+		if err = os.Rename(tmp, final); !errors.Is(err, fs.ErrNotExist) {
+			return err
+		}
+		// a garbage collection saw the parent empty
+	}
+	return err
 }
 
 // end removes what got no name, and lets others at the layers. The request
@@ -71,9 +82,12 @@ func (b *batch) end(ctx context.Context) {
 	for _, f := range b.fresh {
 		if f.tmp != "" {
 			b.stage.Remove(context.WithoutCancel(ctx), f.tmp) //nolint:errcheck // the next one to unpack it removes it
-			os.Remove(filepath.Dir(filepath.Join(b.s.root, f.tmp)))
+			b.s.dropParent(f.tmp)
 		}
 		f.lock.release()
 	}
 	b.root.Close()
 }
+
+// dropParent removes the directory that a temporary one was in, if that is empty.
+func (s *Store) dropParent(tmp string) { os.Remove(filepath.Dir(filepath.Join(s.root, tmp))) }

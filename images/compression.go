@@ -57,9 +57,13 @@ func decompress(r io.Reader) (io.ReadCloser, compression, error) {
 		}
 		return z.IOReadCloser(), kind, nil
 	case otherwise:
-		return nil, kind, fail(ErrUnsupported, "the archive is compressed with something else than gzip or zstd").hint("unpack it first, for example with xz -dc or bzip2 -dc")
+		return nil, kind, otherCompression()
 	}
 	return io.NopCloser(b), plain, nil
+}
+
+func otherCompression() *Error {
+	return fail(ErrUnsupported, "the archive is compressed with something else than gzip or zstd").hint("unpack it first, for example with xz -dc or bzip2 -dc")
 }
 
 // copyContext copies until the end or until ctx ends.

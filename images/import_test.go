@@ -3,11 +3,15 @@ package images
 import (
 	"bytes"
 	"errors"
+	"io"
 	"os"
 	"path/filepath"
 	"reflect"
 	"strings"
 	"testing"
+	"testing/iotest"
+
+	"coracle/images/layer"
 
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 )
@@ -21,7 +25,7 @@ func TestImport(t *testing.T) {
 		mediaType string
 		same      bool // stored as it came
 	}{
-		"plain":            {plainTar, ocispec.MediaTypeImageLayerGzip, false},
+		"plain":            {plainTar, ocispec.MediaTypeImageLayerZstd, false},
 		"gzip":             {gz(t, plainTar), ocispec.MediaTypeImageLayerGzip, true},
 		"zstd":             {zst(t, plainTar), ocispec.MediaTypeImageLayerZstd, true},
 		"gzip with a tail": {append(gz(t, plainTar[:1024]), gz(t, plainTar[1024:])...), ocispec.MediaTypeImageLayerGzip, true},
@@ -48,6 +52,76 @@ func TestImport(t *testing.T) {
 	}
 	if img, err := s.Import(t.Context(), bytes.NewReader(plainTar), ImportOptions{}); err != nil || len(img.Names) != 0 {
 		t.Errorf("nameless: %v", err)
+	}
+}
+
+// An import that unpacks meanwhile makes the same image, and its layer once.
+func TestImportAndUnpack(t *testing.T) {
+	plainTar := tarOf(t, map[string]string{"etc/os-release": "ID=x\n", "big": strings.Repeat("x", 3<<20), "usr/a": "b"})
+	for what, data := range map[string][]byte{"plain": plainTar, "gzip": gz(t, plainTar), "zstd": zst(t, plainTar)} {
+		s := newStore(t)
+		st := newStage(t, s)
+		for range 2 { // the second time the layer is there already
+			img, err := s.Import(t.Context(), bytes.NewReader(data), ImportOptions{Name: "x", Class: class, Stage: st.get})
+			if err != nil {
+				t.Fatalf("%s: %v", what, err)
+			}
+			n := st.unpacked
+			dirs, err := s.Layers(t.Context(), img, class, st.get)
+			if err != nil || readLayers(t, dirs, "etc/os-release") != "ID=x\n" || st.unpacked != n || img.DiffIDs[0] != sha256Of(plainTar) {
+				t.Errorf("%s: %v, %d unpacked", what, err, st.unpacked)
+			}
+			if rec, err := s.LayerRecords(img, class); err != nil || rec[0].DiffID != img.DiffIDs[0] || rec[0].Entries != 3 {
+				t.Errorf("%s: %+v, %v", what, rec, err)
+			}
+		}
+		for dir, want := range map[string]int{"tmp": 0, "locks": 0, "leases": 0, "layers": 1} {
+			if l, err := os.ReadDir(filepath.Join(s.root, dir)); err != nil || len(l) != want {
+				t.Errorf("%s: %s: %v, %v", what, dir, l, err)
+			}
+		}
+		again, err := s.Lookup("x")
+		if err != nil {
+			t.Fatal(err)
+		}
+		other := newStage(t, s)
+		if _, err := s.Layers(t.Context(), again, "single-1-1", other.get); err != nil || other.unpacked != 1 {
+			t.Errorf("%s: the blob for another map: %v", what, err)
+		}
+	}
+}
+
+// What fails in the middle leaves nothing.
+func TestImportBreaks(t *testing.T) {
+	s := newStore(t)
+	st := newStage(t, s)
+	before := snapshot(t, s)
+	good := tarOf(t, map[string]string{"a": strings.Repeat("b", 3<<20), "c": "d"})
+	broken := errors.New("broken")
+	noStage := func() (layer.Stage, error) { return &refusing{Stage: st, err: layer.ErrStageGone}, nil }
+	for what, c := range map[string]struct {
+		in    io.Reader
+		stage func() (layer.Stage, error)
+		want  error
+	}{
+		"cut":               {bytes.NewReader(good[:2<<20]), st.get, ErrCorrupt},
+		"no end marker":     {bytes.NewReader(good[:len(good)-1024]), st.get, ErrCorrupt},
+		"a bad entry":       {bytes.NewReader(tarOf(t, map[string]string{"../a": "x", "b": strings.Repeat("b", 3<<20)})), st.get, ErrCorrupt},
+		"cut gzip":          {bytes.NewReader(gz(t, good)[:1000]), st.get, ErrCorrupt},
+		"gzip of text":      {bytes.NewReader(gz(t, []byte("hello"))), st.get, ErrCorrupt},
+		"xz":                {strings.NewReader("\xfd7zXZ\x00" + strings.Repeat("x", 1000)), st.get, ErrUnsupported},
+		"an unread source":  {io.MultiReader(bytes.NewReader(good[:1<<20]), iotest.ErrReader(broken)), st.get, broken},
+		"a stage that dies": {bytes.NewReader(good), noStage, layer.ErrStageGone},
+	} {
+		if _, err := s.Import(t.Context(), c.in, ImportOptions{Name: "x", Class: class, Stage: c.stage}); !errors.Is(err, c.want) {
+			t.Errorf("%s: %v", what, err)
+		}
+		if what == "a stage that dies" { // the next collection removes what it was about
+			if err := s.Collect(t.Context(), st.get); err != nil {
+				t.Error(err)
+			}
+		}
+		sameStore(t, what, before, snapshot(t, s))
 	}
 }
 

@@ -43,7 +43,8 @@ type Stage interface {
 // Request says which layer goes where.
 type Request struct {
 	// Blob is read from its start with pread, whatever its offset; it stays open
-	// and stays the caller's.
+	// and stays the caller's. A pipe is read to its end; to cancel such a request
+	// its writing end has to be closed, too.
 	Blob *os.File `json:"-"`
 
 	// MediaType is the layer's media type, OCI or Docker; it says how the blob is

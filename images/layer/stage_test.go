@@ -7,11 +7,13 @@ import (
 	"os"
 	"path/filepath"
 	"runtime/debug"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
 	"time"
 
+	"github.com/opencontainers/go-digest"
 	"golang.org/x/sys/unix"
 )
 
@@ -229,4 +231,30 @@ func TestNothingRunsBeforeStart(t *testing.T) {
 	if err := c.Start(t.Context(), nil); err == nil {
 		t.Error("started without a root")
 	}
+}
+
+// A layer may come through a pipe, before its end is known.
+func TestBlobIsAPipe(t *testing.T) {
+	everywhere(t, func(t *testing.T, e *env) {
+		data := archiveOf(t, folder("d"), file("d/f", strings.Repeat("text", 100_000)))
+		for name, send := range map[string][]byte{"whole": data, "cut": data[:len(data)/2]} {
+			r, w, err := os.Pipe()
+			if err != nil {
+				t.Fatal(err)
+			}
+			go func() {
+				for part := range slices.Chunk(send, 1000) {
+					w.Write(part)
+				}
+				w.Close()
+			}()
+			res, err := e.Unpack(t.Context(), Request{Blob: r, Dir: name + "/fs"})
+			r.Close()
+			if name == "cut" {
+				wantErr(t, err, ErrTruncated)
+			} else if err != nil || res.DiffID != digest.FromBytes(data) || res.Entries != 2 {
+				t.Errorf("%+v, %v", res, err)
+			}
+		}
+	})
 }

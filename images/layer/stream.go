@@ -53,10 +53,11 @@ type stream struct {
 	blob    *blobReader
 }
 
-// blobReader reads a blob with pread, counts, hashes when asked, and keeps its
+// blobReader reads a blob with pread, or a pipe as it comes, counts, hashes when asked, and keeps its
 // own errors apart from those a decompressor makes of bad data.
 type blobReader struct {
 	f        *os.File
+	pipe     bool
 	off      int64
 	sum      hash.Hash // nil: not asked for
 	err      error
@@ -65,7 +66,7 @@ type blobReader struct {
 }
 
 func (b *blobReader) Read(p []byte) (int, error) {
-	n, err := b.f.ReadAt(p, b.off)
+	n, err := b.read(p)
 	b.off += int64(n)
 	if b.sum != nil {
 		b.sum.Write(p[:n])
@@ -84,9 +85,20 @@ func (b *blobReader) Read(p []byte) (int, error) {
 	return n, err
 }
 
+func (b *blobReader) read(p []byte) (int, error) {
+	if b.pipe {
+		return b.f.Read(p)
+	}
+	return b.f.ReadAt(p, b.off)
+}
+
 // newStream starts reading r.Blob. The two goroutines end with close.
 func newStream(ctx context.Context, r *Request) (*stream, error) {
-	b := &blobReader{f: r.Blob, progress: r.Progress}
+	st, err := r.Blob.Stat()
+	if err != nil {
+		return nil, fmt.Errorf("read the blob: %w", err)
+	}
+	b := &blobReader{f: r.Blob, pipe: st.Mode()&os.ModeNamedPipe != 0, progress: r.Progress}
 	if r.Verify {
 		if err := r.Digest.Validate(); err != nil {
 			return nil, fmt.Errorf("digest %q: %w", r.Digest, err)
