@@ -12,6 +12,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -63,6 +64,9 @@ func (e *Engine) freeName(ctx context.Context, name string, replace bool) error 
 		e.dropName(name, id)
 		return nil
 	}
+	if !replace && e.letsGo(ctx, id) {
+		return nil
+	}
 	if !replace {
 		return &Error{Op: "name the container " + name, Err: fmt.Errorf("the name is in use by container %.12s", id),
 			Help: "choose another name, add --replace, or type: coracle rm " + name}
@@ -72,6 +76,22 @@ func (e *Engine) freeName(ctx context.Context, name string, replace bool) error 
 		return err
 	}
 	return e.removeFound(ctx, c.orYoung(id, name), true)
+}
+
+// letsGo says whether who holds the container lets go of it in a moment, as one
+// whose launcher was just killed does: what the launcher has forked has its
+// lock as well, and ends a little later.
+func (e *Engine) letsGo(ctx context.Context, id string) bool {
+	if !e.alive(id) {
+		return false
+	}
+	for range 20 {
+		time.Sleep(10 * time.Millisecond)
+		if !e.alive(id) {
+			return e.sweepOne(ctx, id) == nil
+		}
+	}
+	return false
 }
 
 // dropName removes the name if it still is this container's. Names go only

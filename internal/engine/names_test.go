@@ -141,3 +141,18 @@ func TestRemoveYoung(t *testing.T) {
 		assertNothing(t, e)
 	}
 }
+
+// Who comes right after a launcher was killed gets the name as well, while
+// what that had forked still ends.
+func TestNameOfOneThatJustDied(t *testing.T) {
+	dir := t.TempDir()
+	e := openTest(t, dir+"/store", dir+"/run")
+	b := testBox(t, e, "boat", true)
+	go func() {
+		time.Sleep(50 * time.Millisecond)
+		b.lock.Close() // as its death does: nothing is cleaned up
+	}()
+	next := testBox(t, e, "boat", true)
+	next.remove(context.Background())
+	assertNothing(t, e)
+}

@@ -9,16 +9,12 @@ import (
 	"os"
 	"os/signal"
 	"path/filepath"
-	"runtime"
 	"strconv"
-	"strings"
-	"sync"
 	"syscall"
 	"time"
 
 	"coracle/fuse"
 	"coracle/spec"
-	"coracle/spec/seccomp"
 	"coracle/userns"
 
 	specs "github.com/opencontainers/runtime-spec/specs-go"
@@ -63,23 +59,6 @@ type run struct {
 	usage          syscall.Rusage
 
 	wrotePID, wroteCID bool
-}
-
-// inBackground starts f at once, on another core; the answer is for later.
-func inBackground[T any](f func() (T, error)) func() (T, error) {
-	type result struct {
-		v   T
-		err error
-	}
-	done := make(chan result, 1)
-	go func() {
-		v, err := f()
-		done <- result{v, err}
-	}()
-	return sync.OnceValues(func() (T, error) {
-		r := <-done
-		return r.v, r.err
-	})
 }
 
 func (r *run) close() {
@@ -150,127 +129,6 @@ func (r *run) container(id string) Container {
 		ID: id, Name: r.o.Name, Image: r.o.Image, ImageID: r.root.imageID,
 		Created: time.Now().UTC(), Remove: r.o.Remove, Map: r.ids.Base, Status: Running,
 	}
-}
-
-// configure computes the configuration and what goes with it.
-func (r *run) configure(ctx context.Context, id, name, dir string) (err error) {
-	files := filepath.Join(dir, "files")
-	in := spec.Input{
-		ID: id, Name: name, Image: r.root.config, NoImage: r.root.imageID == "", Options: r.options(), Root: r.root.reader, Host: hostFacts{},
-		RootDir: filepath.Join(dir, "root"), Files: files,
-		UIDMap: r.ids.Map.UIDs, GIDMap: r.ids.Map.GIDs,
-		HostUID: r.caller.UID, HostGID: r.caller.GID, HostGroups: r.caller.Groups, HostName: r.caller.Name,
-		ContainerUID: r.ids.UID, ContainerGID: r.ids.GID, KeepID: r.ids.KeepID, SingleID: r.ids.Single,
-	}
-	if r.result, err = spec.Generate(in); err != nil {
-		return err
-	}
-	for _, w := range r.result.Warnings {
-		r.e.warn(w, "")
-	}
-	s := r.result.Spec
-	x := spec.Extra{
-		Init: r.result.Init, Preserve: r.o.PreserveFDs, Handles: outsider(r.ids),
-		Resolve: r.root.resolve, Compiled: r.root.close, IsDir: isDir(files), Directories: r.result.Directories,
-	}
-	filter := inBackground(func() (seccomp.Program, error) {
-		if s.Linux.Seccomp == nil {
-			return seccomp.Program{}, nil
-		}
-		return seccomp.Compile(s.Linux.Seccomp, runtime.GOARCH)
-	})
-	if x.Root, err = r.root.choose(ctx, dir, r.o.Remove); err != nil {
-		return err
-	}
-	prog, err := filter()
-	if err != nil {
-		return err
-	}
-	if s.Linux.Seccomp != nil {
-		if prog.Notify() {
-			return &Error{Op: "load the seccomp profile", Err: errors.New("SCMP_ACT_NOTIFY needs a listener, and those come with the OCI runtime"), Help: "use another action in the profile"}
-		}
-		if len(prog.Unknown) > 0 {
-			r.e.warn("the seccomp profile names system calls that do not exist: "+strings.Join(prog.Unknown, ", "), "")
-		}
-		x.Seccomp, x.SeccompFlags = prog.Filter, prog.Flags
-	}
-	r.extra = x
-	return nil
-}
-
-// options are the user's; on the host's own root a command starts where the
-// user is, and at home there, as with any command that wraps another.
-func (r *run) options() spec.Options {
-	o := r.o.Options
-	if !r.root.host {
-		return o
-	}
-	// Names and addresses are the host's, too, unless others are asked for.
-	o.NoHosts = o.NoHosts || len(o.AddHosts) == 0
-	o.NoHostname = o.NoHostname || !o.HostnameSet
-	if home := r.caller.Home; home != "" {
-		o.Env = append([]string{"HOME=" + home}, o.Env...)
-	}
-	if dir, err := os.Getwd(); err == nil && o.Workdir == "" && r.root.shows(dir) {
-		o.Workdir = dir
-	}
-	return o
-}
-
-// isDir tells directories from files among the sources of binds; what is below
-// files is a file of ours, which may not have been written yet.
-func isDir(files string) func(path string) (bool, error) {
-	return func(path string) (bool, error) {
-		if filepath.Dir(path) == files {
-			return false, nil
-		}
-		st, err := os.Stat(path)
-		if err != nil {
-			return false, err
-		}
-		return st.IsDir(), nil
-	}
-}
-
-// write makes the files that the start needs.
-func (r *run) write() error {
-	b := r.box
-	files := filepath.Join(b.dir, "files")
-	for name, data := range r.result.Files {
-		if err := writeFile(filepath.Join(files, name), data, 0o644, unix.O_EXCL); err != nil {
-			return fmt.Errorf("write the container's files: %w", err)
-		}
-	}
-	for _, o := range r.result.Overlays {
-		for _, d := range []string{o.Upper, o.Work} {
-			if err := os.MkdirAll(d, 0o755); err != nil {
-				return fmt.Errorf("make the upper directory of %s: %w", o.Destination, err)
-			}
-		}
-	}
-	b.Command = r.result.Spec.Process.Args
-	b.Labels = r.result.Labels
-	if f := r.o.CIDFile; f != "" {
-		if err := createFile("container id", f, b.ID); err != nil {
-			return err
-		}
-		r.wroteCID = true
-	}
-	return nil
-}
-
-// record writes down what the container is: nothing that the start needs, so
-// it is done while the container's first process is at work.
-func (r *run) record() error {
-	if err := r.box.save(false); err != nil {
-		return err
-	}
-	config, err := json.Marshal(r.result.Spec)
-	if err != nil {
-		return fmt.Errorf("write config.json: %w", err)
-	}
-	return writeFile(filepath.Join(r.box.dir, "config.json"), config, 0o644, unix.O_EXCL)
 }
 
 // run starts the payload and stays until it ends.
@@ -371,102 +229,6 @@ func (r *run) running(p *spec.Process) error {
 		r.wrotePID = true
 	}
 	return nil
-}
-
-// wait forwards signals until the payload ends.
-func (r *run) wait(p *spec.Process, signals <-chan os.Signal) (Exit, error) {
-	type end struct {
-		ws  syscall.WaitStatus
-		ru  *syscall.Rusage
-		err error
-	}
-	ended := make(chan end, 1)
-	go func() {
-		ws, ru, err := p.Wait()
-		ended <- end{ws, ru, err}
-	}()
-	var timeout <-chan time.Time
-	if r.o.Timeout > 0 {
-		t := time.NewTimer(r.o.Timeout)
-		defer t.Stop()
-		timeout = t.C
-	}
-	defer trimLater().Stop()
-	timedOut := false
-	for {
-		select {
-		case sig := <-signals:
-			r.forward(p, sig)
-		case <-timeout:
-			timedOut = true
-			_ = p.Signal(unix.SIGKILL)
-		case x := <-ended:
-			r.ended = time.Now()
-			if x.err != nil {
-				return Exit{Code: 125}, x.err
-			}
-			r.usage = *x.ru
-			exit := exitOf(x.ws)
-			exit.TimedOut = timedOut
-			return exit, nil
-		}
-	}
-}
-
-// forwarded are the signals that are passed on. Those about our own children
-// and our own terminal's size are not; SIGTSTP and SIGTTIN stop the launcher,
-// as of any command, and not the container.
-func forwarded() []os.Signal {
-	out := []os.Signal{unix.SIGHUP, unix.SIGINT, unix.SIGQUIT, unix.SIGABRT, unix.SIGUSR1, unix.SIGUSR2, unix.SIGALRM, unix.SIGTERM,
-		unix.SIGVTALRM, unix.SIGPROF, unix.SIGIO, unix.SIGPWR, unix.SIGTRAP, unix.SIGSYS, unix.SIGXCPU, unix.SIGXFSZ}
-	const sigRTMin, sigRTMax = 34, 64 // as libc counts
-	for n := syscall.Signal(sigRTMin); n <= sigRTMax; n++ {
-		out = append(out, n)
-	}
-	return out
-}
-
-func (r *run) forward(p *spec.Process, sig os.Signal) {
-	if n, ok := sig.(syscall.Signal); ok && r.o.SigProxy {
-		_ = p.Signal(n) // a container that is gone is about to be noticed
-	}
-}
-
-func exitOf(ws syscall.WaitStatus) Exit {
-	if ws.Signaled() {
-		return Exit{Code: 128 + int(ws.Signal()), Signal: int(ws.Signal())}
-	}
-	return Exit{Code: ws.ExitStatus()}
-}
-
-// finish ends the books: the record stays, or all of it goes with --rm.
-func (r *run) finish(ctx context.Context, exit Exit, runErr error) error {
-	b := r.box
-	if r.ended.IsZero() {
-		r.ended = time.Now()
-	}
-	if r.o.Report != "" {
-		// The payload's own exit code counts for more than a record of it.
-		if err := r.report(exit, runErr); err != nil {
-			r.e.warn(fmt.Sprintf("write the report: %v", err), "")
-		}
-	}
-	if r.wrotePID {
-		os.Remove(r.o.PIDFile)
-	}
-	// A container whose payload never ran is of no use to anybody.
-	if r.o.Remove || runErr != nil {
-		if r.wroteCID && runErr != nil {
-			os.Remove(r.o.CIDFile)
-		}
-		b.remove(ctx)
-		return nil
-	}
-	b.Status, b.PID, b.Finished = Stopped, 0, r.ended.UTC()
-	b.ExitCode, b.Signal, b.TimedOut = exit.Code, exit.Signal, exit.TimedOut
-	err := b.save(true)
-	b.close()
-	return err
 }
 
 // checkPreserved makes sure that --preserve-fds names descriptors that the

@@ -70,39 +70,6 @@ func startStage(ctx context.Context, name string, m userns.Map) (*userns.Child, 
 	return child, ours, nil
 }
 
-// startSelf executes /proc/self/exe with args as root of a new user and mount
-// namespace; fd3 becomes descriptor 3.
-func startSelf(ctx context.Context, m userns.Map, args []string, fd3 *os.File) (*userns.Child, error) {
-	self, err := os.Open("/proc/self/exe")
-	if err != nil {
-		return nil, fmt.Errorf("open our own executable: %w", err)
-	}
-	defer self.Close()
-	var p userns.Program
-	exe, conn := p.NewReg(), p.NewReg()
-	p.Call("become group 0", unix.SYS_SETRESGID, 0, 0, 0)
-	p.Call("become user 0", unix.SYS_SETRESUID, 0, 0, 0)
-	p.Call("die with the launcher", unix.SYS_PRCTL, unix.PR_SET_PDEATHSIG, uintptr(unix.SIGKILL), 0, 0, 0)
-	p.Call("keep our executable", unix.SYS_FCNTL, self.Fd(), unix.F_DUPFD_CLOEXEC, 4).To(exe)
-	p.Call("keep the socket", unix.SYS_FCNTL, fd3.Fd(), unix.F_DUPFD_CLOEXEC, 4).To(conn)
-	p.Call("place the socket", unix.SYS_DUP3, conn, 3, 0)
-	p.CloseExec(4)
-	p.Call("exec "+args[0], unix.SYS_EXECVEAT, exe, "", p.Strings(args), p.Strings(os.Environ()), unix.AT_EMPTY_PATH)
-	child, err := userns.Start(&p, unix.CLONE_NEWUSER|unix.CLONE_NEWNS)
-	if err != nil {
-		return nil, err
-	}
-	if err := userns.WriteMap(ctx, child.PID, m); err != nil {
-		child.Abort()
-		return nil, err
-	}
-	if err := errors.Join(child.Release(), child.WaitExec()); err != nil {
-		child.Abort()
-		return nil, err
-	}
-	return child, nil
-}
-
 func (s *storeStage) Unpack(ctx context.Context, r layer.Request) (layer.Result, error) {
 	c, err := s.get()
 	if err != nil {

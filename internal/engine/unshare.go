@@ -74,30 +74,15 @@ func (e *Engine) Unshare(ctx context.Context, args []string, req userns.Request,
 }
 
 func startUnshared(ctx context.Context, m userns.Map, path string, args []string, stdio Stdio) (*userns.Child, error) {
-	var p userns.Program
-	p.Call("become group 0", unix.SYS_SETRESGID, 0, 0, 0)
-	p.Call("become user 0", unix.SYS_SETRESUID, 0, 0, 0)
-	p.Call("die with the launcher", unix.SYS_PRCTL, unix.PR_SET_PDEATHSIG, uintptr(unix.SIGKILL), 0, 0, 0)
-	p.Call("keep mounts to ourselves", unix.SYS_MOUNT, 0, "/", 0, unix.MS_REC|unix.MS_SLAVE, 0)
-	for i, f := range []*os.File{stdio.Stdin, stdio.Stdout, stdio.Stderr} {
-		if f != nil && int(f.Fd()) != i {
-			p.Call("place a standard stream", unix.SYS_DUP3, f.Fd(), i, 0)
+	return startMapped(ctx, m, func(p *userns.Program) {
+		p.Call("keep mounts to ourselves", unix.SYS_MOUNT, 0, "/", 0, unix.MS_REC|unix.MS_SLAVE, 0)
+		for i, f := range []*os.File{stdio.Stdin, stdio.Stdout, stdio.Stderr} {
+			if f != nil && int(f.Fd()) != i {
+				p.Call("place a standard stream", unix.SYS_DUP3, f.Fd(), i, 0)
+			}
 		}
-	}
-	p.CloseExec(3)
-	p.RestoreNofile(nofile.Original())
-	p.Call("exec "+path, unix.SYS_EXECVE, path, p.Strings(args), p.Strings(os.Environ()))
-	child, err := userns.Start(&p, unix.CLONE_NEWUSER|unix.CLONE_NEWNS)
-	if err != nil {
-		return nil, err
-	}
-	if err := userns.WriteMap(ctx, child.PID, m); err != nil {
-		child.Abort()
-		return nil, err
-	}
-	if err := errors.Join(child.Release(), child.WaitExec()); err != nil {
-		child.Abort()
-		return nil, err
-	}
-	return child, nil
+		p.CloseExec(3)
+		p.RestoreNofile(nofile.Original())
+		p.Call("exec "+path, unix.SYS_EXECVE, path, p.Strings(args), p.Strings(os.Environ()))
+	})
 }

@@ -1,0 +1,156 @@
+package engine
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"runtime"
+	"strings"
+	"sync"
+
+	"golang.org/x/sys/unix"
+
+	"coracle/spec"
+	"coracle/spec/seccomp"
+)
+
+// configure computes the configuration and what goes with it.
+func (r *run) configure(ctx context.Context, id, name, dir string) (err error) {
+	files := filepath.Join(dir, "files")
+	in := spec.Input{
+		ID: id, Name: name, Image: r.root.config, NoImage: r.root.imageID == "", Options: r.options(), Root: r.root.reader, Host: hostFacts{},
+		RootDir: filepath.Join(dir, "root"), Files: files,
+		UIDMap: r.ids.Map.UIDs, GIDMap: r.ids.Map.GIDs,
+		HostUID: r.caller.UID, HostGID: r.caller.GID, HostGroups: r.caller.Groups, HostName: r.caller.Name,
+		ContainerUID: r.ids.UID, ContainerGID: r.ids.GID, KeepID: r.ids.KeepID, SingleID: r.ids.Single,
+	}
+	if r.result, err = spec.Generate(in); err != nil {
+		return err
+	}
+	for _, w := range r.result.Warnings {
+		r.e.warn(w, "")
+	}
+	s := r.result.Spec
+	x := spec.Extra{
+		Init: r.result.Init, Preserve: r.o.PreserveFDs, Handles: outsider(r.ids),
+		Resolve: r.root.resolve, Compiled: r.root.close, IsDir: isDir(files), Directories: r.result.Directories,
+	}
+	filter := inBackground(func() (seccomp.Program, error) {
+		if s.Linux.Seccomp == nil {
+			return seccomp.Program{}, nil
+		}
+		return seccomp.Compile(s.Linux.Seccomp, runtime.GOARCH)
+	})
+	if x.Root, err = r.root.choose(ctx, dir, r.o.Remove); err != nil {
+		return err
+	}
+	prog, err := filter()
+	if err != nil {
+		return err
+	}
+	if s.Linux.Seccomp != nil {
+		if prog.Notify() {
+			return &Error{Op: "load the seccomp profile", Err: errors.New("SCMP_ACT_NOTIFY needs a listener, and those come with the OCI runtime"), Help: "use another action in the profile"}
+		}
+		if len(prog.Unknown) > 0 {
+			r.e.warn("the seccomp profile names system calls that do not exist: "+strings.Join(prog.Unknown, ", "), "")
+		}
+		x.Seccomp, x.SeccompFlags = prog.Filter, prog.Flags
+	}
+	r.extra = x
+	return nil
+}
+
+// options are the user's; on the host's own root a command starts where the
+// user is, and at home there, as with any command that wraps another.
+func (r *run) options() spec.Options {
+	o := r.o.Options
+	if !r.root.host {
+		return o
+	}
+	// Names and addresses are the host's, too, unless others are asked for.
+	o.NoHosts = o.NoHosts || len(o.AddHosts) == 0
+	o.NoHostname = o.NoHostname || !o.HostnameSet
+	if home := r.caller.Home; home != "" {
+		o.Env = append([]string{"HOME=" + home}, o.Env...)
+	}
+	if dir, err := os.Getwd(); err == nil && o.Workdir == "" && r.root.shows(dir) {
+		o.Workdir = dir
+	}
+	return o
+}
+
+// isDir tells directories from files among the sources of binds; what is below
+// files is a file of ours, which may not have been written yet.
+func isDir(files string) func(path string) (bool, error) {
+	return func(path string) (bool, error) {
+		if filepath.Dir(path) == files {
+			return false, nil
+		}
+		st, err := os.Stat(path)
+		if err != nil {
+			return false, err
+		}
+		return st.IsDir(), nil
+	}
+}
+
+// write makes the files that the start needs.
+func (r *run) write() error {
+	b := r.box
+	files := filepath.Join(b.dir, "files")
+	for name, data := range r.result.Files {
+		if err := writeFile(filepath.Join(files, name), data, 0o644, unix.O_EXCL); err != nil {
+			return fmt.Errorf("write the container's files: %w", err)
+		}
+	}
+	for _, o := range r.result.Overlays {
+		for _, d := range []string{o.Upper, o.Work} {
+			if err := os.MkdirAll(d, 0o755); err != nil {
+				return fmt.Errorf("make the upper directory of %s: %w", o.Destination, err)
+			}
+		}
+	}
+	b.Command = r.result.Spec.Process.Args
+	b.Labels = r.result.Labels
+	if f := r.o.CIDFile; f != "" {
+		if err := createFile("container id", f, b.ID); err != nil {
+			return err
+		}
+		r.wroteCID = true
+	}
+	return nil
+}
+
+// record writes down what the container is: nothing that the start needs, so
+// it is done while the container's first process is at work.
+func (r *run) record() error {
+	if err := r.box.save(false); err != nil {
+		return err
+	}
+	config, err := json.Marshal(r.result.Spec)
+	if err != nil {
+		return fmt.Errorf("write config.json: %w", err)
+	}
+	return writeFile(filepath.Join(r.box.dir, "config.json"), config, 0o644, unix.O_EXCL)
+}
+
+// inBackground starts f at once, on another core; the answer is for later.
+func inBackground[T any](f func() (T, error)) func() (T, error) {
+	type result struct {
+		v   T
+		err error
+	}
+	done := make(chan result, 1)
+	go func() {
+		v, err := f()
+		done <- result{v, err}
+	}()
+	return sync.OnceValues(func() (T, error) {
+		r := <-done
+		return r.v, r.err
+	})
+}

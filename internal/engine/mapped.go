@@ -1,0 +1,52 @@
+package engine
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+
+	"coracle/userns"
+
+	"golang.org/x/sys/unix"
+)
+
+// startMapped starts a process as root of a new user namespace with the map,
+// and of a new mount namespace; it dies with us. The last of steps is its exec.
+func startMapped(ctx context.Context, m userns.Map, steps func(*userns.Program)) (*userns.Child, error) {
+	var p userns.Program
+	p.Call("become group 0", unix.SYS_SETRESGID, 0, 0, 0)
+	p.Call("become user 0", unix.SYS_SETRESUID, 0, 0, 0)
+	p.Call("die with the launcher", unix.SYS_PRCTL, unix.PR_SET_PDEATHSIG, uintptr(unix.SIGKILL), 0, 0, 0)
+	steps(&p)
+	child, err := userns.Start(&p, unix.CLONE_NEWUSER|unix.CLONE_NEWNS)
+	if err != nil {
+		return nil, err
+	}
+	err = userns.WriteMap(ctx, child.PID, m)
+	if err == nil {
+		err = errors.Join(child.Release(), child.WaitExec())
+	}
+	if err != nil {
+		child.Abort()
+		return nil, err
+	}
+	return child, nil
+}
+
+// startSelf starts this program again with args, and with fd3 as descriptor 3.
+func startSelf(ctx context.Context, m userns.Map, args []string, fd3 *os.File) (*userns.Child, error) {
+	self, err := os.Open("/proc/self/exe")
+	if err != nil {
+		return nil, fmt.Errorf("open our own executable: %w", err)
+	}
+	defer self.Close()
+	return startMapped(ctx, m, func(p *userns.Program) {
+		exe, conn := p.NewReg(), p.NewReg()
+		p.Call("keep our executable", unix.SYS_FCNTL, self.Fd(), unix.F_DUPFD_CLOEXEC, 4).To(exe)
+		p.Call("keep the socket", unix.SYS_FCNTL, fd3.Fd(), unix.F_DUPFD_CLOEXEC, 4).To(conn)
+		p.Call("place the socket", unix.SYS_DUP3, conn, 3, 0)
+		p.CloseExec(4)
+		p.Call("exec "+args[0], unix.SYS_EXECVEAT, exe, "", p.Strings(args), p.Strings(os.Environ()), unix.AT_EMPTY_PATH)
+	})
+}

@@ -1,0 +1,109 @@
+package engine
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"syscall"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"coracle/spec"
+)
+
+// wait forwards signals until the payload ends.
+func (r *run) wait(p *spec.Process, signals <-chan os.Signal) (Exit, error) {
+	type end struct {
+		ws  syscall.WaitStatus
+		ru  *syscall.Rusage
+		err error
+	}
+	ended := make(chan end, 1)
+	go func() {
+		ws, ru, err := p.Wait()
+		ended <- end{ws, ru, err}
+	}()
+	var timeout <-chan time.Time
+	if r.o.Timeout > 0 {
+		t := time.NewTimer(r.o.Timeout)
+		defer t.Stop()
+		timeout = t.C
+	}
+	defer trimLater().Stop()
+	timedOut := false
+	for {
+		select {
+		case sig := <-signals:
+			r.forward(p, sig)
+		case <-timeout:
+			timedOut = true
+			_ = p.Signal(unix.SIGKILL)
+		case x := <-ended:
+			r.ended = time.Now()
+			if x.err != nil {
+				return Exit{Code: 125}, x.err
+			}
+			r.usage = *x.ru
+			exit := exitOf(x.ws)
+			exit.TimedOut = timedOut
+			return exit, nil
+		}
+	}
+}
+
+// forwarded are the signals that are passed on. Those about our own children
+// and our own terminal's size are not; SIGTSTP and SIGTTIN stop the launcher,
+// as of any command, and not the container.
+func forwarded() []os.Signal {
+	out := []os.Signal{unix.SIGHUP, unix.SIGINT, unix.SIGQUIT, unix.SIGABRT, unix.SIGUSR1, unix.SIGUSR2, unix.SIGALRM, unix.SIGTERM,
+		unix.SIGVTALRM, unix.SIGPROF, unix.SIGIO, unix.SIGPWR, unix.SIGTRAP, unix.SIGSYS, unix.SIGXCPU, unix.SIGXFSZ}
+	const sigRTMin, sigRTMax = 34, 64 // as libc counts
+	for n := syscall.Signal(sigRTMin); n <= sigRTMax; n++ {
+		out = append(out, n)
+	}
+	return out
+}
+
+func (r *run) forward(p *spec.Process, sig os.Signal) {
+	if n, ok := sig.(syscall.Signal); ok && r.o.SigProxy {
+		_ = p.Signal(n) // a container that is gone is about to be noticed
+	}
+}
+
+func exitOf(ws syscall.WaitStatus) Exit {
+	if ws.Signaled() {
+		return Exit{Code: 128 + int(ws.Signal()), Signal: int(ws.Signal())}
+	}
+	return Exit{Code: ws.ExitStatus()}
+}
+
+// finish ends the books: the record stays, or all of it goes with --rm.
+func (r *run) finish(ctx context.Context, exit Exit, runErr error) error {
+	b := r.box
+	if r.ended.IsZero() {
+		r.ended = time.Now()
+	}
+	if r.o.Report != "" {
+		// The payload's own exit code counts for more than a record of it.
+		if err := r.report(exit, runErr); err != nil {
+			r.e.warn(fmt.Sprintf("write the report: %v", err), "")
+		}
+	}
+	if r.wrotePID {
+		os.Remove(r.o.PIDFile)
+	}
+	// A container whose payload never ran is of no use to anybody.
+	if r.o.Remove || runErr != nil {
+		if r.wroteCID && runErr != nil {
+			os.Remove(r.o.CIDFile)
+		}
+		b.remove(ctx)
+		return nil
+	}
+	b.Status, b.PID, b.Finished = Stopped, 0, r.ended.UTC()
+	b.ExitCode, b.Signal, b.TimedOut = exit.Code, exit.Signal, exit.TimedOut
+	err := b.save(true)
+	b.close()
+	return err
+}
