@@ -127,7 +127,11 @@ func (c *child) mountOne(m *specs.Mount) {
 		c.fail(fmt.Errorf("%s: option tmpcopyup comes with the OCI runtime", label))
 		return
 	}
-	c.newFS(label, fstype, o.data, o.set|o.rset)
+	params := o.data
+	if m.Source != "" {
+		params = append([]fuse.Param{{Key: "source", Value: m.Source}}, params...) // what mount(8) and df(1) show
+	}
+	c.newFS(label, fstype, params, o.set|o.rset)
 	c.openTarget(label, m.Destination, true, resolve)
 	c.attach(label)
 }
