@@ -35,7 +35,8 @@ func (c *child) rootfs() {
 		if r.Dir != "" && !c.x.Handles {
 			c.p.Call("enter the layers' directory", unix.SYS_CHDIR, r.Dir)
 		}
-		c.newFS("mount the overlay", r.FSType, c.overlayParams(r), uint64(r.Attrs))
+		params := append([]fuse.Param{{Key: "source", Value: "overlay"}}, c.overlayParams(r)...)
+		c.newFS("mount the overlay", r.FSType, params, uint64(r.Attrs))
 		c.placeRoot("mount the overlay", dir)
 		return
 	case fuse.Bind, fuse.Copy:
