@@ -49,8 +49,7 @@ func (s *Store) ImportFile(ctx context.Context, path string, o ImportOptions) (*
 }
 
 // Import makes an image with one layer of a tar of a root file system, which
-// may be compressed with gzip or zstd. The layer is stored as it came, and
-// with zstd when it was plain.
+// may be compressed with gzip or zstd. The layer is stored as it came.
 func (s *Store) Import(ctx context.Context, r io.Reader, o ImportOptions) (*Image, error) {
 	platform, err := ParsePlatform(o.Platform)
 	if err != nil {

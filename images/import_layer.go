@@ -13,7 +13,6 @@ import (
 
 	"coracle/images/layer"
 
-	"github.com/klauspost/compress/zstd"
 	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 	"golang.org/x/sys/unix"
@@ -61,16 +60,31 @@ func (s *Store) takeLayer(ctx context.Context, r io.Reader, o ImportOptions) (_ 
 	if err != nil {
 		return nil, err
 	}
-	consume := in.hash
 	if o.Stage != nil {
 		if err := in.startUnpacking(ctx, o); err != nil {
 			return nil, err
 		}
-		consume = in.unpack
 	}
+	switch {
+	case in.batch != nil:
+		err = in.storeAnd(ctx, in.unpack, buf, kind)
+	case kind != plain:
+		err = in.storeAnd(ctx, in.hash, buf, kind)
+	default:
+		err = in.store(ctx, buf, kind, io.Discard)
+		in.diffID = in.desc.Digest
+	}
+	if err == nil && kind == plain && in.diffID != in.desc.Digest {
+		err = notARoot("it changed on its way")
+	}
+	return in, err
+}
+
+// storeAnd stores what it reads, and has it consumed at the same time.
+func (in *intake) storeAnd(ctx context.Context, consume func(context.Context, *os.File) error, r io.Reader, kind compression) error {
 	pr, pw, err := os.Pipe()
 	if err != nil {
-		return nil, err
+		return err
 	}
 	_, _ = unix.FcntlInt(pw.Fd(), unix.F_SETPIPE_SZ, pipeSize) // the default is only slower
 	consumed := make(chan error, 1)
@@ -78,51 +92,39 @@ func (s *Store) takeLayer(ctx context.Context, r io.Reader, o ImportOptions) (_ 
 		defer pr.Close()
 		consumed <- consume(ctx, pr)
 	}()
-	err = in.store(ctx, buf, kind, pw)
+	err = in.store(ctx, r, kind, pw)
 	pw.Close()
 	// When the consumer stops early it knows why, and we only that it has.
 	if cerr := <-consumed; cerr != nil && (err == nil || errors.Is(err, syscall.EPIPE)) {
 		err = cerr
 	}
-	return in, err
+	return err
 }
 
-// store writes what is read into the blob, and as it is into w. A plain
-// archive is compressed: beside the unpacked files it would double what the
-// image takes. zstd's fastest level makes a third of a Debian root in half of
-// the time that gzip's takes, while another core unpacks; and it is less to
-// wait for on the disk than the archive as it came.
+// store writes what is read into the blob, and into w. A plain archive stays
+// plain, so that the import of a Debian root takes as long as tar and a sync:
+// zstd's fastest level would take more than twice, gzip's four times the
+// processor time. The price is disk, three times of what they would make;
+// whoever minds compresses the archive first. A plain layer has one digest
+// for ever, whatever a compressor's next version does, and everybody reads it.
 func (in *intake) store(ctx context.Context, r io.Reader, kind compression, w io.Writer) error {
-	v := newVerifier("", -1) // counts and hashes what is stored
-	stored := io.MultiWriter(in.blob, v)
-	in.desc.MediaType = ocispec.MediaTypeImageLayerGzip
-	if kind != gzipped {
+	switch kind {
+	case gzipped:
+		in.desc.MediaType = ocispec.MediaTypeImageLayerGzip
+	case zstandard:
 		in.desc.MediaType = ocispec.MediaTypeImageLayerZstd
+	default:
+		in.desc.MediaType = ocispec.MediaTypeImageLayer
 	}
-	if kind != plain {
-		if _, err := copyContext(ctx, io.MultiWriter(stored, w), r); err != nil {
-			return err
-		}
-	} else if err := compress(ctx, stored, io.TeeReader(r, w)); err != nil {
+	v := newVerifier("", -1) // counts and hashes what is stored
+	if _, err := copyContext(ctx, io.MultiWriter(in.blob, w, v), r); err != nil {
 		return err
 	}
 	in.desc.Digest, in.desc.Size = digest.NewDigestFromBytes(digest.SHA256, v.sum.Sum(nil)), v.n
 	return nil
 }
 
-func compress(ctx context.Context, w io.Writer, r io.Reader) error {
-	z, err := zstd.NewWriter(w, zstd.WithEncoderLevel(zstd.SpeedFastest), zstd.WithEncoderConcurrency(2), zstd.WithLowerEncoderMem(true))
-	if err != nil {
-		return err
-	}
-	if _, err := copyContext(ctx, z, r); err != nil {
-		z.Close() //nolint:errcheck // only ends its goroutines
-		return err
-	}
-	return z.Close()
-}
-
-// hash reads an archive that is not unpacked now.
+// hash reads a compressed archive that is not unpacked now.
 func (in *intake) hash(ctx context.Context, r *os.File) error {
 	u, _, err := decompress(r)
 	if err != nil {
