@@ -203,6 +203,9 @@ func (e *Engine) RemoveContainer(ctx context.Context, name string, force bool) e
 
 func (e *Engine) removeFound(ctx context.Context, c Container, force bool) error {
 	lock, err := e.claim(c.ID)
+	if errors.Is(err, unix.EWOULDBLOCK) && !force && e.letsGo(ctx, c.ID) {
+		lock, err = e.claim(c.ID)
+	}
 	if errors.Is(err, unix.EWOULDBLOCK) {
 		if !force {
 			return &Error{Op: "remove container " + c.Name, Err: errors.New("it is running"), Help: "end it first, or type: coracle rm --force " + c.Name}

@@ -174,6 +174,20 @@ func TestLauncherKilled(t *testing.T) {
 	assertNothing(t, openTest(t, dir+"/store", dir+"/run"))
 }
 
+// rm right after the launcher was killed, while what that had forked still ends.
+func TestRemoveOneThatJustDied(t *testing.T) {
+	e := testEngine(t)
+	b := testBox(t, e, "boat", false)
+	go func() {
+		time.Sleep(50 * time.Millisecond)
+		b.lock.Close()
+	}()
+	if err := e.RemoveContainer(context.Background(), "boat", false); err != nil {
+		t.Error(err)
+	}
+	assertNothing(t, e)
+}
+
 // rm --force finds the process of a container of another session.
 func TestKillAcrossSessions(t *testing.T) {
 	dir := t.TempDir()

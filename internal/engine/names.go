@@ -82,14 +82,14 @@ func (e *Engine) freeName(ctx context.Context, name string, replace bool) error 
 // whose launcher was just killed does: what the launcher has forked has its
 // lock as well, and ends a little later.
 func (e *Engine) letsGo(ctx context.Context, id string) bool {
-	if !e.alive(id) {
-		return false
-	}
 	for range 20 {
-		time.Sleep(10 * time.Millisecond)
+		if unix.Access(e.runningFile(id), unix.F_OK) != nil {
+			return false // it has ended as it should, and is kept
+		}
 		if !e.alive(id) {
 			return e.sweepOne(ctx, id) == nil
 		}
+		time.Sleep(10 * time.Millisecond)
 	}
 	return false
 }

@@ -155,4 +155,12 @@ func TestNameOfOneThatJustDied(t *testing.T) {
 	next := testBox(t, e, "boat", true)
 	next.remove(context.Background())
 	assertNothing(t, e)
+
+	// Or between the sweep of our start and the look at the name.
+	dead := newID()
+	leave(t, e, dead, map[string]string{"running/$ID": "", "names/boat": "->", "containers/$ID/files": "/"})
+	if err := e.freeName(context.Background(), "boat", false); err != nil {
+		t.Error(err)
+	}
+	assertNothing(t, e)
 }
