@@ -89,7 +89,7 @@ func (p place) rerunAsUser(t *testing.T) {
 func (p place) endProcesses() (ended []string) {
 	for _, dir := range glob("/proc/[0-9]*") {
 		info, err := os.Stat(dir)
-		if err != nil || int(info.Sys().(*syscall.Stat_t).Uid) != p.uid() {
+		if err != nil || int(info.Sys().(*syscall.Stat_t).Uid) != p.uid() || isZombie(dir) {
 			continue
 		}
 		pid, _ := strconv.Atoi(filepath.Base(dir))
