@@ -2,6 +2,7 @@ package images
 
 import (
 	"context"
+	"crypto/rand"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -19,6 +20,11 @@ import (
 // lease says what a running operation needs, though index.json does not name
 // it yet. It is a file that is locked as long as its owner lives.
 func (s *Store) lease(ctx context.Context, needs []digest.Digest) (*lock, error) {
+	return s.leaseIf(ctx, "", needs, func() error { return nil })
+}
+
+// leaseIf makes a lease if ok says so when nothing can be removed any more.
+func (s *Store) leaseIf(ctx context.Context, prefix string, needs []digest.Digest, ok func() error) (*lock, error) {
 	data, err := json.Marshal(needs)
 	if err != nil {
 		return nil, err
@@ -30,7 +36,10 @@ func (s *Store) lease(ctx context.Context, needs []digest.Digest) (*lock, error)
 		return nil, err
 	}
 	defer l.release()
-	f, err := os.CreateTemp(filepath.Join(s.root, "leases"), "")
+	if err := ok(); err != nil {
+		return nil, err
+	}
+	f, err := os.CreateTemp(filepath.Join(s.root, "leases"), prefix)
 	if err != nil {
 		return nil, explainWrite(err, s.root)
 	}
@@ -66,12 +75,25 @@ func (s *Store) roots(idx *index) (map[digest.Digest]bool, error) {
 			return nil, fmt.Errorf("find out what %s needs: %w", d.Digest, err)
 		}
 	}
+	err := s.leases("", func(needs []digest.Digest) {
+		for _, d := range needs {
+			reached[d] = true
+		}
+	})
+	return reached, err
+}
+
+// leases reads those of the living whose names start with prefix.
+func (s *Store) leases(prefix string, each func(needs []digest.Digest)) error {
 	entries, err := os.ReadDir(filepath.Join(s.root, "leases"))
 	if err != nil {
-		return nil, err
+		return err
 	}
 	for _, e := range entries {
 		path := filepath.Join(s.root, "leases", e.Name())
+		if !strings.HasPrefix(e.Name(), prefix) {
+			continue
+		}
 		l, err := tryLock(path)
 		if l != nil {
 			l.release() // its owner is dead
@@ -86,13 +108,11 @@ func (s *Store) roots(idx *index) (map[digest.Digest]bool, error) {
 			err = json.Unmarshal(data, &needs)
 		}
 		if err != nil && !errors.Is(err, fs.ErrNotExist) {
-			return nil, fmt.Errorf("read the lease %s: %w", path, err)
+			return fmt.Errorf("read the lease %s: %w", path, err)
 		}
-		for _, d := range needs {
-			reached[d] = true
-		}
+		each(needs)
 	}
-	return reached, nil
+	return nil
 }
 
 // reach marks what a descriptor needs. It is lenient: other tools may keep
@@ -244,7 +264,7 @@ func (s *Store) condemnLayers(reached map[digest.Digest]bool) ([]string, error) 
 				continue
 			}
 			if !temporary {
-				dead := dir + ".tmp-removed"
+				dead := dir + ".tmp-removed-" + rand.Text()[:8] // that of an earlier removal may still be there
 				if err = os.Rename(filepath.Join(s.root, dir), filepath.Join(s.root, dead)); err == nil {
 					dir = dead
 				}

@@ -33,12 +33,11 @@ type Removed struct {
 // goes, and what only it needed. Errors: ErrNotFound, ErrAmbiguous, ErrInUse.
 func (s *Store) Remove(ctx context.Context, name string, o RemoveOptions) (Removed, error) {
 	var out Removed
-	users, err := s.users()
-	if err != nil {
-		return out, err
-	}
-	err = s.update(ctx, func(idx *index) error {
-		out = Removed{}
+	err := s.update(ctx, func(idx *index) error {
+		users, err := s.users()
+		if err != nil {
+			return err
+		}
 		return s.removeFrom(idx, name, o.Force, users, &out)
 	})
 	if err != nil {
@@ -95,17 +94,6 @@ func localKey(name string) (string, error) {
 	return candidates(ref)[0], nil
 }
 
-func (s *Store) users() (map[digest.Digest][]string, error) {
-	if s.opts.InUse == nil {
-		return nil, nil
-	}
-	users, err := s.opts.InUse()
-	if err != nil {
-		return nil, fmt.Errorf("find the containers that use images: %w", err)
-	}
-	return users, nil
-}
-
 func (s *Store) removeFrom(idx *index, name string, force bool, users map[digest.Digest][]string, out *Removed) error {
 	desc, byName, err := s.find(idx, name)
 	if err != nil {
@@ -135,7 +123,12 @@ func (s *Store) removeFrom(idx *index, name string, force bool, users map[digest
 		}
 	}
 	by := users[id]
+	if len(by) > 0 && by[0] == "" && !force {
+		return fail(ErrInUse, "remove the image %s: a container is just starting from it", quote(name)).
+			hint("try again in a moment")
+	}
 	if len(by) > 0 && !force {
+		by = slices.DeleteFunc(by, func(n string) bool { return n == "" })
 		return fail(ErrInUse, "remove the image %s: it is used by the container %s", quote(name), strings.Join(by, ", ")).
 			hint("remove the container first: coracle rm %s", by[0])
 	}

@@ -54,14 +54,23 @@ func (r *remover) remove(dirfd int, name string, depth int) error {
 		fd, err = openat(dirfd, name, openDir, 0)
 	}
 	if err != nil {
-		return err
+		return goneIsFine(err)
 	}
 	err = r.empty(fd, depth)
 	unix.Close(fd)
-	if err != nil {
+	if err = goneIsFine(err); err != nil { // getdents says ENOENT in a directory that was removed
 		return err
 	}
-	return unix.Unlinkat(dirfd, name, unix.AT_REMOVEDIR)
+	return goneIsFine(unix.Unlinkat(dirfd, name, unix.AT_REMOVEDIR))
+}
+
+// goneIsFine is for two who remove the same tree at once: a collection, and
+// whoever wants the place.
+func goneIsFine(err error) error {
+	if errors.Is(err, unix.ENOENT) {
+		return nil
+	}
+	return err
 }
 
 // unlock makes a directory of the caller's own readable: overlay's work/work
@@ -114,7 +123,7 @@ func (r *remover) moveUp(dirfd int, name string) error {
 		if err != nil {
 			return err
 		}
-		return unix.Renameat(dirfd, name, top, to)
+		return goneIsFine(unix.Renameat(dirfd, name, top, to))
 	}
 }
 

@@ -6,6 +6,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 
 	"golang.org/x/sys/unix"
@@ -96,4 +97,31 @@ func TestRemoveWithoutPermission(t *testing.T) {
 	if err := e.Remove(t.Context(), "others"); err != nil {
 		t.Error(err)
 	}
+}
+
+// Two may remove the same tree at once.
+func TestRemoveTogether(t *testing.T) {
+	everywhere(t, func(t *testing.T, e *env) {
+		for range 10 {
+			var ents []ent
+			for i := range 30 {
+				ents = append(ents, folder(fmt.Sprint("d", i)), file(fmt.Sprint("d", i, "/f"), "x"), folder(fmt.Sprint("d", i, "/e")), file(fmt.Sprint("d", i, "/e/f"), "x"))
+			}
+			if _, err := e.unpack(t, "a", archiveOf(t, ents...)); err != nil {
+				t.Fatal(err)
+			}
+			var wg sync.WaitGroup
+			for range 3 {
+				wg.Go(func() {
+					if err := e.Remove(t.Context(), "a"); err != nil {
+						t.Error(err)
+					}
+				})
+			}
+			wg.Wait()
+			if _, err := os.Lstat(filepath.Join(e.root, "a")); !os.IsNotExist(err) {
+				t.Error("it is still there", err)
+			}
+		}
+	})
 }
