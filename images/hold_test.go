@@ -3,9 +3,11 @@ package images
 import (
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/opencontainers/go-digest"
 )
@@ -88,11 +90,13 @@ func TestHoldAgainstRemove(t *testing.T) {
 				}
 				dirs, err := s.Layers(t.Context(), img, class, st.get)
 				name := fmt.Sprint(n, "-", round)
+				time.Sleep(rand.N(3 * time.Millisecond)) // until it has a record
 				mu.Lock()
 				records[img.ID] = append(records[img.ID], name)
 				started++
 				mu.Unlock()
 				release()
+				time.Sleep(rand.N(3 * time.Millisecond)) // while it runs
 				if err != nil || !s.hasLayers(img, class) || readLayers(t, dirs, "top") != "2" {
 					t.Errorf("a container that runs lost its image: %v", err)
 				}
