@@ -163,16 +163,28 @@ func (c Container) orYoung(id, name string) Container {
 	return c
 }
 
-// imagesInUse says which containers hold which image.
+// imagesInUse says which containers hold which image: those with a record, and
+// those that are being made, whose running file names the image.
 func (e *Engine) imagesInUse() (map[digest.Digest][]string, error) {
 	boxes, err := e.Containers()
 	if err != nil {
 		return nil, err
 	}
-	used := map[digest.Digest][]string{}
+	used, seen := map[digest.Digest][]string{}, map[string]bool{}
 	for _, c := range boxes {
 		if c.ImageID != "" {
 			used[c.ImageID] = append(used[c.ImageID], c.Name)
+			seen[c.ID] = true
+		}
+	}
+	starting, err := os.ReadDir(filepath.Join(e.root, "running"))
+	if err != nil && !isNotFound(err) {
+		return nil, fmt.Errorf("list what is starting: %w", err)
+	}
+	for _, f := range starting {
+		image, err := os.ReadFile(e.runningFile(f.Name()))
+		if err == nil && len(image) > 0 && !seen[f.Name()] && e.alive(f.Name()) {
+			used[digest.Digest(image)] = append(used[digest.Digest(image)], f.Name()[:min(12, len(f.Name()))])
 		}
 	}
 	return used, nil

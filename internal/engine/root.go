@@ -98,6 +98,17 @@ func (r *rootSource) image(ctx context.Context, o RunOptions, ids userns.Resolve
 	return nil
 }
 
+// stillThere says so when the image was removed between the look at it and the
+// moment from which on the container holds it.
+func (r *rootSource) stillThere() error {
+	for _, l := range r.lowers {
+		if _, err := os.Lstat(l); err != nil {
+			return &Error{Op: "start the container", Err: fmt.Errorf("its image has just been removed: %w", err), Help: "run it again, to fetch the image"}
+		}
+	}
+	return nil
+}
+
 // resolve follows the root's links for a mount's destination.
 func (r *rootSource) resolve(dest string) string { return r.reader.Resolve(dest) }
 

@@ -102,6 +102,10 @@ func (r *run) makeBox(ctx context.Context) (err error) {
 	if r.box, err = r.e.newBox(ctx, c, r.o.Replace); err != nil {
 		return err
 	}
+	if err := r.root.stillThere(); err != nil {
+		r.box.remove(ctx)
+		return err
+	}
 	if err := r.configure(ctx, r.box.ID, r.box.Name, r.box.dir); err != nil {
 		r.box.remove(ctx)
 		return err
