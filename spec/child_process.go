@@ -70,12 +70,12 @@ func (c *child) stdio(from any, to int) {
 }
 
 // giveStdio gives a pipe among the standard streams to the payload's user, who
-// could not open /dev/stdout otherwise. Never a file: the user's own would
-// change hands.
+// could not open /dev/stdout otherwise. Never a file, nor a named pipe: the user's
+// own would change hands.
 func (c *child) giveStdio(f *os.File, i int) {
 	uid := c.s.Process.User.UID
-	st, err := f.Stat()
-	if uid == 0 || err != nil || st.Mode()&os.ModeNamedPipe == 0 {
+	var fs unix.Statfs_t
+	if uid == 0 || unix.Fstatfs(int(f.Fd()), &fs) != nil || fs.Type != unix.PIPEFS_MAGIC {
 		return
 	}
 	c.p.Call("give a standard stream to the user", unix.SYS_FCHOWN, i, uid, uintptr(^uint32(0))).Allow(unix.EPERM, unix.EINVAL)

@@ -157,6 +157,9 @@ func (g *generator) finishMounts() {
 	slices.SortFunc(all, func(a, b placed) int {
 		return cmp.Or(
 			cmp.Compare(strings.Count(a.Destination, "/"), strings.Count(b.Destination, "/")),
+			// The user's come after ours: a link of the image's must not put them
+			// below a /proc that is yet to come.
+			cmp.Compare(a.from, b.from),
 			cmp.Compare(a.n, b.n))
 	})
 	for _, m := range all {

@@ -9,8 +9,10 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"strings"
 	"time"
 
+	"github.com/opencontainers/go-digest"
 	"golang.org/x/sys/unix"
 )
 
@@ -50,12 +52,19 @@ func (e *Engine) ownRunDir(id string) string { return filepath.Join(e.runRoot, "
 // runDir is where the container's launcher has put its state: it may have had
 // another runtime directory than we have.
 func (e *Engine) runDir(id string) string {
-	data, err := os.ReadFile(e.runningFile(id))
-	dir := string(data)
+	dir, _, err := e.readRunning(id)
 	if err != nil || !filepath.IsAbs(dir) || filepath.Base(dir) != id || filepath.Base(filepath.Dir(dir)) != "containers" {
 		return e.ownRunDir(id)
 	}
 	return dir
+}
+
+// readRunning reads what a launcher has noted in running/ID: its run directory,
+// and the id of the image that it starts from, "" for none.
+func (e *Engine) readRunning(id string) (dir, image string, err error) {
+	data, err := os.ReadFile(e.runningFile(id))
+	dir, image, _ = strings.Cut(string(data), "\n")
+	return dir, image, err
 }
 
 func newID() string {
@@ -73,7 +82,7 @@ func (e *Engine) newBox(ctx context.Context, c Container, replace bool) (*box, e
 		return nil, err
 	}
 	e.sweep(ctx)
-	lock, err := e.claim(c.ID)
+	lock, err := e.claim(c.ID, c.ImageID)
 	if err != nil {
 		return nil, fmt.Errorf("make the container: %w", err)
 	}
@@ -121,10 +130,10 @@ func (b *box) remove(ctx context.Context) {
 
 // claim makes running/ID, locked by us. EWOULDBLOCK says that somebody holds
 // it. A leftover of a dead launcher is taken over.
-func (e *Engine) claim(id string) (*os.File, error) {
+func (e *Engine) claim(id string, image digest.Digest) (*os.File, error) {
 	path := e.runningFile(id)
 	for range 100 {
-		f, err := newLocked(path, e.ownRunDir(id))
+		f, err := newLocked(path, e.ownRunDir(id)+"\n"+image.String())
 		if errors.Is(err, fs.ErrNotExist) {
 			if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
 				return nil, err
@@ -202,9 +211,9 @@ func (e *Engine) RemoveContainer(ctx context.Context, name string, force bool) e
 }
 
 func (e *Engine) removeFound(ctx context.Context, c Container, force bool) error {
-	lock, err := e.claim(c.ID)
+	lock, err := e.claim(c.ID, c.ImageID)
 	if errors.Is(err, unix.EWOULDBLOCK) && !force && e.letsGo(ctx, c.ID) {
-		lock, err = e.claim(c.ID)
+		lock, err = e.claim(c.ID, c.ImageID)
 	}
 	if errors.Is(err, unix.EWOULDBLOCK) {
 		if !force {
@@ -237,7 +246,7 @@ func (e *Engine) kill(c Container) (*os.File, error) {
 		if err != nil && !isNotFound(err) {
 			return nil, fmt.Errorf("end it: %w", err)
 		}
-		if lock, err := e.claim(c.ID); !errors.Is(err, unix.EWOULDBLOCK) {
+		if lock, err := e.claim(c.ID, c.ImageID); !errors.Is(err, unix.EWOULDBLOCK) {
 			return lock, err
 		}
 		time.Sleep(10 * time.Millisecond)

@@ -64,7 +64,7 @@ func TestClaimIsOnes(t *testing.T) {
 	for range 8 {
 		all.Go(func() {
 			for range 200 {
-				f, err := e.claim("id")
+				f, err := e.claim("id", "")
 				if errors.Is(err, unix.EWOULDBLOCK) {
 					continue
 				}
@@ -145,7 +145,7 @@ func TestLauncherKilled(t *testing.T) {
 		if c, err := e.load(id); err != nil || !c.Running() || !e.alive(id) {
 			t.Errorf("%.12s after a sweep: %+v, %v", id, c, err)
 		}
-		if _, err := e.claim(id); !errors.Is(err, unix.EWOULDBLOCK) {
+		if _, err := e.claim(id, ""); !errors.Is(err, unix.EWOULDBLOCK) {
 			t.Errorf("claim of a living one: %v", err)
 		}
 		var ee *Error
@@ -232,7 +232,7 @@ func TestRunDir(t *testing.T) {
 	own := e.ownRunDir("id")
 	for content, want := range map[string]string{
 		"": own, "/": own, "/home": own, "containers/id": own, "/x/containers/other": own, "/x/id": own,
-		"/x y/containers/id": "/x y/containers/id", own: own,
+		"/x y/containers/id": "/x y/containers/id", own: own, "/x/containers/id\nsha256:abc": "/x/containers/id",
 	} {
 		if err := os.WriteFile(e.runningFile("id"), []byte(content), 0o600); err != nil {
 			t.Fatal(err)

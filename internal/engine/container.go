@@ -182,8 +182,8 @@ func (e *Engine) imagesInUse() (map[digest.Digest][]string, error) {
 		return nil, fmt.Errorf("list what is starting: %w", err)
 	}
 	for _, f := range starting {
-		image, err := os.ReadFile(e.runningFile(f.Name()))
-		if err == nil && len(image) > 0 && !seen[f.Name()] && e.alive(f.Name()) {
+		_, image, err := e.readRunning(f.Name())
+		if err == nil && image != "" && !seen[f.Name()] && e.alive(f.Name()) {
 			used[digest.Digest(image)] = append(used[digest.Digest(image)], f.Name()[:min(12, len(f.Name()))])
 		}
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"os"
+	"strconv"
 	"syscall"
 	"time"
 
@@ -90,8 +91,8 @@ func (r *run) finish(ctx context.Context, exit Exit, runErr error) error {
 			r.e.warn(fmt.Sprintf("write the report: %v", err), "")
 		}
 	}
-	if r.wrotePID {
-		os.Remove(r.o.PIDFile)
+	if data, err := os.ReadFile(r.o.PIDFile); r.wrotePID && err == nil && string(data) == strconv.Itoa(b.PID) {
+		os.Remove(r.o.PIDFile) // still ours
 	}
 	// A container whose payload never ran is of no use to anybody.
 	if r.o.Remove || runErr != nil {
