@@ -24,7 +24,7 @@ func main() {
 	what, args := os.Args[1], os.Args[2:]
 	verbs := map[string]func([]string) error{
 		"fds": fds, "leak": leak, "deathsig": deathsig, "terminal": terminal, "overwrite": overwrite,
-		"syscalls": syscalls, "signals": signals, "write": write, "fill": fill, "fchdir": fchdir,
+		"syscalls": syscalls, "signals": signals, "write": write, "fill": fill, "fchdir": fchdir, "without": without,
 	}
 	verb, ok := verbs[what]
 	if !ok {
