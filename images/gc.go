@@ -20,11 +20,6 @@ import (
 // lease says what a running operation needs, though index.json does not name
 // it yet. It is a file that is locked as long as its owner lives.
 func (s *Store) lease(ctx context.Context, needs []digest.Digest) (*lock, error) {
-	return s.leaseIf(ctx, "", needs, func() error { return nil })
-}
-
-// leaseIf makes a lease if ok says so when nothing can be removed any more.
-func (s *Store) leaseIf(ctx context.Context, prefix string, needs []digest.Digest, ok func() error) (*lock, error) {
 	data, err := json.Marshal(needs)
 	if err != nil {
 		return nil, err
@@ -36,10 +31,7 @@ func (s *Store) leaseIf(ctx context.Context, prefix string, needs []digest.Diges
 		return nil, err
 	}
 	defer l.release()
-	if err := ok(); err != nil {
-		return nil, err
-	}
-	f, err := os.CreateTemp(filepath.Join(s.root, "leases"), prefix)
+	f, err := os.CreateTemp(filepath.Join(s.root, "leases"), "")
 	if err != nil {
 		return nil, explainWrite(err, s.root)
 	}
@@ -75,7 +67,7 @@ func (s *Store) roots(idx *index) (map[digest.Digest]bool, error) {
 			return nil, fmt.Errorf("find out what %s needs: %w", d.Digest, err)
 		}
 	}
-	err := s.leases("", func(needs []digest.Digest) {
+	err := s.leases(func(needs []digest.Digest) {
 		for _, d := range needs {
 			reached[d] = true
 		}
@@ -84,16 +76,13 @@ func (s *Store) roots(idx *index) (map[digest.Digest]bool, error) {
 }
 
 // leases reads those of the living whose names start with prefix.
-func (s *Store) leases(prefix string, each func(needs []digest.Digest)) error {
+func (s *Store) leases(each func(needs []digest.Digest)) error {
 	entries, err := os.ReadDir(filepath.Join(s.root, "leases"))
 	if err != nil {
 		return err
 	}
 	for _, e := range entries {
 		path := filepath.Join(s.root, "leases", e.Name())
-		if !strings.HasPrefix(e.Name(), prefix) {
-			continue
-		}
 		l, err := tryLock(path)
 		if l != nil {
 			l.release() // its owner is dead

@@ -34,9 +34,14 @@ type Removed struct {
 func (s *Store) Remove(ctx context.Context, name string, o RemoveOptions) (Removed, error) {
 	var out Removed
 	err := s.update(ctx, func(idx *index) error {
-		users, err := s.users()
-		if err != nil {
-			return err
+		// Under the store lock: who starts a container says so first, and then
+		// looks whether the image is still there.
+		users := map[digest.Digest][]string{}
+		if s.opts.InUse != nil {
+			var err error
+			if users, err = s.opts.InUse(); err != nil {
+				return fmt.Errorf("find the containers that use images: %w", err)
+			}
 		}
 		return s.removeFrom(idx, name, o.Force, users, &out)
 	})

@@ -13,6 +13,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"coracle/fuse"
 	"coracle/spec"
 	"coracle/spec/seccomp"
 )
@@ -27,6 +28,7 @@ func (r *run) configure(ctx context.Context, id, name, dir string) (err error) {
 		HostUID: r.caller.UID, HostGID: r.caller.GID, HostGroups: r.caller.Groups, HostName: r.caller.Name,
 		ContainerUID: r.ids.UID, ContainerGID: r.ids.GID, KeepID: r.ids.KeepID, SingleID: r.ids.Single,
 	}
+	root := inBackground(func() (*fuse.Rootfs, error) { return r.root.choose(ctx, dir, r.o.Remove) })
 	if r.result, err = spec.Generate(in); err != nil {
 		return err
 	}
@@ -44,7 +46,7 @@ func (r *run) configure(ctx context.Context, id, name, dir string) (err error) {
 		}
 		return seccomp.Compile(s.Linux.Seccomp, runtime.GOARCH)
 	})
-	if x.Root, err = r.root.choose(ctx, dir, r.o.Remove); err != nil {
+	if x.Root, err = root(); err != nil {
 		return err
 	}
 	prog, err := filter()

@@ -123,11 +123,9 @@ func (e *Engine) Import(ctx context.Context, src string, o ImportOptions) (*imag
 	stage := e.stage(ctx, ids.Base)
 	img, err := store.Import(ctx, in, images.ImportOptions{
 		Name: o.Name, Changes: o.Changes, Message: o.Message, Platform: o.Platform,
+		// Unpacked while it is read, so that the first start need not.
+		Class: ids.Base.Class(), Stage: func() (layer.Stage, error) { return stage, nil },
 	})
-	if err == nil {
-		// Unpacked now, so that the first start need not.
-		_, err = store.Layers(ctx, img, ids.Base.Class(), func() (layer.Stage, error) { return stage, nil })
-	}
 	return img, errors.Join(err, stage.Close())
 }
 

@@ -179,16 +179,18 @@ func (r *run) run(ctx context.Context) (Exit, error) {
 	signal.Notify(signals, unix.SIGHUP, unix.SIGINT, unix.SIGQUIT, unix.SIGTERM) // to the end: the program is about to
 
 	r.started = time.Now()
-	recorded := make(chan error, 1)
-	go func() { recorded <- r.record() }()
+	recorded := func() (bool, error) { return false, nil } // later, see wait
+	if !r.o.Remove {
+		recorded = inBackground(func() (bool, error) { return true, r.record() })
+	}
 	p, err := spec.Start(ctx, r.result.Spec, r.extra, r.ids.Map)
-	recordErr := <-recorded
+	_, recordErr := recorded()
 	if err != nil {
 		s.abandon()
 		return r.explain(err)
 	}
 	s.start(p)
-	signal.Notify(signals, forwarded()...) // there are many, and each costs
+	go signal.Notify(signals, forwarded()...) // there are many, and each costs
 	if recordErr == nil {
 		recordErr = r.running(p)
 	}

@@ -32,11 +32,23 @@ func (r *run) wait(p *spec.Process, signals <-chan os.Signal) (Exit, error) {
 		timeout = t.C
 	}
 	defer trimLater().Stop()
+	// A container that goes when it ends gets a record once it has lived for a
+	// moment: most do not, and nobody could have looked at them.
+	var record <-chan time.Time
+	if r.o.Remove {
+		t := time.NewTimer(20 * time.Millisecond)
+		defer t.Stop()
+		record = t.C
+	}
 	timedOut := false
 	for {
 		select {
 		case sig := <-signals:
 			r.forward(p, sig)
+		case <-record:
+			if err := r.record(); err != nil {
+				r.e.warn(fmt.Sprintf("write down what container %.12s is: %v", r.box.ID, err), "it runs, but ps and inspect cannot show it")
+			}
 		case <-timeout:
 			timedOut = true
 			_ = p.Signal(unix.SIGKILL)
