@@ -2,7 +2,7 @@
 // one run, interleaved, and writes docs/benchmarks.md and its charts. Nothing
 // here is a test: timings of a busy machine prove nothing.
 //
-// Started as root it measures as the user coracle-test, as the product is
+// Started as root it measures as the user coracle-bench, as the product is
 // used; the pages are written by who started it.
 package main
 
@@ -18,7 +18,9 @@ import (
 	"syscall"
 )
 
-const testUser = "coracle-test"
+// testUser is not the one of the end-to-end tests, which end all that theirs
+// runs.
+const testUser = "coracle-bench"
 
 func main() {
 	var (
