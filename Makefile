@@ -45,7 +45,7 @@ lint: ## golangci-lint with .golangci.yml
 	go run $(GOLANGCI) run ./...
 
 unit: ## tests beside the code
-	go test -timeout 15m $$(go list ./... | grep -v /internal/e2e)
+	CGO_ENABLED=0 go test -timeout 15m $$(go list ./... | grep -v /internal/e2e) # as the product is built
 
 fuzz: ## each fuzz target for a bounded count (FUZZ=2000x)
 	.ci/fuzz $(FUZZ)

@@ -205,9 +205,8 @@ func TestSparseFiles(t *testing.T) {
 
 func TestDefaultACLsAndSetgidOfTheStoreStayOut(t *testing.T) {
 	e := localEnv(t)
-	if out, err := exec.Command("setfacl", "-d", "-m", "u:7:rwx", e.root).CombinedOutput(); err != nil {
-		t.Skipf("setfacl: %v %s", err, out)
-	}
+	out, err := exec.Command("setfacl", "-d", "-m", "u:7:rwx", e.root).CombinedOutput()
+	need(t, err == nil, fmt.Sprintf("setfacl: %v %s", err, out))
 	os.Chown(e.root, 0, 50)
 	os.Chmod(e.root, 0o2755)
 	dir := e.layer(t, "a", nil, file("f", ""), folder("d"), file("d/f", ""))
