@@ -56,8 +56,6 @@ type Extra struct {
 
 	// Directories are made inside the root where they are missing.
 	Directories []string
-
-	NoNewKeyring bool
 }
 
 // child builds the program that the container's first process carries out.

@@ -106,11 +106,9 @@ func (c *child) sendFD(label string, sock uintptr, fd userns.Reg) {
 func (c *child) process() {
 	pr := c.s.Process
 	c.enterWorkdir()
-	if !c.x.NoNewKeyring {
-		// A session keyring of its own; a kernel or filter without keyrings has
-		// none to leak either.
-		c.p.Call("join a new session keyring", unix.SYS_KEYCTL, unix.KEYCTL_JOIN_SESSION_KEYRING, 0).Allow(unix.ENOSYS, unix.EPERM)
-	}
+	// A session keyring of its own; a kernel or filter without keyrings has
+	// none to leak either.
+	c.p.Call("join a new session keyring", unix.SYS_KEYCTL, unix.KEYCTL_JOIN_SESSION_KEYRING, 0).Allow(unix.ENOSYS, unix.EPERM)
 	exec := userns.Exec{
 		Init: c.x.Init, Candidates: Candidates(pr.Args[0], pr.Env),
 		Args: pr.Args, Env: pr.Env, FirstFD: 3 + c.x.Preserve,
