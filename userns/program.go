@@ -24,6 +24,7 @@ type Program struct {
 	spots  []int32 // jump targets, by Spot
 	patch  []patch
 	regs   uint8
+	minErr uintptr // the error pipe's descriptor is at least this
 	err    error
 }
 
@@ -288,3 +289,40 @@ func (p *Program) RestoreNofile(soft, hard uint64, known bool) {
 func (p *Program) NeedWord(label string, b []byte, want uint64, errno syscall.Errno) {
 	p.Call(label, opNeedWord, b, uintptr(want), uintptr(errno))
 }
+
+// Fork makes the rest of the program run in a new process, which is the
+// launcher's child, too: setns(2) and unshare(2) put only later children into a
+// pid namespace. Child.PID and PIDFD are the new one's once Next, Await or
+// WaitExec has read of it.
+func (p *Program) Fork(label string) {
+	pid, parent, child := p.NewReg(), p.NewSpot(), p.NewSpot()
+	p.Call(label, unix.SYS_CLONE, unix.CLONE_PARENT|uintptr(unix.SIGCHLD), 0, 0, 0, 0).To(pid)
+	p.Need(label, pid, 0, syscall.EEXIST).Catch(syscall.EEXIST, parent)
+	p.Jump(child)
+	p.Mark(parent)
+	report := p.Bytes(message(reportFork, 0))
+	p.Poke(report[8:], pid)
+	p.Call(label+": say so", unix.SYS_WRITE, ErrFD, report, uintptr(len(report)))
+	p.Call(label, unix.SYS_EXIT_GROUP, 0)
+	p.Mark(child)
+}
+
+// Report tells the launcher that the child has come this far; code is for
+// Await, and below 1<<31.
+func (p *Program) Report(label string, code uint32) {
+	report := p.Bytes(message(reportBase+uint64(code), 0))
+	p.Call(label, unix.SYS_WRITE, ErrFD, report, uintptr(len(report)))
+}
+
+// message is what comes through the error pipe: a step's number or a report,
+// and a value.
+func message(what, value uint64) []byte {
+	b := binary.NativeEndian.AppendUint64(make([]byte, 0, 16), what)
+	return binary.NativeEndian.AppendUint64(b, value)
+}
+
+// What a message is about when it is no step: see Child.next.
+const (
+	reportFork = 1<<62 - 1
+	reportBase = 1 << 61
+)

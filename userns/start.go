@@ -41,7 +41,13 @@ type Child struct {
 // Start clones a child with the given namespace flags that will carry out p.
 // The last step has to be an exec; the stub of ExecStub reports through the
 // descriptor that p.ErrFD names.
-func Start(p *Program, flags uintptr) (*Child, error) {
+func Start(p *Program, flags uintptr) (*Child, error) { return StartIn(p, flags, nil) }
+
+// StartIn is Start with the child in a cgroup from its first moment; cgroup is
+// its directory, or nil. The namespace of cgroups is then a matter for a step
+// of p: clone(2) would root it in the launcher's cgroup. ErrNoCloneInto says
+// that the kernel or an outer filter does not let it.
+func StartIn(p *Program, flags uintptr, cgroup *os.File) (*Child, error) {
 	if err := p.finish(); err != nil {
 		return nil, fmt.Errorf("prepare the child: %w", err)
 	}
@@ -50,10 +56,10 @@ func Start(p *Program, flags uintptr) (*Child, error) {
 		return nil, fmt.Errorf("make the start pipe: %w", err)
 	}
 	defer syncR.Close()
-	errR, errW, err := os.Pipe()
+	errR, errW, err := errorPipe(p.minErr)
 	if err != nil {
 		syncW.Close()
-		return nil, fmt.Errorf("make the error pipe: %w", err)
+		return nil, err
 	}
 	defer errW.Close()
 
@@ -66,20 +72,51 @@ func Start(p *Program, flags uintptr) (*Child, error) {
 		regs:  unsafe.Pointer(unsafe.SliceData(regs)),
 		syncR: syncR.Fd(), syncW: syncW.Fd(), errW: errW.Fd(),
 	}
+	args := cloneArgs{flags: uint64(flags | unix.CLONE_PIDFD), pidfd: uint64(uintptr(unsafe.Pointer(&pidfd))), exitSignal: uint64(syscall.SIGCHLD)}
+	if cgroup != nil {
+		args.flags |= unix.CLONE_INTO_CGROUP
+		args.cgroup = uint64(cgroup.Fd())
+	}
 	syscall.ForkLock.Lock()
-	pid, errno := rawStart(flags|unix.CLONE_PIDFD|uintptr(syscall.SIGCHLD), &pidfd, &frame)
+	pid, errno := rawStart(&args, &frame)
 	syscall.ForkLock.Unlock()
 	runtime.KeepAlive(p)
 	runtime.KeepAlive(regs)
 	if errno != 0 {
 		syncW.Close()
 		errR.Close()
+		if cgroup != nil {
+			return nil, fmt.Errorf("%w: %w", ErrNoCloneInto, errno)
+		}
 		return nil, fmt.Errorf("clone: %w", &StepError{"create namespaces", errno})
 	}
 	return &Child{
 		PID: int(pid), PIDFD: os.NewFile(uintptr(pidfd), "pidfd"),
 		sync: syncW, errs: errR, labels: p.labels,
 	}, nil
+}
+
+// ErrNoCloneInto is what StartIn's errors unwrap to when the child could not be
+// made in its cgroup; clone(2) without it may work.
+var ErrNoCloneInto = errors.New("clone into the cgroup")
+
+// errorPipe makes the pipe of a child's errors. Its write end has a number from
+// least on, so that no step puts something else in its place.
+func errorPipe(least uintptr) (r, w *os.File, err error) {
+	r, w, err = os.Pipe()
+	if err != nil {
+		return nil, nil, fmt.Errorf("make the error pipe: %w", err)
+	}
+	if w.Fd() >= least {
+		return r, w, nil
+	}
+	fd, err := unix.FcntlInt(w.Fd(), unix.F_DUPFD_CLOEXEC, int(least))
+	w.Close()
+	if err != nil {
+		r.Close()
+		return nil, nil, fmt.Errorf("move the error pipe: %w", err)
+	}
+	return r, os.NewFile(uintptr(fd), w.Name()), nil
 }
 
 // Registers that Start fills in: the error pipe's descriptor in the child, and
@@ -105,28 +142,80 @@ func (c *Child) Release() error {
 }
 
 // WaitExec blocks until the payload runs (nil), or a step (StepError) or the
-// exec itself (ExecError) has failed.
+// exec itself (ExecError) has failed. With Exec.Created it is the waiting stub
+// that runs then.
 func (c *Child) WaitExec() error {
 	defer c.errs.Close()
+	for {
+		code, err := c.next()
+		if errors.Is(err, io.EOF) {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		if code != reportFork {
+			return fmt.Errorf("the child reports %d unasked", code-reportBase)
+		}
+	}
+}
+
+// Await blocks until the child reports code (Program.Report). It fails as
+// WaitExec does, and with io.ErrUnexpectedEOF when the child is gone.
+func (c *Child) Await(code uint32) error {
+	for {
+		got, err := c.next()
+		switch {
+		case errors.Is(err, io.EOF):
+			return fmt.Errorf("wait for the child: %w", io.ErrUnexpectedEOF)
+		case err != nil:
+			return err
+		case got == reportBase+uint64(code):
+			return nil
+		case got != reportFork:
+			return fmt.Errorf("the child reports %d, want %d", got-reportBase, code)
+		}
+	}
+}
+
+// next reads one message: reportFork, which it has taken care of, a report of
+// Program.Report, or an error. io.EOF: nobody holds the pipe any more.
+func (c *Child) next() (uint64, error) {
 	var buf [16]byte
 	n, err := io.ReadFull(c.errs, buf[:])
 	switch {
 	case errors.Is(err, io.EOF):
-		return nil
+		return 0, io.EOF
 	case n == 4:
-		return &ExecError{syscall.Errno(binary.NativeEndian.Uint32(buf[:4]))}
+		return 0, &ExecError{syscall.Errno(binary.NativeEndian.Uint32(buf[:4]))}
 	case err != nil:
-		return fmt.Errorf("read the child's report: %w", err)
+		return 0, fmt.Errorf("read the child's report: %w", err)
 	}
-	i := binary.NativeEndian.Uint64(buf[:8])
-	errno := syscall.Errno(binary.NativeEndian.Uint64(buf[8:]))
-	if i == syncStep {
-		return &StepError{"wait for the launcher", errno}
+	what, value := binary.NativeEndian.Uint64(buf[:8]), binary.NativeEndian.Uint64(buf[8:])
+	switch {
+	case what == syncStep:
+		return 0, &StepError{"wait for the launcher", syscall.Errno(value)}
+	case what == reportFork:
+		return what, c.follow(int(value))
+	case what&reportBase != 0:
+		return what, nil
+	case what >= uint64(len(c.labels)):
+		return 0, fmt.Errorf("the child reports step %d of %d", what, len(c.labels))
 	}
-	if i >= uint64(len(c.labels)) {
-		return fmt.Errorf("the child reports step %d of %d", i, len(c.labels))
+	return 0, &StepError{c.labels[what], syscall.Errno(value)}
+}
+
+// follow makes the child's child, which is ours by CLONE_PARENT, the child. Its
+// pid cannot be another's: nobody but us reaps it.
+func (c *Child) follow(pid int) error {
+	fd, err := unix.PidfdOpen(pid, 0)
+	if err != nil {
+		return fmt.Errorf("open process %d: %w", pid, err)
 	}
-	return &StepError{c.labels[i], errno}
+	_, _, err = c.Wait() // the one in between has nothing more to do
+	c.PIDFD.Close()
+	c.PID, c.PIDFD = pid, os.NewFile(uintptr(fd), "pidfd")
+	return err
 }
 
 // Kill ends the child by SIGKILL; a child that is gone is no error.
@@ -199,13 +288,23 @@ type childFrame struct {
 	buf   [2]uint64
 }
 
-// rawStart clones; the child never returns.
+// cloneArgs is struct clone_args of clone3(2), up to the cgroup.
+type cloneArgs struct {
+	flags, pidfd, childTID, parentTID, exitSignal, stack, stackSize, tls, setTID, setTIDSize, cgroup uint64
+}
+
+// rawStart clones; the child never returns. clone(2) serves where no cgroup is
+// asked for: clone3(2) is refused by filters that cannot look into its arguments.
 //
 //go:norace
 //go:noinline
-func rawStart(flags uintptr, pidfd *int32, f *childFrame) (pid uintptr, errno syscall.Errno) {
+func rawStart(args *cloneArgs, f *childFrame) (pid uintptr, errno syscall.Errno) {
 	beforeFork()
-	pid, _, errno = syscall.RawSyscall6(syscall.SYS_CLONE, flags, 0, uintptr(unsafe.Pointer(pidfd)), 0, 0, 0)
+	if args.flags&unix.CLONE_INTO_CGROUP != 0 {
+		pid, _, errno = syscall.RawSyscall6(unix.SYS_CLONE3, uintptr(unsafe.Pointer(args)), unsafe.Sizeof(*args), 0, 0, 0, 0)
+	} else {
+		pid, _, errno = syscall.RawSyscall6(syscall.SYS_CLONE, uintptr(args.flags|args.exitSignal), 0, uintptr(args.pidfd), 0, 0, 0)
+	}
 	if errno != 0 || pid != 0 {
 		afterFork()
 		return pid, errno

@@ -21,6 +21,8 @@ import (
 //	[coracle:exec] ERRFD CANDIDATE… "" ARGV…   exec's the first candidate that is there
 //	[coracle:init] ERRFD CANDIDATE… "" ARGV…   the same in a child, and stays as pid 1: forwards signals, reaps, ends with the child's status
 //	[coracle:guard] 0 0                        reads descriptor 0 to its end, then kills the pidfd on descriptor 1
+//	[coracle:created] …                        as exec, once a byte has come from descriptor ERRFD+1
+//	[coracle:created-init] …                   as init, likewise
 //
 // and with any other argv[0] (somebody re-entered it) it exits 126. A failed
 // exec writes its errno to ERRFD, which is closed on a successful one.
@@ -28,6 +30,9 @@ const (
 	StubExec  = "[coracle:exec]"
 	StubInit  = "[coracle:init]"
 	StubGuard = "[coracle:guard]"
+
+	stubCreated     = "[coracle:created]" // of these only the letters at 9 and 16 count
+	stubCreatedInit = "[coracle:created-init]"
 )
 
 // In stub_amd64.s and stub_arm64.s.
@@ -128,16 +133,43 @@ type Exec struct {
 	Candidates []string // paths to try in order, as execvp would
 	Args, Env  []string
 	FirstFD    uint // descriptors from here on are closed (3 + preserved ones)
+	// Created makes the stub wait before it goes on; nil for a start at once.
+	Created *Created
+}
+
+// Created are the two named pipes of a container that has been created and
+// waits to be started. Nothing of ours but the stub runs in it meanwhile.
+type Created struct {
+	Start  *os.File // read and write, so that it never ends: one byte starts the payload
+	Report *os.File // write end: the errno of a failed exec; closed by one that succeeds
 }
 
 // PrepareStub appends the steps that sort the descriptors: the error pipe
 // becomes x.FirstFD, everything behind it is closed on exec. It comes after
 // the last step that uses a descriptor of the launcher, and before the limit
 // on descriptors is set. The register is for ExecStub.
+//
+// With x.Created the pipes of that are x.FirstFD and the next; the error pipe
+// then ends with the exec of the stub, which says "created".
 func (p *Program) PrepareStub(stub *os.File, x Exec) Reg {
-	errs, fd := p.NewReg(), p.NewReg()
-	p.Call("keep the error pipe", unix.SYS_FCNTL, ErrFD, unix.F_DUPFD_CLOEXEC, uintptr(x.FirstFD)+1).To(errs)
-	p.Call("keep the exec stub", unix.SYS_FCNTL, stub.Fd(), unix.F_DUPFD_CLOEXEC, uintptr(x.FirstFD)+1).To(fd)
+	next := uintptr(x.FirstFD) + 1
+	if x.Created != nil {
+		next++
+		p.minErr = next
+	}
+	keep := func(what string, from any) Reg {
+		r := p.NewReg()
+		p.Call("keep the "+what, unix.SYS_FCNTL, from, unix.F_DUPFD_CLOEXEC, next).To(r)
+		return r
+	}
+	if c := x.Created; c != nil {
+		start, report, fd := keep("start pipe", c.Start.Fd()), keep("report pipe", c.Report.Fd()), keep("exec stub", stub.Fd())
+		p.Call("place the report pipe", unix.SYS_DUP3, report, uintptr(x.FirstFD), 0)
+		p.Call("place the start pipe", unix.SYS_DUP3, start, uintptr(x.FirstFD)+1, 0)
+		p.CloseExec(uint(next))
+		return fd
+	}
+	errs, fd := keep("error pipe", ErrFD), keep("exec stub", stub.Fd())
 	p.Call("place the error pipe", unix.SYS_DUP3, errs, uintptr(x.FirstFD), 0)
 	p.CloseExec(x.FirstFD + 1)
 	return fd
@@ -146,7 +178,12 @@ func (p *Program) PrepareStub(stub *os.File, x Exec) Reg {
 // ExecStub appends the last step.
 func (p *Program) ExecStub(stub Reg, x Exec) {
 	name := StubExec
-	if x.Init {
+	switch {
+	case x.Created != nil && x.Init:
+		name = stubCreatedInit
+	case x.Created != nil:
+		name = stubCreated
+	case x.Init:
 		name = StubInit
 	}
 	argv := append([]string{name, strconv.FormatUint(uint64(x.FirstFD), 10)}, x.Candidates...)

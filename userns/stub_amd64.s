@@ -37,7 +37,27 @@ mode:
 	CMPL R15, $105 // 'i'
 	JEQ  init
 	CMPL R15, $101 // 'e'
+	JEQ  exec
+	CMPL R15, $99 // 'c'
 	JNE  refuse
+
+	// Created: one byte from descriptor argv[1]+1 is the start.
+created:
+	LEAQ 1(R14), DI
+	LEAQ -16(BX), SI
+	MOVL $1, DX
+	XORL AX, AX // read
+	SYSCALL
+	CMPQ AX, $-4 // EINTR
+	JEQ  created
+	CMPQ AX, $1
+	JNE  refuse
+	LEAQ 1(R14), DI
+	MOVL $3, AX // close
+	SYSCALL
+	MOVQ 0(R12), SI
+	CMPB 16(SI), $45 // '-'
+	JEQ  init
 
 	// Candidates are argv[2] up to an empty string; behind it stands the
 	// payload's own argv.

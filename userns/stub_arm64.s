@@ -37,7 +37,27 @@ mode:
 	CMP  $105, R23 // 'i'
 	BEQ  init
 	CMP  $101, R23 // 'e'
+	BEQ  exec
+	CMP  $99, R23 // 'c'
 	BNE  refuse
+
+created:
+	ADD  $1, R22, R0
+	SUB  $16, R19, R1
+	MOVD $1, R2
+	MOVD $63, R8 // read
+	SVC
+	CMN  $4, R0 // -EINTR
+	BEQ  created
+	CMP  $1, R0
+	BNE  refuse
+	ADD  $1, R22, R0
+	MOVD $57, R8 // close
+	SVC
+	MOVD 0(R20), R1
+	MOVBU 16(R1), R2
+	CMP  $45, R2 // '-'
+	BEQ  init
 
 exec:
 	ADD  $16, R20, R24
