@@ -44,6 +44,8 @@ const (
 	opNeed     = ^uintptr(0) - 2 // fail with errno a2 unless register a0 == a1
 	opRefuse   = ^uintptr(0) - 3 // fail with errno a2 when *(*uint64)(a0) == a1
 	opNeedWord = ^uintptr(0) - 4 // fail with errno a2 unless *(*uint64)(a0) == a1
+	opPeek     = ^uintptr(0) - 5 // register a1 = *(*uint32)(a0)
+	opSame     = ^uintptr(0) - 6 // fail with errno a2 unless *(*uint64)(a0) == *(*uint64)(a1)
 
 	// anyErrno catches every error.
 	anyErrno = 0xffff
@@ -248,9 +250,16 @@ func (p *Program) finish() error {
 type StepError struct {
 	Step  string // the label
 	Errno syscall.Errno
+	Text  string // says more than Errno, if not empty
 }
 
-func (e *StepError) Error() string { return e.Step + ": " + e.Errno.Error() }
+func (e *StepError) Error() string {
+	if e.Text != "" {
+		return e.Step + ": " + e.Text
+	}
+	return e.Step + ": " + e.Errno.Error()
+}
+
 func (e *StepError) Unwrap() error { return e.Errno }
 
 // ExecError says that the payload itself could not be executed.
@@ -326,3 +335,15 @@ const (
 	reportFork = 1<<62 - 1
 	reportBase = 1 << 61
 )
+
+// Peek reads the 32-bit word at the start of b, which must have come from
+// Bytes, into the register.
+func (p *Program) Peek(b []byte, r Reg) {
+	p.Call("", opPeek, b, uintptr(r))
+}
+
+// Same fails with errno unless the 64-bit words at the start of a and b, which
+// must have come from Bytes, are equal.
+func (p *Program) Same(label string, a, b []byte, errno syscall.Errno) {
+	p.Call(label, opSame, a, b, uintptr(errno))
+}

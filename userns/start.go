@@ -88,7 +88,7 @@ func StartIn(p *Program, flags uintptr, cgroup *os.File) (*Child, error) {
 		if cgroup != nil {
 			return nil, fmt.Errorf("%w: %w", ErrNoCloneInto, errno)
 		}
-		return nil, fmt.Errorf("clone: %w", &StepError{"create namespaces", errno})
+		return nil, fmt.Errorf("clone: %w", &StepError{Step: "create namespaces", Errno: errno})
 	}
 	return &Child{
 		PID: int(pid), PIDFD: os.NewFile(uintptr(pidfd), "pidfd"),
@@ -183,8 +183,17 @@ func (c *Child) Await(code uint32) error {
 func (c *Child) next() (uint64, error) {
 	var buf [16]byte
 	n, err := io.ReadFull(c.errs, buf[:])
+	text := ""
+	if err == nil && binary.NativeEndian.Uint64(buf[:8]) == textStep {
+		b := make([]byte, min(binary.NativeEndian.Uint64(buf[8:]), maxText))
+		if _, err := io.ReadFull(c.errs, b); err != nil {
+			return 0, fmt.Errorf("read the child's report: %w", err)
+		}
+		text = string(b)
+		n, err = io.ReadFull(c.errs, buf[:])
+	}
 	switch {
-	case errors.Is(err, io.EOF):
+	case errors.Is(err, io.EOF) && text == "":
 		return 0, io.EOF
 	case n == 4:
 		return 0, &ExecError{syscall.Errno(binary.NativeEndian.Uint32(buf[:4]))}
@@ -194,7 +203,7 @@ func (c *Child) next() (uint64, error) {
 	what, value := binary.NativeEndian.Uint64(buf[:8]), binary.NativeEndian.Uint64(buf[8:])
 	switch {
 	case what == syncStep:
-		return 0, &StepError{"wait for the launcher", syscall.Errno(value)}
+		return 0, &StepError{Step: "wait for the launcher", Errno: syscall.Errno(value)}
 	case what == reportFork:
 		return what, c.follow(int(value))
 	case what&reportBase != 0:
@@ -202,7 +211,7 @@ func (c *Child) next() (uint64, error) {
 	case what >= uint64(len(c.labels)):
 		return 0, fmt.Errorf("the child reports step %d of %d", what, len(c.labels))
 	}
-	return 0, &StepError{c.labels[what], syscall.Errno(value)}
+	return 0, &StepError{Step: c.labels[what], Errno: syscall.Errno(value), Text: text}
 }
 
 // follow makes the child's child, which is ours by CLONE_PARENT, the child. Its
@@ -216,6 +225,19 @@ func (c *Child) follow(pid int) error {
 	c.PIDFD.Close()
 	c.PID, c.PIDFD = pid, os.NewFile(uintptr(fd), "pidfd")
 	return err
+}
+
+// ReportText tells the launcher in words why the step that its caller carries
+// out for a child is about to fail: WaitExec puts them in the StepError. w is
+// the error pipe.
+func ReportText(w io.Writer, text string) error {
+	text = text[:min(len(text), maxText)]
+	b := binary.NativeEndian.AppendUint64(nil, textStep)
+	b = binary.NativeEndian.AppendUint64(b, uint64(len(text)))
+	if _, err := w.Write(append(b, text...)); err != nil {
+		return fmt.Errorf("report to the launcher: %w", err)
+	}
+	return nil
 }
 
 // Kill ends the child by SIGKILL; a child that is gone is no error.
@@ -273,6 +295,13 @@ func (c *Child) Close() {
 
 // syncStep is the step number that stands for the wait before the first one.
 const syncStep = 1<<63 - 1
+
+// textStep is the step number of a text for the step that fails next; one of
+// maxText bytes still goes through the pipe in one piece.
+const (
+	textStep = 1 << 62
+	maxText  = unix.PathMax - 16
+)
 
 // sysOpenat2 has one number everywhere.
 const sysOpenat2 = 437
@@ -353,6 +382,13 @@ func childLoop(f *childFrame) {
 			}
 		case opNeedWord:
 			if *(*uint64)(*(*unsafe.Pointer)(unsafe.Pointer(&o.a[0]))) != uint64(o.a[1]) {
+				e = syscall.Errno(o.a[2])
+			}
+		case opPeek:
+			*(*uintptr)(unsafe.Add(f.regs, o.a[1]*8)) = uintptr(*(*uint32)(*(*unsafe.Pointer)(unsafe.Pointer(&o.a[0]))))
+			continue
+		case opSame:
+			if *(*uint64)(*(*unsafe.Pointer)(unsafe.Pointer(&o.a[0]))) != *(*uint64)(*(*unsafe.Pointer)(unsafe.Pointer(&o.a[1]))) {
 				e = syscall.Errno(o.a[2])
 			}
 		default:

@@ -1,6 +1,8 @@
 package userns
 
 import (
+	"bytes"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"os"
@@ -207,6 +209,54 @@ func TestCatchJumpsAndPokes(t *testing.T) {
 }
 
 // The launcher's death before the release ends the child.
+func TestPeekAndSame(t *testing.T) {
+	for _, tt := range []struct {
+		other uint64
+		want  error
+	}{{0x1122334455667788, nil}, {0x1122334455667789, syscall.EXDEV}} {
+		c, r := runStub(t, Exec{Candidates: []string{"/bin/true"}, Args: []string{"true"}}, 0, func(p *Program) {
+			word := func(v uint64) []byte { return p.Bytes(binary.NativeEndian.AppendUint64(nil, v)) }
+			a, b, reg := word(0x1122334455667788), word(tt.other), p.NewReg()
+			p.Peek(a, reg)
+			p.Need("the low half", reg, 0x55667788, syscall.EBADMSG)
+			p.Same("the same", a, b, syscall.EXDEV)
+		})
+		if err := c.Release(); err != nil {
+			t.Fatal(err)
+		}
+		if err := c.WaitExec(); !errors.Is(err, tt.want) {
+			t.Errorf("%#x: %v, want %v", tt.other, err, tt.want)
+		}
+		_, _, _ = c.Wait()
+		c.Close()
+		r.Close()
+	}
+}
+
+// What carries out a step for the child says in words why it failed.
+func TestReportText(t *testing.T) {
+	var text bytes.Buffer
+	if err := ReportText(&text, "a.txt: "+strings.Repeat("long ", 2000)); err != nil {
+		t.Fatal(err)
+	}
+	c, r := runStub(t, Exec{Candidates: []string{"/bin/true"}, Args: []string{"true"}}, 0, func(p *Program) {
+		b := p.Bytes(text.Bytes())
+		p.Call("report", unix.SYS_WRITE, ErrFD, b, uintptr(len(b)))
+		p.Call("copy", unix.SYS_CLOSE, -1)
+	})
+	defer r.Close()
+	if err := c.Release(); err != nil {
+		t.Fatal(err)
+	}
+	err := c.WaitExec()
+	var se *StepError
+	if !errors.As(err, &se) || se.Step != "copy" || se.Errno != syscall.EBADF || !strings.HasPrefix(err.Error(), "copy: a.txt: long ") {
+		t.Errorf("got %v", err)
+	}
+	_, _, _ = c.Wait()
+	c.Close()
+}
+
 func TestChildEndsWithoutRelease(t *testing.T) {
 	c, r := runStub(t, Exec{Candidates: []string{"/bin/true"}, Args: []string{"true"}}, 0, nil)
 	defer r.Close()
