@@ -35,6 +35,8 @@ type Extra struct {
 	// Preserve is the number of descriptors from 3 on that the payload keeps.
 	Preserve uint
 
+	ProcessExtra
+
 	// Seccomp is the compiled filter, empty for none.
 	Seccomp      []unix.SockFilter
 	SeccompFlags uint
@@ -68,6 +70,9 @@ type child struct {
 	// a directory, and one for whatever is short-lived.
 	root, target, mount, dir, tmp, cwd, empty userns.Reg
 
+	proc   userns.Reg // the host's /proc, see hostProc
+	userns bool       // the process is root of a user namespace of its own
+
 	slave   bool           // a mount wants to receive the host's later mounts
 	handles map[string]int // descriptor numbers, see openHandles
 	err     error
@@ -80,10 +85,11 @@ func Compile(s *specs.Spec, x *Extra) (*userns.Program, uintptr, error) {
 	if err != nil {
 		return nil, 0, err
 	}
-	c := &child{p: &userns.Program{}, s: s, x: x}
+	c := &child{p: &userns.Program{}, s: s, x: x, userns: inUserNamespace(s)}
 	c.root, c.target, c.mount = c.p.NewReg(), c.p.NewReg(), c.p.NewReg()
 	c.dir, c.tmp = c.p.NewReg(), c.p.NewReg()
 
+	c.hostProc()
 	c.openHandles()
 	c.identity()
 	c.propagation()
@@ -103,7 +109,6 @@ func Compile(s *specs.Spec, x *Extra) (*userns.Program, uintptr, error) {
 	c.readonlyPaths()
 	c.maskedPaths()
 	c.workdir()
-	c.oomScore()
 	c.pivot()
 	c.process()
 	if c.err != nil {
@@ -381,16 +386,4 @@ func (c *child) sysctls() {
 		c.closeReg(c.tmp)
 	}
 	c.closeReg(c.dir)
-}
-
-// oomScore is written through the host's /proc, which is still there.
-func (c *child) oomScore() {
-	if c.s.Process.OOMScoreAdj == nil {
-		return
-	}
-	v := fmt.Sprint(*c.s.Process.OOMScoreAdj)
-	label := "set oom_score_adj to " + v
-	c.p.Call(label, unix.SYS_OPENAT, atFDCWD, "/proc/self/oom_score_adj", unix.O_WRONLY|unix.O_CLOEXEC, 0).To(c.tmp)
-	c.p.Call(label, unix.SYS_WRITE, c.tmp, []byte(v), uintptr(len(v)))
-	c.closeReg(c.tmp)
 }

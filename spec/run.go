@@ -88,6 +88,7 @@ func Start(ctx context.Context, s *specs.Spec, x Extra, m userns.Map) (_ *Proces
 	if err := userns.WriteMap(ctx, c.PID, m); err != nil {
 		return nil, err
 	}
+	fromOutside(s, c.PID)
 	if err := c.Release(); err != nil {
 		return nil, err
 	}
