@@ -2,7 +2,6 @@ package spec
 
 import (
 	"encoding/binary"
-	"fmt"
 	"os"
 	"path"
 	"strings"
@@ -58,6 +57,15 @@ type Extra struct {
 
 	// Directories are made inside the root where they are missing.
 	Directories []string
+
+	// Cgroup is the directory that the child is born in; nil: the caller's.
+	Cgroup *os.File
+	// Created makes the payload wait to be started; nil starts it at once.
+	Created *userns.Created
+	// Hooks makes the child wait before it enters its root.
+	Hooks bool
+
+	namespaces *namespaces // nil: planned by Compile, and nothing is joined
 }
 
 // child builds the program that the container's first process carries out.
@@ -72,6 +80,8 @@ type child struct {
 
 	proc   userns.Reg // the host's /proc, see hostProc
 	userns bool       // the process is root of a user namespace of its own
+	ns     *namespaces
+	flags  uintptr // that clone(2) gets
 
 	slave   bool           // a mount wants to receive the host's later mounts
 	handles map[string]int // descriptor numbers, see openHandles
@@ -81,21 +91,25 @@ type child struct {
 // Compile turns a validated configuration into the program of its first
 // process, and the namespaces to clone it into. It touches nothing.
 func Compile(s *specs.Spec, x *Extra) (*userns.Program, uintptr, error) {
-	flags, err := cloneFlags(s)
-	if err != nil {
-		return nil, 0, err
+	if x.namespaces == nil {
+		n, err := planNamespaces(s)
+		if err != nil {
+			return nil, 0, err
+		}
+		x.namespaces = &n
 	}
-	c := &child{p: &userns.Program{}, s: s, x: x, userns: inUserNamespace(s)}
+	flags := x.namespaces.cloneFlags(x.Cgroup != nil)
+	c := &child{p: &userns.Program{}, s: s, x: x, ns: x.namespaces, flags: flags, userns: inUserNamespace(s)}
 	c.root, c.target, c.mount = c.p.NewReg(), c.p.NewReg(), c.p.NewReg()
 	c.dir, c.tmp = c.p.NewReg(), c.p.NewReg()
 
 	c.hostProc()
 	c.openHandles()
-	c.identity()
+	c.enter()
 	c.propagation()
 	c.rootfs()
-	c.hostnames(flags)
-	c.loopback(flags)
+	c.hostnames()
+	c.loopback()
 	for i := range s.Mounts {
 		c.mountOne(&s.Mounts[i])
 	}
@@ -109,6 +123,10 @@ func Compile(s *specs.Spec, x *Extra) (*userns.Program, uintptr, error) {
 	c.readonlyPaths()
 	c.maskedPaths()
 	c.workdir()
+	if x.Hooks {
+		c.p.Report("wait for hooks", reportMounts)
+		c.p.AwaitLauncher()
+	}
 	c.pivot()
 	c.process()
 	if c.err != nil {
@@ -121,50 +139,6 @@ func (c *child) fail(err error) {
 	if c.err == nil {
 		c.err = err
 	}
-}
-
-func cloneFlags(s *specs.Spec) (uintptr, error) {
-	var flags uintptr
-	if s.Linux == nil {
-		return 0, fmt.Errorf("config.json: linux is missing")
-	}
-	for i, ns := range s.Linux.Namespaces {
-		if ns.Path != "" {
-			return 0, fmt.Errorf("linux.namespaces[%d].path: joining %q: namespaces by path come with the OCI runtime", i, ns.Path)
-		}
-		switch ns.Type {
-		case specs.UserNamespace:
-			flags |= unix.CLONE_NEWUSER
-		case specs.MountNamespace:
-			flags |= unix.CLONE_NEWNS
-		case specs.PIDNamespace:
-			flags |= unix.CLONE_NEWPID
-		case specs.IPCNamespace:
-			flags |= unix.CLONE_NEWIPC
-		case specs.UTSNamespace:
-			flags |= unix.CLONE_NEWUTS
-		case specs.NetworkNamespace:
-			flags |= unix.CLONE_NEWNET
-		case specs.CgroupNamespace:
-			flags |= unix.CLONE_NEWCGROUP
-		default:
-			return 0, fmt.Errorf("linux.namespaces[%d].type: %q is unknown", i, ns.Type)
-		}
-	}
-	const least = unix.CLONE_NEWUSER | unix.CLONE_NEWNS
-	if flags&least != least {
-		return 0, fmt.Errorf("linux.namespaces: a user and a mount namespace of its own are needed")
-	}
-	return flags, nil
-}
-
-// identity makes the child root of its user namespace. Until then it has all
-// capabilities there, but whatever it created would belong to the caller's id.
-func (c *child) identity() {
-	c.p.Call("become group 0", unix.SYS_SETRESGID, 0, 0, 0)
-	c.p.Call("become user 0", unix.SYS_SETRESUID, 0, 0, 0)
-	c.p.Call("start a session", unix.SYS_SETSID)
-	c.p.Call("set the umask to 0", unix.SYS_UMASK, 0)
 }
 
 // propagation cuts the new mount namespace off, so that nothing mounted here
@@ -342,8 +316,8 @@ func rootPropagation(s string) uintptr {
 }
 
 // hostnames sets what the UTS namespace is called.
-func (c *child) hostnames(flags uintptr) {
-	if flags&unix.CLONE_NEWUTS == 0 {
+func (c *child) hostnames() {
+	if !c.ns.has(unix.CLONE_NEWUTS) {
 		return
 	}
 	if h := c.s.Hostname; h != "" {
@@ -355,8 +329,8 @@ func (c *child) hostnames(flags uintptr) {
 }
 
 // loopback brings lo up in a network namespace of its own.
-func (c *child) loopback(flags uintptr) {
-	if flags&unix.CLONE_NEWNET == 0 {
+func (c *child) loopback() {
+	if c.ns.fresh&unix.CLONE_NEWNET == 0 {
 		return
 	}
 	req := make([]byte, 40) // struct ifreq: name, then flags

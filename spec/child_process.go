@@ -107,7 +107,7 @@ func (c *child) process() {
 	c.keyring()
 	exec := userns.Exec{
 		Init: c.x.Init, Candidates: Candidates(pr.Args[0], pr.Env),
-		Args: pr.Args, Env: pr.Env, FirstFD: 3 + c.x.Preserve,
+		Args: pr.Args, Env: pr.Env, FirstFD: 3 + c.x.Preserve, Created: c.x.Created,
 	}
 	c.p.AwaitLauncher() // until the guard stands
 	c.labels()

@@ -1,7 +1,6 @@
 package spec
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -34,83 +33,27 @@ type Process struct {
 // unwrap to *userns.StepError (which step of the set-up failed) or
 // *userns.ExecError (the command could not be executed).
 func Start(ctx context.Context, s *specs.Spec, x Extra, m userns.Map) (_ *Process, err error) {
-	var sock, fuseSock, ns *os.File // our ends, and the child's user namespace
-	if s.Process.Terminal {
-		if sock, x.Console, err = socketPair(); err != nil {
-			return nil, err
-		}
-		defer sock.Close()
-		defer x.Console.Close()
-	}
-	if x.Root != nil && x.Root.Kind == fuse.FuseOverlayFS {
-		if fuseSock, x.FuseSock, err = socketPair(); err != nil {
-			return nil, err
-		}
-		defer fuseSock.Close()
-		defer x.FuseSock.Close()
-	}
-	if x.Handles {
-		if x.handleBase, err = freeHandles(handleCount(s, x.Root)); err != nil {
-			return nil, err
-		}
-	}
-	prog, flags, err := Compile(s, &x)
-	if err != nil {
-		return nil, err
-	}
-	if x.Compiled != nil {
-		x.Compiled()
-	}
-	c, err := userns.Start(prog, flags)
-	if err != nil {
-		return nil, err
-	}
-	p := &Process{PID: c.PID, child: c}
+	l := &launch{s: s, x: &x, m: m}
+	defer l.close()
+	p := &Process{}
 	defer func() {
-		if err != nil {
+		if err != nil && p.child != nil {
+			p.fuse, p.Console = l.fuse, l.console
 			p.abort()
 		}
 	}()
-	// The child's ends are its own now: when it dies, ours say so.
-	for _, f := range []*os.File{x.Console, x.FuseSock} {
-		if f != nil {
-			f.Close()
-		}
-	}
-	if fuseSock != nil {
-		// Now: once the child has changed its user it is not dumpable any more,
-		// and its /proc files are closed to us.
-		if ns, err = os.Open(fmt.Sprintf("/proc/%d/ns/user", c.PID)); err != nil {
-			return nil, fmt.Errorf("open the container's user namespace: %w", err)
-		}
-		defer ns.Close()
-	}
-	if err := userns.WriteMap(ctx, c.PID, m); err != nil {
-		return nil, err
-	}
-	fromOutside(s, c.PID)
-	if err := c.Release(); err != nil {
+	err = l.begin(ctx)
+	if p.child = l.child; err != nil {
 		return nil, err
 	}
 	// While the child is at work; it waits for this before the payload.
-	if p.guard, err = userns.StartGuard(x.Stub, c.PIDFD); err != nil {
+	if p.guard, err = userns.StartGuard(x.Stub, l.child.PIDFD); err != nil {
 		return nil, err
 	}
-	if err := c.Release(); err != nil {
-		return nil, cmp.Or(c.WaitExec(), err) // the child's own report says more
-	}
-	if fuseSock != nil {
-		if p.fuse, err = startFuse(fuseSock, ns, x.FuseLog, x.Root.Fuse); err != nil {
-			return nil, errors.Join(err, c.WaitExec())
-		}
-	}
-	if sock != nil {
-		// When the child fails before that, its report says why.
-		p.Console, _ = receiveFD(sock)
-	}
-	if err := c.WaitExec(); err != nil {
+	if err := l.finish(); err != nil {
 		return nil, err
 	}
+	p.PID, p.fuse, p.Console = l.child.PID, l.fuse, l.console
 	go p.watch(x.Stub)
 	return p, nil
 }

@@ -46,6 +46,7 @@ const (
 	opNeedWord = ^uintptr(0) - 4 // fail with errno a2 unless *(*uint64)(a0) == a1
 	opPeek     = ^uintptr(0) - 5 // register a1 = *(*uint32)(a0)
 	opSame     = ^uintptr(0) - 6 // fail with errno a2 unless *(*uint64)(a0) == *(*uint64)(a1)
+	opSet      = ^uintptr(0) - 7 // register a0 = a1
 
 	// anyErrno catches every error.
 	anyErrno = 0xffff
@@ -224,6 +225,11 @@ func (p *Program) Jump(spot Spot) {
 // have come from Bytes.
 func (p *Program) Poke(b []byte, r Reg) {
 	p.Call("", opPoke, b, uintptr(r))
+}
+
+// Set puts a number into a register.
+func (p *Program) Set(r Reg, v uintptr) {
+	p.Call("", opSet, uintptr(r), v)
 }
 
 // Need fails with errno unless the register holds want.

@@ -372,6 +372,9 @@ func childLoop(f *childFrame) {
 		case opJump:
 			i = o.target - 1
 			continue
+		case opSet:
+			*(*uintptr)(unsafe.Add(f.regs, o.a[0]*8)) = o.a[1]
+			continue
 		case opNeed:
 			if *(*uintptr)(unsafe.Add(f.regs, o.a[0]*8)) != o.a[1] {
 				e = syscall.Errno(o.a[2])

@@ -1,0 +1,196 @@
+package spec
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"os"
+
+	"coracle/fuse"
+	"coracle/userns"
+
+	"github.com/opencontainers/runtime-spec/specs-go"
+	"golang.org/x/sys/unix"
+)
+
+// launch is a container's first process on its way to the payload. The child
+// and its launcher meet like this; what stands in brackets is not always there:
+//
+//	launcher                               child
+//	clone, [write its maps], Release    →  begins
+//	[                                   ←  reportUserNS, where namespaces are entered one by one
+//	write its maps, Release             →  ]
+//	[                                   ←  reportForked]
+//	                                       mounts
+//	[                                   ←  reportMounts
+//	hooks, Release                      →  ]
+//	the guard or the state, Release     →  enters the root, becomes the payload's user
+//	                                    ←  EOF: the payload (or the stub that waits to be started) runs
+type launch struct {
+	s *specs.Spec
+	x *Extra
+	m userns.Map
+
+	child          *userns.Child
+	sock, fuseSock *os.File // our ends
+	ns             *os.File // the child's user namespace
+	fuse           *userns.Child
+	console        *os.File
+}
+
+// begin clones the child, gives it its maps, and lets it go to its mounts.
+func (l *launch) begin(ctx context.Context) (err error) {
+	x, n := l.x, namespaces{}
+	if x.namespaces == nil {
+		if n, err = planNamespaces(l.s); err != nil {
+			return err
+		}
+		x.namespaces = &n
+	}
+	if err := x.namespaces.open(); err != nil {
+		return err
+	}
+	defer x.namespaces.close()
+	if err := l.sockets(); err != nil {
+		return err
+	}
+	if x.Handles {
+		if x.handleBase, err = freeHandles(handleCount(l.s, x.Root)); err != nil {
+			return err
+		}
+	}
+	prog, flags, err := Compile(l.s, x)
+	if err != nil {
+		return err
+	}
+	if x.Compiled != nil {
+		x.Compiled()
+	}
+	if err := l.clone(prog, flags); err != nil {
+		return err
+	}
+	// The child's ends are its own now: when it dies, ours say so.
+	for _, f := range []*os.File{x.Console, x.FuseSock} {
+		if f != nil {
+			f.Close()
+		}
+	}
+	if l.fuseSock != nil {
+		// Now: once the child has changed its user it is not dumpable any more,
+		// and its /proc files are closed to us.
+		if l.ns, err = os.Open(fmt.Sprintf("/proc/%d/ns/user", l.child.PID)); err != nil {
+			return fmt.Errorf("open the container's user namespace: %w", err)
+		}
+	}
+	return l.maps(ctx)
+}
+
+func (l *launch) sockets() (err error) {
+	x := l.x
+	if l.s.Process.Terminal {
+		if l.sock, x.Console, err = socketPair(); err != nil {
+			return err
+		}
+	}
+	if x.Root != nil && x.Root.Kind == fuse.FuseOverlayFS {
+		l.fuseSock, x.FuseSock, err = socketPair()
+	}
+	return err
+}
+
+// clone starts the child, in its cgroup if it has one.
+func (l *launch) clone(prog *userns.Program, flags uintptr) (err error) {
+	l.child, err = userns.StartIn(prog, flags, l.x.Cgroup)
+	if !errors.Is(err, userns.ErrNoCloneInto) {
+		return err
+	}
+	if l.child, err = userns.Start(prog, flags); err != nil {
+		return err
+	}
+	// The child has not begun: it does so, and makes its namespaces, there.
+	fd, err := unix.Openat(int(l.x.Cgroup.Fd()), "cgroup.procs", unix.O_WRONLY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return fmt.Errorf("enter the cgroup %s: %w", l.x.Cgroup.Name(), err)
+	}
+	defer unix.Close(fd)
+	if _, err := unix.Write(fd, []byte(fmt.Sprint(l.child.PID))); err != nil {
+		return fmt.Errorf("enter the cgroup %s: %w", l.x.Cgroup.Name(), err)
+	}
+	return nil
+}
+
+// maps writes the id maps when it is time, and follows the child to where it
+// is the process that will become the payload.
+func (l *launch) maps(ctx context.Context) error {
+	n := l.x.namespaces
+	fresh := n.fresh&unix.CLONE_NEWUSER != 0
+	if n.atOnce() {
+		if fresh {
+			if err := userns.WriteMap(ctx, l.child.PID, l.m); err != nil {
+				return err
+			}
+		}
+		fromOutside(l.s, l.child.PID)
+		return l.child.Release()
+	}
+	if err := l.child.Release(); err != nil {
+		return err
+	}
+	if fresh {
+		if err := l.child.Await(reportUserNS); err != nil {
+			return err
+		}
+		if err := userns.WriteMap(ctx, l.child.PID, l.m); err != nil {
+			return err
+		}
+		fromOutside(l.s, l.child.PID)
+		if err := l.child.Release(); err != nil {
+			return err
+		}
+	}
+	if n.has(unix.CLONE_NEWPID) {
+		return l.child.Await(reportForked)
+	}
+	return nil
+}
+
+// hooks runs f while the child waits before its root, where it does.
+func (l *launch) hooks(f func() error) error {
+	if !l.x.Hooks {
+		return nil
+	}
+	if err := l.child.Await(reportMounts); err != nil {
+		return err
+	}
+	if err := f(); err != nil {
+		return err
+	}
+	return l.child.Release()
+}
+
+// finish lets the child become the payload, and waits until it is.
+func (l *launch) finish() (err error) {
+	if err := l.child.Release(); err != nil {
+		return cmp.Or(l.child.WaitExec(), err) // the child's own report says more
+	}
+	if l.fuseSock != nil {
+		if l.fuse, err = startFuse(l.fuseSock, l.ns, l.x.FuseLog, l.x.Root.Fuse); err != nil {
+			return errors.Join(err, l.child.WaitExec())
+		}
+	}
+	if l.sock != nil {
+		// When the child fails before that, its report says why.
+		l.console, _ = receiveFD(l.sock)
+	}
+	return l.child.WaitExec()
+}
+
+// close releases what only the start needs.
+func (l *launch) close() {
+	for _, f := range []*os.File{l.sock, l.fuseSock, l.ns, l.x.Console, l.x.FuseSock} {
+		if f != nil {
+			f.Close() // some are closed already, which is no matter
+		}
+	}
+}
