@@ -36,6 +36,7 @@ type Child struct {
 	sync   *os.File // write end: one byte lets it go
 	errs   *os.File // read end: steps and exec errors, EOF once exec'd
 	labels []string
+	shared *shared // nil unless Begin made it
 }
 
 // Start clones a child with the given namespace flags that will carry out p.
@@ -149,6 +150,7 @@ func (c *Child) WaitExec() error {
 	for {
 		code, err := c.next()
 		if errors.Is(err, io.EOF) {
+			c.shared.executed()
 			return nil
 		}
 		if err != nil {
@@ -261,6 +263,7 @@ func (c *Child) Wait() (syscall.WaitStatus, *syscall.Rusage, error) {
 		if err != nil {
 			return 0, nil, fmt.Errorf("wait for %d: %w", c.PID, err)
 		}
+		c.shared.executed()
 		return ws, &ru, nil
 	}
 }
@@ -306,15 +309,17 @@ const (
 // sysOpenat2 has one number everywhere.
 const sysOpenat2 = 437
 
-// childFrame is what childLoop needs, in memory that the clone copies.
+// childFrame is what childLoop needs, in memory that the clone copies or shares.
 type childFrame struct {
-	ops   unsafe.Pointer // of n op
-	regs  unsafe.Pointer // of maxRegs uintptr
-	n     int32
-	syncR uintptr
-	syncW uintptr
-	errW  uintptr
-	buf   [2]uint64
+	ops    unsafe.Pointer // of n op
+	regs   unsafe.Pointer // of maxRegs uintptr
+	n      int32
+	shared int32 // 1: mask is still to be set, see Begin
+	syncR  uintptr
+	syncW  uintptr
+	errW   uintptr
+	mask   uint64
+	buf    [2]uint64
 }
 
 // cloneArgs is struct clone_args of clone3(2), up to the cgroup.
@@ -355,6 +360,9 @@ func childLoop(f *childFrame) {
 	var i, again int32
 	var r uintptr
 	var e syscall.Errno
+	if f.shared != 0 {
+		syscall.RawSyscall6(syscall.SYS_RT_SIGPROCMASK, unix.SIG_SETMASK, uintptr(unsafe.Pointer(&f.mask)), 0, 8, 0, 0)
+	}
 	// The write end is the launcher's alone: only then is its death an EOF.
 	syscall.RawSyscall6(syscall.SYS_CLOSE, f.syncW, 0, 0, 0, 0, 0)
 	r, _, e = syscall.RawSyscall6(syscall.SYS_READ, f.syncR, uintptr(unsafe.Pointer(&f.buf)), 1, 0, 0, 0)

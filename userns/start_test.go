@@ -37,13 +37,16 @@ func runStub(t *testing.T, x Exec, flags uintptr, steps func(*Program)) (*Child,
 	}
 	s := p.PrepareStub(stub, x)
 	p.ExecStub(s, x)
-	c, err := Start(&p, flags)
+	c, err := testStart(&p, flags)
 	if err != nil {
 		t.Fatal(err)
 	}
 	w.Close()
 	return c, r
 }
+
+// testStart is changed by TestShared.
+var testStart = Start
 
 func output(t *testing.T, r *os.File) string {
 	t.Helper()

@@ -1,0 +1,5 @@
+//go:build !race
+
+package userns
+
+const raceDetector = false

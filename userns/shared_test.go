@@ -1,0 +1,137 @@
+package userns
+
+import (
+	"errors"
+	"os"
+	"os/signal"
+	"runtime"
+	"strings"
+	"testing"
+
+	"golang.org/x/sys/unix"
+)
+
+func begin(p *Program, flags uintptr) (*Child, error) {
+	c, err := Begin(flags)
+	if err != nil {
+		return nil, err
+	}
+	return c, c.Give(p)
+}
+
+// A child that has the launcher's memory does all that one with a copy does.
+func TestShared(t *testing.T) {
+	testStart = begin
+	defer func() { testStart = Start }()
+	for name, test := range map[string]func(*testing.T){
+		"execs": TestStubExecs, "exec errors": TestStubReportsExecErrors, "init": TestInitForwardsAndReaps,
+		"step errors": TestStepErrorNamesTheStep, "jumps": TestCatchJumpsAndPokes, "words": TestPeekAndSame,
+		"texts": TestReportText, "end without release": TestChildEndsWithoutRelease, "guard": TestGuardKills,
+		"garbage collection": TestStartUnderGC, "await": TestAwaitTellsErrorsAndEnds,
+	} {
+		t.Run(name, test)
+	}
+}
+
+// The program is written while the child waits for it.
+func TestGiveLate(t *testing.T) {
+	c, err := Begin(unix.CLONE_NEWUSER | unix.CLONE_NEWPID)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	var p Program
+	for range 1000 {
+		p.Call("count", unix.SYS_GETPID)
+	}
+	p.Call("leave", unix.SYS_EXIT_GROUP, 42)
+	runtime.GC()
+	if err := errors.Join(c.Give(&p), c.Release()); err != nil {
+		t.Fatal(err)
+	}
+	if ws, _, err := c.Wait(); err != nil || ws.ExitStatus() != 42 {
+		t.Errorf("status %v, %v; want 42", ws, err)
+	}
+}
+
+// While the child has our memory its change of user makes us untraceable, and
+// our own files in /proc root's. That must not last.
+func TestSharedLeavesUsDumpable(t *testing.T) {
+	dumpable := func() int {
+		n, err := unix.PrctlRetInt(unix.PR_GET_DUMPABLE, 0, 0, 0, 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return n
+	}
+	if dumpable() != 1 {
+		t.Skip("the test itself is not dumpable")
+	}
+	stub, err := OpenStub()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer stub.Close()
+	c, err := Begin(0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	var p Program
+	p.Call("forbid traces", unix.SYS_PRCTL, unix.PR_SET_DUMPABLE, 0) // as a change of user does
+	p.Report("say so", 1)
+	p.AwaitLauncher()
+	x := Exec{Candidates: []string{"/bin/true"}, Args: []string{"true"}, FirstFD: 3}
+	p.ExecStub(p.PrepareStub(stub, x), x)
+	if err := errors.Join(c.Give(&p), c.Release(), c.Await(1)); err != nil {
+		t.Fatal(err)
+	}
+	if dumpable() != 0 {
+		t.Error("the child has no part in our memory")
+	}
+	if err := errors.Join(c.Release(), c.WaitExec()); err != nil {
+		t.Fatal(err)
+	}
+	if dumpable() != 1 {
+		t.Error("the launcher stays untraceable")
+	}
+	_, _, _ = c.Wait()
+}
+
+// The payload has the launcher's signal mask, default dispositions for what the
+// launcher handles, and ignores what the launcher ignores.
+func TestSharedSignals(t *testing.T) {
+	ours := make(chan os.Signal, 1)
+	signal.Notify(ours, unix.SIGUSR1)
+	defer signal.Stop(ours)
+	signal.Ignore(unix.SIGUSR2)
+	defer signal.Reset(unix.SIGUSR2)
+	status := func(start func(*Program, uintptr) (*Child, error)) string {
+		testStart = start
+		defer func() { testStart = Start }()
+		c, r := runStub(t, Exec{Candidates: []string{"/bin/grep"}, Args: []string{"grep", "^Sig[BIC]", "/proc/self/status"}}, 0, nil)
+		defer c.Close()
+		if err := errors.Join(c.Release(), c.WaitExec()); err != nil {
+			t.Fatal(err)
+		}
+		defer func() { _, _, _ = c.Wait() }()
+		return output(t, r)
+	}
+	got, want := status(begin), status(Start)
+	if got != want || !strings.Contains(got, "SigBlk:\t0000000000000000") || !strings.Contains(got, "SigIgn:\t0000000000000800") {
+		t.Errorf("with our memory:\n%swith a copy:\n%s", got, want)
+	}
+}
+
+func TestGiveRefusesBadPrograms(t *testing.T) {
+	c, err := Begin(0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Abort()
+	var p Program
+	p.Call("x", unix.SYS_CHDIR, "a\x00b")
+	if err := c.Give(&p); err == nil || !strings.Contains(err.Error(), "NUL") {
+		t.Errorf("%v", err)
+	}
+}
