@@ -21,7 +21,7 @@ func mayImport() map[string][]string {
 		"netns":           leaf,
 		"cgroupv2":        leaf,
 		"images":          leaf,
-		"spec":            {"userns", "fuse", "internal/nofile"},
+		"spec":            {"userns", "fuse", "cgroupv2", "internal/nofile"},
 		"internal/nofile": nil,
 		"internal/engine": {"userns", "fuse", "netns", "cgroupv2", "images", "spec", "internal/nofile"},
 		"internal/cli":    {"internal/engine", "userns", "spec", "images", "internal/nofile"},
