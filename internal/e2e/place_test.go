@@ -48,6 +48,7 @@ func newPlace(t *testing.T) place {
 	}
 	must(t, os.CopyFS(p.join("script"), os.DirFS("testdata/script")))
 	must(t, os.CopyFS(p.join("make"), os.DirFS("testdata/make")))
+	must(t, os.CopyFS(p.join("oci"), os.DirFS("testdata/oci")))
 	p.build(t)
 	if os.Getuid() == 0 {
 		p.giveToUser(t)
