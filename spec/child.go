@@ -355,7 +355,7 @@ func (c *child) sysctls() {
 	for _, key := range sortedKeys(c.s.Linux.Sysctl) {
 		value := c.s.Linux.Sysctl[key]
 		label := "sysctl " + key + "=" + value
-		c.openat2(c.dir, label, strings.ReplaceAll(key, ".", "/"), unix.O_WRONLY, unix.RESOLVE_BENEATH|unix.RESOLVE_NO_SYMLINKS|unix.RESOLVE_NO_XDEV, c.tmp)
+		c.openat2(c.dir, label, sysctlPath(key), unix.O_WRONLY, unix.RESOLVE_BENEATH|unix.RESOLVE_NO_SYMLINKS|unix.RESOLVE_NO_XDEV, c.tmp)
 		c.p.Call(label, unix.SYS_WRITE, c.tmp, []byte(value), uintptr(len(value)))
 		c.closeReg(c.tmp)
 	}

@@ -62,23 +62,47 @@ const (
 	maxNodes = 1024 // MAX_NUMNODES likewise
 )
 
-// schedAttr lays out struct sched_attr (sched_setattr(2)), in the size that
-// Linux 5.3 made of it: kernels before take the longer one with zeros.
-func schedAttr(s *specs.Scheduler) ([]byte, error) {
-	policies := []specs.LinuxSchedulerPolicy{
+// The names of the specification, in the order of the kernel's numbers: policies
+// from 0 (linux/sched.h), flags from bit 0, modes from 0 and flags from bit 13
+// (linux/mempolicy.h), classes from 0 (linux/ioprio.h).
+func schedulerPolicies() []specs.LinuxSchedulerPolicy {
+	return []specs.LinuxSchedulerPolicy{
 		specs.SchedOther, specs.SchedFIFO, specs.SchedRR, specs.SchedBatch, specs.SchedISO, specs.SchedIdle, specs.SchedDeadline,
 	}
-	policy := index(policies, s.Policy)
-	if policy < 0 {
-		return nil, fmt.Errorf("process.scheduler.policy: %q is unknown", s.Policy)
-	}
-	known := []specs.LinuxSchedulerFlag{
+}
+
+func schedulerFlags() []specs.LinuxSchedulerFlag {
+	return []specs.LinuxSchedulerFlag{
 		specs.SchedFlagResetOnFork, specs.SchedFlagReclaim, specs.SchedFlagDLOverrun, specs.SchedFlagKeepPolicy,
 		specs.SchedFlagKeepParams, specs.SchedFlagUtilClampMin, specs.SchedFlagUtilClampMax,
 	}
+}
+
+func memoryPolicyModes() []specs.MemoryPolicyModeType {
+	return []specs.MemoryPolicyModeType{
+		specs.MpolDefault, specs.MpolPreferred, specs.MpolBind, specs.MpolInterleave, specs.MpolLocal,
+		specs.MpolPreferredMany, specs.MpolWeightedInterleave,
+	}
+}
+
+func memoryPolicyFlags() []specs.MemoryPolicyFlagType {
+	return []specs.MemoryPolicyFlagType{specs.MpolFNumaBalancing, specs.MpolFRelativeNodes, specs.MpolFStaticNodes}
+}
+
+func ioPriorityClasses() []specs.IOPriorityClass {
+	return []specs.IOPriorityClass{"", specs.IOPRIO_CLASS_RT, specs.IOPRIO_CLASS_BE, specs.IOPRIO_CLASS_IDLE}
+}
+
+// schedAttr lays out struct sched_attr (sched_setattr(2)), in the size that
+// Linux 5.3 made of it: kernels before take the longer one with zeros.
+func schedAttr(s *specs.Scheduler) ([]byte, error) {
+	policy := index(schedulerPolicies(), s.Policy)
+	if policy < 0 {
+		return nil, fmt.Errorf("process.scheduler.policy: %q is unknown", s.Policy)
+	}
 	var flags uint64
 	for i, f := range s.Flags {
-		n := index(known, f)
+		n := index(schedulerFlags(), f)
 		if n < 0 {
 			return nil, fmt.Errorf("process.scheduler.flags[%d]: %q is unknown", i, f)
 		}
@@ -100,7 +124,7 @@ func schedAttr(s *specs.Scheduler) ([]byte, error) {
 
 // ioPriority is the value for ioprio_set(2).
 func ioPriority(io *specs.LinuxIOPriority) (int, error) {
-	class := index([]specs.IOPriorityClass{"", specs.IOPRIO_CLASS_RT, specs.IOPRIO_CLASS_BE, specs.IOPRIO_CLASS_IDLE}, io.Class)
+	class := index(ioPriorityClasses(), io.Class)
 	if class <= 0 {
 		return 0, fmt.Errorf("process.ioPriority.class: %q is unknown", io.Class)
 	}
@@ -112,15 +136,12 @@ func ioPriority(io *specs.LinuxIOPriority) (int, error) {
 
 // memoryPolicy gives the arguments for set_mempolicy(2).
 func memoryPolicy(m *specs.LinuxMemoryPolicy) (mode int, mask []byte, err error) {
-	mode = index([]specs.MemoryPolicyModeType{
-		specs.MpolDefault, specs.MpolPreferred, specs.MpolBind, specs.MpolInterleave, specs.MpolLocal,
-		specs.MpolPreferredMany, specs.MpolWeightedInterleave,
-	}, m.Mode)
+	mode = index(memoryPolicyModes(), m.Mode)
 	if mode < 0 {
 		return 0, nil, fmt.Errorf("linux.memoryPolicy.mode: %q is unknown", m.Mode)
 	}
 	for i, f := range m.Flags {
-		n := index([]specs.MemoryPolicyFlagType{specs.MpolFNumaBalancing, specs.MpolFRelativeNodes, specs.MpolFStaticNodes}, f)
+		n := index(memoryPolicyFlags(), f)
 		if n < 0 {
 			return 0, nil, fmt.Errorf("linux.memoryPolicy.flags[%d]: %q is unknown", i, f)
 		}

@@ -193,3 +193,16 @@ func parseFlags(p *specs.LinuxSeccomp, out *Program) (uint, error) {
 	}
 	return flags, nil
 }
+
+// Check says what Compile would refuse of a profile, but for its size.
+func Check(p *specs.LinuxSeccomp, goarch string) error {
+	if p == nil || p.DefaultAction == "" && len(p.Syscalls) == 0 {
+		return nil
+	}
+	var out Program
+	if _, err := read(p, goarch, &out); err != nil {
+		return err
+	}
+	_, err := parseFlags(p, &out)
+	return err
+}

@@ -1,0 +1,390 @@
+package spec
+
+import (
+	"fmt"
+	"reflect"
+	"strconv"
+	"strings"
+)
+
+// Bounds of a document. The specification's own deepest property stands 8
+// deep; a list of 65536 of the largest entries takes 10 MB.
+const (
+	maxJSONDepth   = 64
+	maxJSONEntries = 1 << 16
+)
+
+// decodeJSON reads one document into a struct of specs-go. It differs from
+// encoding/json in what matters for a file that decides what is locked up:
+//
+//   - Names of properties count in their exact case. A property that differs
+//     from a known one by case only is refused, for other runtimes take it; what
+//     is unknown is ignored (runtime-spec config.md#extensibility).
+//   - Nothing may stand twice in one object: who reads the first and who reads
+//     the last would see two containers.
+//   - Text is UTF-8 without NUL, at which the kernel would cut it off.
+//   - Errors have the JSON path, with the indexes of arrays.
+//
+// And it is fast where it counts: encoding/json spends a millisecond at the first
+// use of a type as large as specs.Spec, and a process here reads one document.
+func decodeJSON(data []byte, into any) error {
+	d := jsonDecoder{data: data, types: make(map[reflect.Type][]jsonField, 32)}
+	if err := d.value(reflect.ValueOf(into).Elem()); err != nil {
+		return err
+	}
+	if d.space(); d.pos < len(d.data) {
+		return d.syntax("more follows after the document's end")
+	}
+	return nil
+}
+
+// jsonDecoder reads data from pos on; at is where that is in the document.
+type jsonDecoder struct {
+	data  []byte
+	pos   int
+	at    []jsonStep
+	types map[reflect.Type][]jsonField
+}
+
+// jsonStep leads from a value to one inside it: a property, a key of a map or
+// an index.
+type jsonStep struct {
+	name  string
+	key   bool
+	index int // where name is empty
+}
+
+type jsonField struct {
+	name  string
+	index []int
+}
+
+// fields lists the properties of a struct, those of an embedded one as its own.
+func (d *jsonDecoder) fields(t reflect.Type) []jsonField {
+	if f, ok := d.types[t]; ok {
+		return f
+	}
+	out := make([]jsonField, 0, t.NumField())
+	for i := range t.NumField() {
+		f := t.Field(i)
+		name, _, _ := strings.Cut(f.Tag.Get("json"), ",")
+		switch {
+		case name == "" && f.Anonymous:
+			for _, sub := range d.fields(f.Type) {
+				out = append(out, jsonField{sub.name, append([]int{i}, sub.index...)})
+			}
+		case name != "" && name != "-":
+			out = append(out, jsonField{name, f.Index})
+		}
+	}
+	d.types[t] = out
+	return out
+}
+
+func (d *jsonDecoder) fail(format string, args ...any) error {
+	return &ConfigError{d.where(), fmt.Sprintf(format, args...)}
+}
+
+// syntax complains about the text at pos itself.
+func (d *jsonDecoder) syntax(msg string) error {
+	if d.pos >= len(d.data) {
+		return d.fail("the file ends in the middle of it: it is cut off")
+	}
+	before := d.data[:d.pos]
+	line := 1 + strings.Count(string(before), "\n")
+	column := d.pos - strings.LastIndexByte(string(before), '\n')
+	return d.fail("not JSON: %s (line %d, column %d)", msg, line, column)
+}
+
+// where is the JSON path of the value at hand.
+func (d *jsonDecoder) where() string {
+	var b strings.Builder
+	for _, s := range d.at {
+		switch {
+		case s.key:
+			b.WriteString("[" + quoteJSON(s.name) + "]")
+		case s.name != "":
+			if b.Len() > 0 {
+				b.WriteByte('.')
+			}
+			b.WriteString(s.name)
+		default:
+			b.WriteString("[" + strconv.Itoa(s.index) + "]")
+		}
+	}
+	return b.String()
+}
+
+// quoteJSON shortens what a file says to what fits into a message.
+func quoteJSON(s string) string {
+	const most = 80
+	if len(s) > most {
+		return strconv.Quote(s[:most]) + "…"
+	}
+	return strconv.Quote(s)
+}
+
+func (d *jsonDecoder) space() {
+	for d.pos < len(d.data) {
+		switch d.data[d.pos] {
+		case ' ', '\t', '\r', '\n':
+			d.pos++
+		default:
+			return
+		}
+	}
+}
+
+// next is the first byte after space, 0 at the end.
+func (d *jsonDecoder) next() byte {
+	d.space()
+	if d.pos < len(d.data) {
+		return d.data[d.pos]
+	}
+	return 0
+}
+
+// value reads what comes into v. null leaves v alone: Go programs write it for
+// an empty list.
+func (d *jsonDecoder) value(v reflect.Value) error {
+	c := d.next()
+	if c == 'n' {
+		return d.word("null")
+	}
+	switch v.Kind() {
+	case reflect.Pointer:
+		v.Set(reflect.New(v.Type().Elem()))
+		return d.value(v.Elem())
+	case reflect.Struct:
+		return d.object(c, func(key string) error { return d.property(v, key) })
+	case reflect.Map:
+		return d.mapping(c, v)
+	case reflect.Slice:
+		return d.list(c, v)
+	case reflect.String:
+		if c != '"' {
+			return d.wrong("a string", c)
+		}
+		s, err := d.text()
+		v.SetString(s)
+		return err
+	case reflect.Bool:
+		switch c {
+		case 't':
+			v.SetBool(true)
+			return d.word("true")
+		case 'f':
+			return d.word("false")
+		}
+		return d.wrong("true or false", c)
+	case reflect.Interface: // of Windows only
+		return d.skip()
+	default:
+		return d.number(c, v)
+	}
+}
+
+// wrong says that a value of another kind was wanted.
+func (d *jsonDecoder) wrong(want string, c byte) error {
+	found := ""
+	switch {
+	case d.pos >= len(d.data):
+		return d.syntax("")
+	case c == '"':
+		found = "a string"
+	case c == '{':
+		found = "an object"
+	case c == '[':
+		found = "an array"
+	case c == 't', c == 'f':
+		found = "true or false"
+	case c == '-', c >= '0' && c <= '9':
+		found = "a number"
+	default:
+		return d.syntax("want " + want + ", found " + strconv.QuoteRune(rune(c)))
+	}
+	return d.fail("want %s, found %s", want, found)
+}
+
+// enter goes down one step.
+func (d *jsonDecoder) enter(s jsonStep) error {
+	if len(d.at) == maxJSONDepth {
+		return d.fail("nested more than %d deep", maxJSONDepth)
+	}
+	d.at = append(d.at, s)
+	return nil
+}
+
+func (d *jsonDecoder) leave() { d.at = d.at[:len(d.at)-1] }
+
+// object reads the pairs of an object and hands each key over; member reads the
+// value.
+func (d *jsonDecoder) object(c byte, member func(key string) error) error {
+	if c != '{' {
+		return d.wrong("an object", c)
+	}
+	d.pos++
+	if d.next() == '}' {
+		d.pos++
+		return nil
+	}
+	seen := make(map[string]bool, 8)
+	for {
+		if d.next() != '"' {
+			return d.syntax("want the name of a property")
+		}
+		key, err := d.text()
+		if err != nil {
+			return err
+		}
+		if d.next() != ':' {
+			return d.syntax("want a colon after " + quoteJSON(key))
+		}
+		d.pos++
+		if seen[key] {
+			return d.fail("%s stands twice", quoteJSON(key))
+		}
+		if len(seen) == maxJSONEntries {
+			return d.fail("more than %d entries", maxJSONEntries)
+		}
+		seen[key] = true
+		if err := member(key); err != nil {
+			return err
+		}
+		switch d.next() {
+		case ',':
+			d.pos++
+		case '}':
+			d.pos++
+			return nil
+		default:
+			return d.syntax("want a comma or }")
+		}
+	}
+}
+
+// property reads the value of one property of a struct.
+func (d *jsonDecoder) property(v reflect.Value, key string) error {
+	var near string
+	for _, f := range d.fields(v.Type()) {
+		if f.name == key {
+			if err := d.enter(jsonStep{name: key}); err != nil {
+				return err
+			}
+			defer d.leave()
+			return d.value(v.FieldByIndex(f.index))
+		}
+		if len(f.name) == len(key) && strings.EqualFold(f.name, key) {
+			near = f.name
+		}
+	}
+	if near != "" {
+		return d.fail("the property %s is spelled %s", quoteJSON(key), near)
+	}
+	if err := d.enter(jsonStep{name: quoteJSON(key)}); err != nil {
+		return err
+	}
+	defer d.leave()
+	return d.skip()
+}
+
+func (d *jsonDecoder) mapping(c byte, v reflect.Value) error {
+	m := reflect.MakeMap(v.Type())
+	err := d.object(c, func(key string) error {
+		if err := d.enter(jsonStep{name: key, key: true}); err != nil {
+			return err
+		}
+		defer d.leave()
+		elem := reflect.New(v.Type().Elem()).Elem()
+		if err := d.value(elem); err != nil {
+			return err
+		}
+		m.SetMapIndex(reflect.ValueOf(key).Convert(v.Type().Key()), elem)
+		return nil
+	})
+	v.Set(m)
+	return err
+}
+
+func (d *jsonDecoder) list(c byte, v reflect.Value) error {
+	if c != '[' {
+		return d.wrong("an array", c)
+	}
+	v.Set(reflect.MakeSlice(v.Type(), 0, 4))
+	return d.elements(func(i int) error {
+		if i == v.Cap() {
+			v.Grow(i)
+		}
+		v.SetLen(i + 1)
+		return d.value(v.Index(i))
+	})
+}
+
+// elements reads an array, whose [ is at pos.
+func (d *jsonDecoder) elements(element func(i int) error) error {
+	d.pos++
+	if d.next() == ']' {
+		d.pos++
+		return nil
+	}
+	for i := 0; ; i++ {
+		if i == maxJSONEntries {
+			return d.fail("more than %d entries", maxJSONEntries)
+		}
+		if err := d.enter(jsonStep{index: i}); err != nil {
+			return err
+		}
+		if err := element(i); err != nil {
+			return err
+		}
+		d.leave()
+		switch d.next() {
+		case ',':
+			d.pos++
+		case ']':
+			d.pos++
+			return nil
+		default:
+			return d.syntax("want a comma or ]")
+		}
+	}
+}
+
+// skip reads a value that nobody asked for.
+func (d *jsonDecoder) skip() error {
+	switch c := d.next(); c {
+	case '{':
+		return d.object(c, func(key string) error {
+			if err := d.enter(jsonStep{name: key, key: true}); err != nil {
+				return err
+			}
+			defer d.leave()
+			return d.skip()
+		})
+	case '[':
+		return d.elements(func(int) error { return d.skip() })
+	case '"':
+		_, err := d.text()
+		return err
+	case 't':
+		return d.word("true")
+	case 'f':
+		return d.word("false")
+	case 'n':
+		return d.word("null")
+	default:
+		_, err := d.digits("a value", c)
+		return err
+	}
+}
+
+func (d *jsonDecoder) word(w string) error {
+	if !strings.HasPrefix(string(d.data[d.pos:min(len(d.data), d.pos+len(w))]), w) {
+		if d.pos+len(w) > len(d.data) {
+			d.pos = len(d.data)
+		}
+		return d.syntax("want " + w)
+	}
+	d.pos += len(w)
+	return nil
+}

@@ -1,0 +1,122 @@
+package spec
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"os"
+
+	"github.com/opencontainers/runtime-spec/specs-go"
+	"golang.org/x/sys/unix"
+)
+
+// maxConfig bounds what is read into memory of a config.json. Docker's largest,
+// with its whole seccomp profile, has 0.1 MB; what the kernel takes as arguments
+// and environment of one process is 6 MB at most.
+const maxConfig = 16 << 20
+
+// ConfigError names the part of a configuration that is wrong or cannot be had.
+type ConfigError struct {
+	Path string // JSON path, for example mounts[3].destination; empty: the document
+	Msg  string
+}
+
+func (e *ConfigError) Error() string {
+	if e.Path == "" {
+		return e.Msg
+	}
+	return e.Path + ": " + e.Msg
+}
+
+// LoadConfig reads a config.json (runtime-spec v1.3.0 config.md). It knows the
+// types, not yet whether the values can be had: Validate does. What is wrong
+// is a *ConfigError.
+func LoadConfig(r io.Reader) (*specs.Spec, error) {
+	s := new(specs.Spec)
+	return s, load(r, s)
+}
+
+// LoadProcess reads the process object of exec --process.
+func LoadProcess(r io.Reader) (*specs.Process, error) {
+	p := new(specs.Process)
+	return p, load(r, p)
+}
+
+// LoadResources reads the resources object of update --resources.
+func LoadResources(r io.Reader) (*specs.LinuxResources, error) {
+	res := new(specs.LinuxResources)
+	return res, load(r, res)
+}
+
+func load(r io.Reader, into any) error {
+	data, err := io.ReadAll(io.LimitReader(r, maxConfig+1))
+	if err != nil {
+		return err
+	}
+	if len(data) > maxConfig {
+		return tooLarge()
+	}
+	return decodeJSON(data, into)
+}
+
+func tooLarge() error {
+	return &ConfigError{"", fmt.Sprintf("more than %d MiB", maxConfig>>20)}
+}
+
+// LoadBundle reads the config.json of a bundle.
+func LoadBundle(dir string) (*specs.Spec, error) {
+	data, err := ReadConfig(dir)
+	if err != nil {
+		return nil, err
+	}
+	s := new(specs.Spec)
+	if err := decodeJSON(data, s); err != nil {
+		return nil, fmt.Errorf("%s/config.json: %w", dir, err)
+	}
+	return s, nil
+}
+
+// ReadConfig reads the bytes of a bundle's config.json.
+func ReadConfig(dir string) ([]byte, error) {
+	name := dir + "/config.json"
+	dirfd, err := unix.Open(dir, unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return nil, &os.PathError{Op: "open", Path: dir, Err: err}
+	}
+	defer unix.Close(dirfd)
+	// O_NONBLOCK: not to wait for the writer of a named pipe.
+	fd, err := unix.Openat(dirfd, "config.json", unix.O_RDONLY|unix.O_NONBLOCK|unix.O_NOCTTY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return nil, &os.PathError{Op: "open", Path: name, Err: err}
+	}
+	defer unix.Close(fd)
+	var st unix.Stat_t
+	if err := unix.Fstat(fd, &st); err != nil {
+		return nil, &os.PathError{Op: "stat", Path: name, Err: err}
+	}
+	if st.Mode&unix.S_IFMT != unix.S_IFREG {
+		return nil, &os.PathError{Op: "read", Path: name, Err: errors.New("not a regular file")}
+	}
+	if st.Size > maxConfig {
+		return nil, fmt.Errorf("%s: %w", name, tooLarge())
+	}
+	data := make([]byte, 0, st.Size+1) // and to see the end
+	for {
+		n, err := unix.Read(fd, data[len(data):cap(data)])
+		switch {
+		case errors.Is(err, unix.EINTR):
+			continue
+		case err != nil:
+			return nil, &os.PathError{Op: "read", Path: name, Err: err}
+		case n == 0:
+			return data, nil
+		}
+		data = data[:len(data)+n]
+		if len(data) > maxConfig {
+			return nil, fmt.Errorf("%s: %w", name, tooLarge()) // it grows
+		}
+		if len(data) == cap(data) {
+			data = append(data, 0)[:len(data)]
+		}
+	}
+}
