@@ -79,6 +79,7 @@ type child struct {
 	root, target, mount, dir, tmp, cwd, empty userns.Reg
 
 	proc   userns.Reg // the host's /proc, see hostProc
+	notify userns.Reg // the socket that takes a seccomp listener
 	userns bool       // the process is root of a user namespace of its own
 	ns     *namespaces
 	flags  uintptr // that clone(2) gets

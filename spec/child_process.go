@@ -80,7 +80,7 @@ func (c *child) giveStdio(f *os.File, i int) {
 }
 
 // sendFD sends one descriptor over a unix socket (SCM_RIGHTS).
-func (c *child) sendFD(label string, sock uintptr, fd userns.Reg) {
+func (c *child) sendFD(label string, sock any, fd userns.Reg) {
 	oob := c.p.Bytes(make([]byte, unix.CmsgSpace(4)))
 	h := (*unix.Cmsghdr)(unsafe.Pointer(&oob[0]))
 	h.Level, h.Type = unix.SOL_SOCKET, unix.SCM_RIGHTS
@@ -111,6 +111,7 @@ func (c *child) process() {
 	}
 	c.p.AwaitLauncher() // until the guard stands
 	c.labels()
+	c.keepNotify(exec.FirstFD)
 	stub := c.p.PrepareStub(c.x.Stub, exec)
 	c.limits()
 	c.scheduling()

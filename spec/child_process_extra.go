@@ -1,5 +1,11 @@
 package spec
 
+import (
+	"os"
+
+	"github.com/opencontainers/runtime-spec/specs-go"
+)
+
 // ProcessExtra is the part of Extra that concerns only the process.
 type ProcessExtra struct {
 	// ID names the session keyring; "" gives it none.
@@ -9,4 +15,13 @@ type ProcessExtra struct {
 	// LSM says which security modules can be asked for a label; nil: as the
 	// host has them.
 	LSM *LSM
+
+	// Listener takes the descriptor of a filter that notifies, and Metadata goes
+	// with it (linux.seccomp).
+	Listener, ListenerMetadata string
+	// State is what the listener is told of the container; its pid and status
+	// are filled in.
+	State specs.State
+
+	notify *os.File // the child's end of the socket for the descriptor
 }

@@ -37,6 +37,7 @@ type launch struct {
 	ns             *os.File // the child's user namespace
 	fuse           *userns.Child
 	console        *os.File
+	agent          *seccompAgent
 }
 
 // begin clones the child, gives it its maps, and lets it go to its mounts.
@@ -76,6 +77,7 @@ func (l *launch) begin(ctx context.Context) (err error) {
 			f.Close()
 		}
 	}
+	l.agent.started()
 	if l.fuseSock != nil {
 		// Now: once the child has changed its user it is not dumpable any more,
 		// and its /proc files are closed to us.
@@ -94,8 +96,11 @@ func (l *launch) sockets() (err error) {
 		}
 	}
 	if x.Root != nil && x.Root.Kind == fuse.FuseOverlayFS {
-		l.fuseSock, x.FuseSock, err = socketPair()
+		if l.fuseSock, x.FuseSock, err = socketPair(); err != nil {
+			return err
+		}
 	}
+	l.agent, err = dialAgent(x)
 	return err
 }
 
@@ -183,11 +188,15 @@ func (l *launch) finish() (err error) {
 		// When the child fails before that, its report says why.
 		l.console, _ = receiveFD(l.sock)
 	}
+	if err := l.agent.hand(l.x, l.child.PID); err != nil {
+		return err
+	}
 	return l.child.WaitExec()
 }
 
 // close releases what only the start needs.
 func (l *launch) close() {
+	l.agent.close()
 	for _, f := range []*os.File{l.sock, l.fuseSock, l.ns, l.x.Console, l.x.FuseSock} {
 		if f != nil {
 			f.Close() // some are closed already, which is no matter

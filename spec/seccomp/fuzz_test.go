@@ -4,9 +4,11 @@ import (
 	"encoding/json"
 	"errors"
 	"math/rand/v2"
+	"slices"
 	"testing"
 
 	"github.com/opencontainers/runtime-spec/specs-go"
+	"golang.org/x/sys/unix"
 )
 
 // FuzzCompile lets the input be the source of a profile's rules, so that all of
@@ -25,6 +27,7 @@ func FuzzCompile(f *testing.F) {
 			t.Fatal(err)
 		}
 		wellFormed(t, prog.Filter)
+		checkFlags(t, p, prog)
 		ref := newReference(p, goarch)
 		probes(p, goarch, rand.New(rand.NewPCG(seed, 5)), func(d data) {
 			if got, want := answer(t, prog.Filter, d), ref.answer(d); got != want {
@@ -32,6 +35,31 @@ func FuzzCompile(f *testing.F) {
 			}
 		})
 	})
+}
+
+// checkFlags reads a profile's flags as config-linux.md#seccomp says them.
+func checkFlags(t *testing.T, p *specs.LinuxSeccomp, prog Program) {
+	t.Helper()
+	notifies := slices.ContainsFunc(p.Syscalls, func(sc specs.LinuxSyscall) bool {
+		return sc.Action == specs.ActNotify && slices.ContainsFunc(sc.Names, func(n string) bool { return lookup(n) >= 0 })
+	})
+	want := uint(0)
+	if notifies {
+		want |= unix.SECCOMP_FILTER_FLAG_NEW_LISTENER
+	}
+	for f, bit := range map[specs.LinuxSeccompFlag]uint{
+		specs.LinuxSeccompFlagLog: unix.SECCOMP_FILTER_FLAG_LOG, specs.LinuxSeccompFlagSpecAllow: unix.SECCOMP_FILTER_FLAG_SPEC_ALLOW,
+	} {
+		if slices.Contains(p.Flags, f) || p.Flags == nil && f == specs.LinuxSeccompFlagSpecAllow {
+			want |= bit
+		}
+	}
+	if notifies && slices.Contains(p.Flags, specs.LinuxSeccompFlagWaitKillableRecv) {
+		want |= unix.SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV
+	}
+	if prog.Flags != want || prog.Notify() != notifies || notifies != (prog.ListenerPath != "") {
+		t.Fatalf("flags %#x, listener %q; want %#x and notify %v", prog.Flags, prog.ListenerPath, want, notifies)
+	}
 }
 
 // profileFrom reads a profile out of any bytes.
@@ -60,14 +88,31 @@ func profileFrom(src []byte) (*specs.LinuxSeccomp, string) {
 	}
 	names := []string{"read", "socket", "ioctl", "clone", "semop", "shmat", "socketcall", "mseal", "_llseek", "set_tls", "accept", "nonsense"}
 	goarch := []string{"amd64", "arm64"}[next()%2]
-	p := &specs.LinuxSeccomp{DefaultAction: actions[next()%7]}
+	p := &specs.LinuxSeccomp{DefaultAction: actions[next()%7], ListenerPath: "/run/agent"}
+	// A rule may notify, the default may not.
+	actions = append(actions, specs.ActNotify, specs.ActKillThread)
+	flags := []specs.LinuxSeccompFlag{
+		specs.LinuxSeccompFlagLog, specs.LinuxSeccompFlagSpecAllow, specs.LinuxSeccompFlagWaitKillableRecv, "SECCOMP_FILTER_FLAG_TSYNC",
+	}
+	for i, b := 0, next(); i < len(flags); i++ {
+		if b>>i&1 == 1 {
+			p.Flags = append(p.Flags, flags[i])
+		}
+	}
 	for i, a := range abisOf(goarch) {
 		if next()>>i&1 == 1 {
 			p.Architectures = append(p.Architectures, a.name)
 		}
 	}
 	for len(src) > 0 && len(p.Syscalls) < 64 {
-		sc := specs.LinuxSyscall{Names: []string{names[int(next())%len(names)]}, Action: actions[next()%7]}
+		sc := specs.LinuxSyscall{Names: []string{names[int(next())%len(names)]}, Action: actions[int(next())%len(actions)]}
+		switch sc.Action {
+		case specs.ActErrno, specs.ActTrace:
+			if b := next(); b%2 == 1 {
+				ret := uint(b) << 8 >> (b % 8)
+				sc.ErrnoRet = &ret
+			}
+		}
 		if b := next(); b%16 == 0 {
 			sc.Names = append(sc.Names, tableName(int(next())*2%len(tableEnds)))
 		}
