@@ -3,7 +3,6 @@ package spec
 import (
 	"encoding/binary"
 	"os"
-	"path"
 	"strings"
 
 	"coracle/fuse"
@@ -46,19 +45,25 @@ type Extra struct {
 	// Compiled, if set, is called when Resolve is not needed any more and no
 	// process has been made yet: the time to close what it reads from.
 	Compiled func()
-	// IsDir says whether a bind's source is a directory.
-	IsDir func(source string) (bool, error)
+	// Bundle is the directory that relative sources of binds, and a relative
+	// root.path, are below.
+	Bundle string
 
 	// Handles opens sources and the root's directories before the child becomes
 	// root of its namespace: where the caller is not in the id map, that root
 	// cannot pass directories that only the caller may. Upper and work exist.
 	Handles    bool
 	handleBase int
+	mapped     map[int]*os.File // clones of idmapped mounts' sources, by their number: openIDMapped
+
+	// NoPivot moves the root to / instead of pivoting to it.
+	NoPivot bool
 
 	// Directories are made inside the root where they are missing.
 	Directories []string
 
-	// Cgroup is the directory that the child is born in; nil: the caller's.
+	// Cgroup is the directory that the child is born in; nil: the caller's. Its
+	// name is where it is on the host.
 	Cgroup *os.File
 	// Created makes the payload wait to be started; nil starts it at once.
 	Created *userns.Created
@@ -84,9 +89,12 @@ type child struct {
 	ns     *namespaces
 	flags  uintptr // that clone(2) gets
 
-	slave   bool           // a mount wants to receive the host's later mounts
-	handles map[string]int // descriptor numbers, see openHandles
-	err     error
+	propagated  bool           // the host's later mounts may come in: see propagation
+	sharing     bool           // and ours may go out
+	readonlyDev bool           // /dev becomes read-only once its nodes are there
+	want, got   []byte         // for verify
+	handles     map[string]int // descriptor numbers, see openHandles
+	err         error
 }
 
 // Compile turns a validated configuration into the program of its first
@@ -112,7 +120,7 @@ func Compile(s *specs.Spec, x *Extra) (*userns.Program, uintptr, error) {
 	c.hostnames()
 	c.loopback()
 	for i := range s.Mounts {
-		c.mountOne(&s.Mounts[i])
+		c.mountOne(i)
 	}
 	for _, d := range x.Directories {
 		c.openTarget("make "+d, d, true, 0)
@@ -142,25 +150,6 @@ func (c *child) fail(err error) {
 	}
 }
 
-// propagation cuts the new mount namespace off, so that nothing mounted here
-// is seen outside; where a mount asks for it, the host's later mounts still
-// come in.
-func (c *child) propagation() {
-	for _, m := range c.s.Mounts {
-		for _, o := range m.Options {
-			switch o {
-			case "slave", "rslave", "shared", "rshared":
-				c.slave = true
-			}
-		}
-	}
-	how, flag := "private", uintptr(unix.MS_PRIVATE)
-	if c.slave {
-		how, flag = "slave", unix.MS_SLAVE
-	}
-	c.p.Call("make all mounts "+how, unix.SYS_MOUNT, 0, "/", 0, unix.MS_REC|flag, 0)
-}
-
 const atFDCWD = ^uintptr(99) // AT_FDCWD
 
 // openHow lays out struct open_how.
@@ -169,15 +158,6 @@ func (c *child) openHow(flags, mode, resolve uint64) []byte {
 	binary.NativeEndian.PutUint64(b, flags)
 	binary.NativeEndian.PutUint64(b[8:], mode)
 	binary.NativeEndian.PutUint64(b[16:], resolve)
-	return b
-}
-
-// mountAttr lays out struct mount_attr.
-func mountAttr(set, clr, propagation uint64) []byte {
-	b := make([]byte, 32)
-	binary.NativeEndian.PutUint64(b, set)
-	binary.NativeEndian.PutUint64(b[8:], clr)
-	binary.NativeEndian.PutUint64(b[16:], propagation)
 	return b
 }
 
@@ -197,123 +177,6 @@ func dotIfEmpty(name string) string {
 		return "."
 	}
 	return ""
-}
-
-// openTarget opens where something is to be mounted, and makes it first where
-// it is missing: directories, and for a file an empty file.
-func (c *child) openTarget(label, dest string, isDir bool, resolve uint64) {
-	dest = path.Clean("/" + dest)
-	inProc := strings.HasPrefix(dest+"/", "/proc/") // as it was asked for, not where links lead
-	if c.x.Resolve != nil && resolve&unix.RESOLVE_NO_SYMLINKS == 0 {
-		dest = path.Clean("/" + c.x.Resolve(dest))
-	}
-	missing, there := c.p.NewSpot(), c.p.NewSpot()
-	c.inRoot(label+": open the target", dest, unix.O_PATH, resolve, c.target).Catch(unix.ENOENT, missing)
-	c.p.Jump(there)
-	c.p.Mark(missing)
-	parts := strings.Split(strings.Trim(dest, "/"), "/")
-	parent := c.root
-	for i, name := range parts {
-		if i == len(parts)-1 && !isDir {
-			c.p.Call(label+": make the target", unix.SYS_MKNODAT, parent, name, unix.S_IFREG|0o644, 0).Allow(unix.EEXIST)
-		} else {
-			c.p.Call(label+": make the target", unix.SYS_MKDIRAT, parent, name, 0o755).Allow(unix.EEXIST)
-		}
-		if i < len(parts)-1 {
-			c.inRoot(label+": open the target's parent", strings.Join(parts[:i+1], "/"), unix.O_PATH|unix.O_DIRECTORY, resolve, c.dir)
-			parent = c.dir
-		}
-	}
-	c.inRoot(label+": open the target", dest, unix.O_PATH, resolve, c.target)
-	c.p.Mark(there)
-	if !inProc {
-		c.refuseProc(label)
-	}
-}
-
-const procSuperMagic = 0x9fa0
-
-// refuseProc stops a mount that an image's links have led into procfs: there
-// it could hide what the kernel or an LSM says of a process (CVE-2019-19921,
-// CVE-2025-52881).
-func (c *child) refuseProc(label string) {
-	buf := c.p.Bytes(make([]byte, 256)) // struct statfs; f_type comes first
-	c.p.Call(label+": look at the target", unix.SYS_FSTATFS, c.target, buf)
-	c.p.RefuseWord(label+": the image's links lead into /proc", buf, procSuperMagic, unix.EXDEV)
-}
-
-// attach puts c.mount on c.target and forgets both.
-func (c *child) attach(label string) userns.Step {
-	s := c.p.Call(label, unix.SYS_MOVE_MOUNT, c.mount, "", c.target, "",
-		unix.MOVE_MOUNT_F_EMPTY_PATH|unix.MOVE_MOUNT_T_EMPTY_PATH)
-	c.closeReg(c.mount)
-	c.closeReg(c.target)
-	return s
-}
-
-func (c *child) closeReg(r userns.Reg) {
-	c.p.Call("", unix.SYS_CLOSE, r)
-}
-
-// openTree clones a mount, with all below it when recursive.
-func (c *child) openTree(label string, dirfd any, name string, recursive bool) userns.Step {
-	flags := uintptr(unix.OPEN_TREE_CLONE | unix.OPEN_TREE_CLOEXEC)
-	if recursive {
-		flags |= unix.AT_RECURSIVE
-	}
-	if name == "" {
-		flags |= unix.AT_EMPTY_PATH
-	}
-	return c.p.Call(label, unix.SYS_OPEN_TREE, dirfd, name, flags).To(c.mount)
-}
-
-// newFS makes a file system of its own and leaves its mount in c.mount.
-func (c *child) newFS(label, fstype string, params []fuse.Param, attrs uint64) {
-	c.p.Call(label, unix.SYS_FSOPEN, fstype, unix.FSOPEN_CLOEXEC).To(c.tmp)
-	for _, o := range params {
-		if o.Flag {
-			c.p.Call(label+": option "+o.Key, unix.SYS_FSCONFIG, c.tmp, unix.FSCONFIG_SET_FLAG, o.Key, 0, 0)
-			continue
-		}
-		c.p.Call(label+": option "+o.Key+"="+o.Value, unix.SYS_FSCONFIG, c.tmp, unix.FSCONFIG_SET_STRING, o.Key, o.Value, 0)
-	}
-	c.p.Call(label, unix.SYS_FSCONFIG, c.tmp, unix.FSCONFIG_CMD_CREATE, 0, 0, 0)
-	c.p.Call(label, unix.SYS_FSMOUNT, c.tmp, unix.FSMOUNT_CLOEXEC, attrs).To(c.mount)
-	c.closeReg(c.tmp)
-}
-
-// pivot makes the root the root, and leaves nothing of the old one behind:
-// both names of it are the same directory, and the old one lies on top.
-func (c *child) pivot() {
-	c.p.Call("enter the root", unix.SYS_FCHDIR, c.root)
-	c.p.Call("pivot_root", unix.SYS_PIVOT_ROOT, ".", ".")
-	c.p.Call("detach the old root", unix.SYS_UMOUNT2, ".", unix.MNT_DETACH)
-	c.p.Call("enter the root", unix.SYS_CHDIR, "/")
-	if c.s.Root.Readonly {
-		c.p.Call("make the root read-only", unix.SYS_MOUNT_SETATTR, c.root, "",
-			unix.AT_EMPTY_PATH, mountAttr(unix.MOUNT_ATTR_RDONLY, 0, 0), 32)
-	}
-	if p := rootPropagation(c.s.Linux.RootfsPropagation); p != 0 {
-		c.p.Call("make the root "+c.s.Linux.RootfsPropagation, unix.SYS_MOUNT, 0, "/", 0, p, 0)
-	}
-}
-
-func rootPropagation(s string) uintptr {
-	switch s {
-	case "shared":
-		return unix.MS_SHARED
-	case "rshared":
-		return unix.MS_SHARED | unix.MS_REC
-	case "slave":
-		return unix.MS_SLAVE
-	case "rslave":
-		return unix.MS_SLAVE | unix.MS_REC
-	case "unbindable":
-		return unix.MS_UNBINDABLE
-	case "runbindable":
-		return unix.MS_UNBINDABLE | unix.MS_REC
-	}
-	return 0
 }
 
 // hostnames sets what the UTS namespace is called.

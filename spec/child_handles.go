@@ -52,7 +52,7 @@ func (c *child) openHandles() {
 		return
 	}
 	c.handles = make(map[string]int)
-	c.openHandle(c.s.Root.Path)
+	c.openHandle(c.x.hostPath(c.s.Root.Path))
 	if r := c.x.Root; r != nil {
 		if r.Scratch != nil {
 			c.openHandle(r.Scratch.Target)
@@ -67,8 +67,8 @@ func (c *child) openHandles() {
 		}
 	}
 	for _, m := range c.s.Mounts {
-		if o := parseMountOpts(m.Options); o.bind || o.rbind || m.Type == "bind" {
-			c.openHandle(m.Source)
+		if o := parseMountOpts(m.Options); isBind(&m, &o) && !o.remount && !o.idmap && !o.ridmap {
+			c.openHandle(c.x.hostPath(m.Source))
 		}
 	}
 }
@@ -105,6 +105,14 @@ func (c *child) openHandle(name string) {
 	c.p.Call("open "+name, unix.SYS_DUP3, c.tmp, fd, unix.O_CLOEXEC).Catch(unix.EINVAL, placed) // it has the number already
 	c.closeReg(c.tmp)
 	c.p.Mark(placed)
+}
+
+// hostPath is a path of config.json on the host.
+func (x *Extra) hostPath(name string) string {
+	if path.IsAbs(name) {
+		return name
+	}
+	return path.Join(x.Bundle, name)
 }
 
 // source names a file of the host for a call that takes a directory

@@ -13,7 +13,7 @@ import (
 // rootfs mounts the root on root.path, in this mount namespace only, and
 // leaves a descriptor of it in c.root.
 func (c *child) rootfs() {
-	dir := c.s.Root.Path
+	dir := c.x.hostPath(c.s.Root.Path)
 	r := c.x.Root
 	if r == nil {
 		r = &fuse.Rootfs{Kind: fuse.Bind, Source: dir}
@@ -83,6 +83,7 @@ func (c *child) scratch(t *fuse.Tmpfs, enter bool) {
 
 // placeRoot attaches c.mount, the container's root, on dir, a directory of ours.
 func (c *child) placeRoot(label, dir string) {
+	c.privateRoot(label)
 	c.place(label, dir)
 	c.root, c.mount = c.mount, c.root
 }

@@ -61,6 +61,10 @@ func (l *launch) begin(ctx context.Context) (err error) {
 			return err
 		}
 	}
+	if err := openIDMapped(ctx, l.s, x, l.m); err != nil {
+		return err
+	}
+	defer closeIDMapped(x)
 	prog, flags, err := Compile(l.s, x)
 	if err != nil {
 		return err

@@ -91,8 +91,23 @@ func singleMap() userns.Map {
 	}
 }
 
+// runMapped is runSpec with a map, and wants exit code 0.
+func runMapped(t *testing.T, s *specs.Spec, m userns.Map) (string, error) {
+	t.Helper()
+	out, code, err := runSpecMapped(t, s, Extra{}, m)
+	if err == nil && code != 0 {
+		err = fmt.Errorf("exit %d", code)
+	}
+	return out, err
+}
+
 // runSpec runs s and returns its output and exit code.
 func runSpec(t *testing.T, s *specs.Spec, x Extra) (string, int, error) {
+	t.Helper()
+	return runSpecMapped(t, s, x, singleMap())
+}
+
+func runSpecMapped(t *testing.T, s *specs.Spec, x Extra, m userns.Map) (string, int, error) {
 	t.Helper()
 	stub, err := userns.OpenStub()
 	if err != nil {
@@ -100,14 +115,13 @@ func runSpec(t *testing.T, s *specs.Spec, x Extra) (string, int, error) {
 	}
 	defer stub.Close()
 	x.Stub = stub
-	x.IsDir = func(p string) (bool, error) { st, err := os.Stat(p); return err == nil && st.IsDir(), err }
 	out, err := os.CreateTemp(t.TempDir(), "out")
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer out.Close()
 	x.Stdio = [3]*os.File{nil, out, out}
-	p, err := Start(context.Background(), s, x, singleMap())
+	p, err := Start(context.Background(), s, x, m)
 	if err != nil {
 		return "", -1, err
 	}

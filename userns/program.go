@@ -301,8 +301,8 @@ func (p *Program) RestoreNofile(soft, hard uint64, known bool) {
 
 // NeedWord fails with errno unless the 64-bit word at the start of b, which
 // must have come from Bytes, is want.
-func (p *Program) NeedWord(label string, b []byte, want uint64, errno syscall.Errno) {
-	p.Call(label, opNeedWord, b, uintptr(want), uintptr(errno))
+func (p *Program) NeedWord(label string, b []byte, want uint64, errno syscall.Errno) Step {
+	return p.Call(label, opNeedWord, b, uintptr(want), uintptr(errno))
 }
 
 // Fork makes the rest of the program run in a new process, which is the

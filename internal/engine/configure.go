@@ -38,7 +38,7 @@ func (r *run) configure(ctx context.Context, id, name, dir string) (err error) {
 	s := r.result.Spec
 	x := spec.Extra{
 		Init: r.result.Init, Preserve: r.o.PreserveFDs, Handles: outsider(r.ids),
-		Resolve: r.root.resolve, Compiled: r.root.close, IsDir: isDir(files), Directories: r.result.Directories,
+		Resolve: r.root.resolve, Compiled: r.root.close, Directories: r.result.Directories,
 	}
 	filter := inBackground(func() (seccomp.Program, error) {
 		if s.Linux.Seccomp == nil {
@@ -83,21 +83,6 @@ func (r *run) options() spec.Options {
 		o.Workdir = dir
 	}
 	return o
-}
-
-// isDir tells directories from files among the sources of binds; what is below
-// files is a file of ours, which may not have been written yet.
-func isDir(files string) func(path string) (bool, error) {
-	return func(path string) (bool, error) {
-		if filepath.Dir(path) == files {
-			return false, nil
-		}
-		st, err := os.Stat(path)
-		if err != nil {
-			return false, err
-		}
-		return st.IsDir(), nil
-	}
 }
 
 // write makes the files that the start needs.

@@ -1,0 +1,159 @@
+package spec
+
+import (
+	"encoding/binary"
+	"path"
+	"strings"
+
+	"coracle/userns"
+
+	"golang.org/x/sys/unix"
+)
+
+// target is where something is to be mounted.
+type target struct {
+	label   string
+	dest    string
+	kind    targetKind
+	resolve uint64 // RESOLVE_* beside RESOLVE_IN_ROOT
+	found   func() // steps for a target that was there before, in c.target
+}
+
+// targetKind is what is made where a target is missing.
+type targetKind int
+
+const (
+	dirTarget targetKind = iota
+	fileTarget
+	likeMount // a directory where c.mount is one, else a file
+)
+
+// openTarget opens where something is to be mounted, and makes it first where
+// it is missing: directories, and for a file an empty file.
+func (c *child) openTarget(label, dest string, isDir bool, resolve uint64) {
+	kind := fileTarget
+	if isDir {
+		kind = dirTarget
+	}
+	c.open(target{label: label, dest: dest, kind: kind, resolve: resolve})
+}
+
+func (c *child) open(t target) {
+	dest := path.Clean("/" + t.dest)
+	inProc := strings.HasPrefix(dest+"/", "/proc/") // as it was asked for, not where links lead
+	if c.x.Resolve != nil && t.resolve&unix.RESOLVE_NO_SYMLINKS == 0 {
+		dest = path.Clean("/" + c.x.Resolve(dest))
+	}
+	missing, there := c.p.NewSpot(), c.p.NewSpot()
+	c.inRoot(t.label+": open the target", dest, unix.O_PATH, t.resolve, c.target).Catch(unix.ENOENT, missing)
+	if t.found != nil {
+		if !inProc {
+			c.refuseProc(t.label)
+		}
+		t.found()
+	}
+	c.p.Jump(there)
+	c.p.Mark(missing)
+	c.makeTarget(t, dest)
+	c.inRoot(t.label+": open the target", dest, unix.O_PATH, t.resolve, c.target)
+	c.p.Mark(there)
+	if !inProc {
+		c.refuseProc(t.label)
+	}
+}
+
+// makeTarget makes dest, one component below a descriptor of the last.
+func (c *child) makeTarget(t target, dest string) {
+	label := t.label + ": make the target"
+	parts := strings.Split(strings.Trim(dest, "/"), "/")
+	last := len(parts) - 1
+	parent := c.root
+	for i, name := range parts[:last] {
+		c.p.Call(label, unix.SYS_MKDIRAT, parent, name, 0o755).Allow(unix.EEXIST)
+		if i > 0 {
+			c.closeReg(c.dir)
+		}
+		c.inRoot(t.label+": open the target's parent", strings.Join(parts[:i+1], "/"), unix.O_PATH|unix.O_DIRECTORY, t.resolve, c.dir)
+		parent = c.dir
+	}
+	file, made := c.p.NewSpot(), c.p.NewSpot()
+	if t.kind == likeMount {
+		// The kernel is asked, not the launcher, who may not see the source.
+		// EACCES: a directory, but not ours to enter.
+		c.p.Call(label, unix.SYS_FCHDIR, c.mount).Catch(unix.ENOTDIR, file).Allow(unix.EACCES)
+	}
+	if t.kind != fileTarget {
+		c.p.Call(label, unix.SYS_MKDIRAT, parent, parts[last], 0o755).Allow(unix.EEXIST)
+		c.p.Jump(made)
+	}
+	c.p.Mark(file)
+	if t.kind != dirTarget {
+		c.p.Call(label, unix.SYS_MKNODAT, parent, parts[last], unix.S_IFREG|0o644, 0).Allow(unix.EEXIST)
+	}
+	c.p.Mark(made)
+	if last > 0 {
+		c.closeReg(c.dir)
+	}
+}
+
+const procSuperMagic = 0x9fa0
+
+// refuseProc stops a mount that an image's links have led into procfs: there
+// it could hide what the kernel or an LSM says of a process (CVE-2019-19921,
+// CVE-2025-52881).
+func (c *child) refuseProc(label string) {
+	buf := c.p.Bytes(make([]byte, 256)) // struct statfs; f_type comes first
+	c.p.Call(label+": look at the target", unix.SYS_FSTATFS, c.target, buf)
+	c.p.RefuseWord(label+": the image's links lead into /proc", buf, procSuperMagic, unix.EXDEV)
+}
+
+// attach puts c.mount on c.target and forgets both.
+func (c *child) attach(label string) userns.Step {
+	s := c.move(label)
+	c.closeReg(c.mount)
+	c.closeReg(c.target)
+	return s
+}
+
+func (c *child) move(label string) userns.Step {
+	return c.p.Call(label, unix.SYS_MOVE_MOUNT, c.mount, "", c.target, "",
+		unix.MOVE_MOUNT_F_EMPTY_PATH|unix.MOVE_MOUNT_T_EMPTY_PATH)
+}
+
+func (c *child) closeReg(r userns.Reg) {
+	c.p.Call("", unix.SYS_CLOSE, r)
+}
+
+// openTree clones a mount, with all below it when recursive.
+func (c *child) openTree(label string, dirfd any, name string, recursive bool) userns.Step {
+	flags := uintptr(unix.OPEN_TREE_CLONE | unix.OPEN_TREE_CLOEXEC)
+	if recursive {
+		flags |= unix.AT_RECURSIVE
+	}
+	if name == "" {
+		flags |= unix.AT_EMPTY_PATH
+	}
+	return c.p.Call(label, unix.SYS_OPEN_TREE, dirfd, name, flags).To(c.mount)
+}
+
+// setattr changes attributes of c.mount.
+func (c *child) setattr(label string, set, clr, propagation uint64, recursive bool) {
+	c.setattrOf(c.mount, label, set, clr, propagation, recursive)
+}
+
+func (c *child) setattrOf(r userns.Reg, label string, set, clr, propagation uint64, recursive bool) {
+	flags := uintptr(unix.AT_EMPTY_PATH)
+	if recursive {
+		flags |= unix.AT_RECURSIVE
+	}
+	c.p.Call(label, unix.SYS_MOUNT_SETATTR, r, "", flags, mountAttr(set, clr, propagation), 32)
+}
+
+// mountAttr lays out struct mount_attr.
+func mountAttr(set, clr, propagation uint64) []byte {
+	b := make([]byte, 32)
+	binary.NativeEndian.PutUint64(b, set)
+	binary.NativeEndian.PutUint64(b[8:], clr)
+	binary.NativeEndian.PutUint64(b[16:], propagation)
+	return b
+}
