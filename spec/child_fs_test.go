@@ -313,7 +313,7 @@ func TestStartLongOption(t *testing.T) {
 	}
 }
 
-func ids(first uint32) []specs.LinuxIDMapping {
+func idsFrom(first uint32) []specs.LinuxIDMapping {
 	return []specs.LinuxIDMapping{{ContainerID: 0, HostID: first, Size: 1000}}
 }
 
@@ -329,9 +329,9 @@ func TestStartIDMapped(t *testing.T) {
 	}
 	s := without(testSpec(busyboxRoot(t), "sh", "-c", "stat -c %u:%g /own/f /all/f /all/sub/f /top/sub/f"), specs.UserNamespace)
 	s.Mounts = append(s.Mounts,
-		specs.Mount{Destination: "/own", Source: src, Options: []string{"bind", "idmap"}, UIDMappings: ids(100), GIDMappings: ids(200)},
-		specs.Mount{Destination: "/all", Source: src, Options: []string{"rbind", "ridmap", "ro"}, UIDMappings: ids(100), GIDMappings: ids(200)},
-		specs.Mount{Destination: "/top", Source: src, Options: []string{"rbind", "idmap"}, UIDMappings: ids(100), GIDMappings: ids(200)})
+		specs.Mount{Destination: "/own", Source: src, Options: []string{"bind", "idmap"}, UIDMappings: idsFrom(100), GIDMappings: idsFrom(200)},
+		specs.Mount{Destination: "/all", Source: src, Options: []string{"rbind", "ridmap", "ro"}, UIDMappings: idsFrom(100), GIDMappings: idsFrom(200)},
+		specs.Mount{Destination: "/top", Source: src, Options: []string{"rbind", "idmap"}, UIDMappings: idsFrom(100), GIDMappings: idsFrom(200)})
 	if out, _, err := runSpec(t, s, Extra{}); err != nil || out != "103:204\n103:204\n100:200\n0:0\n" {
 		t.Errorf("maps of their own: %q, %v", out, err)
 	}
@@ -340,7 +340,7 @@ func TestStartIDMapped(t *testing.T) {
 	s.Mounts = append(s.Mounts, specs.Mount{Destination: "/own", Source: src, Options: []string{"bind", "idmap"}})
 	m := singleMap()
 	m.UIDs, m.GIDs = []specs.LinuxIDMapping{{HostID: 0, Size: 1}, {ContainerID: 1, HostID: 5001, Size: 10}}, []specs.LinuxIDMapping{{HostID: 0, Size: 1}, {ContainerID: 1, HostID: 6001, Size: 10}}
-	if out, err := runMapped(t, s, m); err != nil || out != "3:4\n" {
+	if out, err := runMapped(t, s, Extra{}, m); err != nil || out != "3:4\n" {
 		t.Errorf("the container's map: %q, %v", out, err)
 	}
 	for _, tt := range []struct {
@@ -348,8 +348,8 @@ func TestStartIDMapped(t *testing.T) {
 		want string
 	}{
 		{specs.Mount{Options: []string{"bind", "idmap"}}, "without uidMappings and gidMappings it takes those of the container's user namespace, and it has none"},
-		{specs.Mount{Options: []string{"bind", "idmap"}, UIDMappings: ids(1)}, "go together"},
-		{specs.Mount{Options: []string{"bind"}, UIDMappings: ids(1), GIDMappings: ids(1)}, "need the option idmap or ridmap"},
+		{specs.Mount{Options: []string{"bind", "idmap"}, UIDMappings: idsFrom(1)}, "go together"},
+		{specs.Mount{Options: []string{"bind"}, UIDMappings: idsFrom(1), GIDMappings: idsFrom(1)}, "need the option idmap or ridmap"},
 	} {
 		s := without(testSpec(busyboxRoot(t), "true"), specs.UserNamespace)
 		tt.m.Destination, tt.m.Source = "/x", src

@@ -337,7 +337,6 @@ func TestLabelSteps(t *testing.T) {
 	s.Process.ApparmorProfile, s.Process.SelinuxLabel, s.Linux.MountLabel = "mine", "a:b:c:s0", "a:o:f:s0"
 	x := Extra{ProcessExtra: ProcessExtra{ID: "x", LSM: &LSM{AppArmor: true, SELinux: true}}}
 	x.Stub = os.Stdin
-	x.IsDir = func(string) (bool, error) { return true, nil }
 	p, _, err := Compile(s, &x)
 	if err != nil {
 		t.Fatal(err)

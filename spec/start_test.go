@@ -91,23 +91,8 @@ func singleMap() userns.Map {
 	}
 }
 
-// runMapped is runSpec with a map, and wants exit code 0.
-func runMapped(t *testing.T, s *specs.Spec, m userns.Map) (string, error) {
-	t.Helper()
-	out, code, err := runSpecMapped(t, s, Extra{}, m)
-	if err == nil && code != 0 {
-		err = fmt.Errorf("exit %d", code)
-	}
-	return out, err
-}
-
 // runSpec runs s and returns its output and exit code.
 func runSpec(t *testing.T, s *specs.Spec, x Extra) (string, int, error) {
-	t.Helper()
-	return runSpecMapped(t, s, x, singleMap())
-}
-
-func runSpecMapped(t *testing.T, s *specs.Spec, x Extra, m userns.Map) (string, int, error) {
 	t.Helper()
 	stub, err := userns.OpenStub()
 	if err != nil {
@@ -121,7 +106,7 @@ func runSpecMapped(t *testing.T, s *specs.Spec, x Extra, m userns.Map) (string, 
 	}
 	defer out.Close()
 	x.Stdio = [3]*os.File{nil, out, out}
-	p, err := Start(context.Background(), s, x, m)
+	p, err := Start(context.Background(), s, x, singleMap())
 	if err != nil {
 		return "", -1, err
 	}
