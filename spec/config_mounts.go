@@ -2,7 +2,6 @@ package spec
 
 import (
 	"path"
-	"slices"
 
 	"github.com/opencontainers/runtime-spec/specs-go"
 )
@@ -35,33 +34,20 @@ func (v *validator) mount(field string, m *specs.Mount) error {
 		return err
 	}
 	o := parseMountOpts(m.Options)
-	bind := o.bind || o.rbind || m.Type == "bind"
+	bind := isBind(m, &o)
 	switch {
+	case o.remount: // source and type are those that are there
+	case path.Clean("/"+m.Destination) == "/":
+		return wrong(field+".destination", "%s is the root itself", quoteJSON(m.Destination))
 	case bind && m.Source == "":
 		return wrong(field+".source", "missing, and it is a bind mount")
 	case !bind && m.Type == "":
 		return wrong(field+".type", "missing, and it is no bind mount")
 	}
-	if err := v.mountOptions(field, m, bind); err != nil {
-		return err
+	if err := o.check(bind, m.Type); err != nil {
+		return wrong(field+".options", "%s", err)
 	}
 	return v.mountMap(field, m, o, bind)
-}
-
-// mountOptions refuses what a kind of mount cannot have.
-func (v *validator) mountOptions(field string, m *specs.Mount, bind bool) error {
-	if slices.Contains(m.Options, "tmpcopyup") && (bind || m.Type != "tmpfs") {
-		return wrong(field+".options", "tmpcopyup fills a tmpfs, and this is none")
-	}
-	if !bind {
-		return nil
-	}
-	for j, o := range m.Options {
-		if len(parseMountOpts([]string{o}).data) > 0 {
-			v.warn(at(field+".options", j), "%s is ignored: a bind mount has no options of its own file system", quoteJSON(o))
-		}
-	}
-	return nil
 }
 
 // mountMap checks the id map of a mount (config.md#posix-platform-mounts).

@@ -6,6 +6,10 @@ import (
 	"github.com/opencontainers/runtime-spec/specs-go"
 )
 
+func kernelMemory(n int64) specs.LinuxMemory {
+	return specs.LinuxMemory{Kernel: &n} //nolint:staticcheck // deprecated, and old bundles have it
+}
+
 func TestValidateResources(t *testing.T) {
 	set := func(r specs.LinuxResources) func(*specs.Spec, *HostFacts) {
 		return func(s *specs.Spec, _ *HostFacts) { s.Linux.Resources = &r }
@@ -37,7 +41,7 @@ func TestValidateResources(t *testing.T) {
 		{memory(specs.LinuxMemory{Limit: i(-2)}), m + "limit: -2 bytes"},
 		{memory(specs.LinuxMemory{Reservation: i(-2)}), m + "reservation: -2 bytes"},
 		{memory(specs.LinuxMemory{Swap: i(-1 << 63)}), m + "swap: -9223372036854775808 bytes"},
-		{memory(specs.LinuxMemory{Kernel: i(-2)}), m + "kernel: -2 bytes"},
+		{memory(kernelMemory(-2)), m + "kernel: -2 bytes"},
 		{memory(specs.LinuxMemory{KernelTCP: i(-2)}), m + "kernelTCP: -2 bytes"},
 		{memory(specs.LinuxMemory{Swap: i(5)}), m + "swap: 5 is a limit of memory and swap together, and limit"},
 		{memory(specs.LinuxMemory{Swap: i(5), Limit: i(-1)}), m + "swap: 5 is a limit of memory and swap together"},
@@ -110,7 +114,7 @@ func TestValidateResources(t *testing.T) {
 	})
 	accepted(t, everything(), map[string]func(*specs.Spec){
 		"": func(s *specs.Spec) {
-			memory(specs.LinuxMemory{Limit: i(1 << 30), Reservation: i(1 << 29), Swap: i(1 << 30), Kernel: i(-1), KernelTCP: i(-1),
+			memory(specs.LinuxMemory{Limit: i(1 << 30), Reservation: i(1 << 29), Swap: i(1 << 30), KernelTCP: i(-1),
 				DisableOOMKiller: ptr(false), UseHierarchy: ptr(true), CheckBeforeUpdate: ptr(true)})(s, nil)
 		},
 		"#1": func(s *specs.Spec) {
@@ -120,14 +124,15 @@ func TestValidateResources(t *testing.T) {
 			block(specs.LinuxBlockIO{Weight: w(1000), LeafWeight: w(0), WeightDevice: []specs.LinuxWeightDevice{{LinuxBlockIODevice: disk, Weight: w(10)}},
 				ThrottleReadBpsDevice: rate, ThrottleWriteIOPSDevice: rate})(s, nil)
 		},
-		"#3": func(s *specs.Spec) { pages("64KB", "2MB", "1GB")(s, nil) },
-		"#4": func(s *specs.Spec) { unified("hugetlb.1GB.max")(s, nil) },
-		"#5": func(s *specs.Spec) { unified("cgroup.max.descendants")(s, nil) },
-		"#6": func(s *specs.Spec) { set(specs.LinuxResources{Pids: &specs.LinuxPids{Limit: i(0)}})(s, nil) },
+		"#3":      func(s *specs.Spec) { pages("64KB", "2MB", "1GB")(s, nil) },
+		"#4":      func(s *specs.Spec) { unified("hugetlb.1GB.max")(s, nil) },
+		"#5":      func(s *specs.Spec) { unified("cgroup.max.descendants")(s, nil) },
+		"#6":      func(s *specs.Spec) { set(specs.LinuxResources{Pids: &specs.LinuxPids{Limit: i(0)}})(s, nil) },
+		"#kernel": func(s *specs.Spec) { memory(kernelMemory(-1))(s, nil) },
 		"#7": func(s *specs.Spec) {
 			set(specs.LinuxResources{Network: &specs.LinuxNetwork{ClassID: ptr(uint32(0))}})(s, nil)
 		},
-		"linux.resources.memory.kernel: ignored": func(s *specs.Spec) { memory(specs.LinuxMemory{Kernel: i(1)})(s, nil) },
+		"linux.resources.memory.kernel: ignored": func(s *specs.Spec) { memory(kernelMemory(1))(s, nil) },
 	})
 	// Where nothing is asked for, nothing is needed.
 	accepted(t, rootless(), map[string]func(*specs.Spec){

@@ -25,7 +25,7 @@ func everything() HostFacts {
 	}
 }
 
-func ids(m ...uint32) (out []specs.LinuxIDMapping) {
+func idMaps(m ...uint32) (out []specs.LinuxIDMapping) {
 	for i := 0; i < len(m); i += 3 {
 		out = append(out, specs.LinuxIDMapping{ContainerID: m[i], HostID: m[i+1], Size: m[i+2]})
 	}
@@ -52,8 +52,8 @@ func plain() *specs.Spec {
 		Linux: &specs.Linux{
 			Namespaces: ns(specs.UserNamespace, specs.MountNamespace, specs.PIDNamespace, specs.NetworkNamespace, specs.IPCNamespace,
 				specs.UTSNamespace, specs.CgroupNamespace, specs.TimeNamespace),
-			UIDMappings: ids(0, 1000, 1, 1, 100000, 999),
-			GIDMappings: ids(0, 1000, 1, 1, 100000, 999),
+			UIDMappings: idMaps(0, 1000, 1, 1, 100000, 999),
+			GIDMappings: idMaps(0, 1000, 1, 1, 100000, 999),
 			Resources:   &specs.LinuxResources{},
 		},
 	}
@@ -227,7 +227,7 @@ func TestValidateNamespaces(t *testing.T) {
 		return func(s *specs.Spec, _ *HostFacts) { s.Linux.Namespaces = append(s.Linux.Namespaces, ns) }
 	}
 	uids := func(m ...uint32) func(*specs.Spec, *HostFacts) {
-		return func(s *specs.Spec, _ *HostFacts) { s.Linux.UIDMappings = ids(m...) }
+		return func(s *specs.Spec, _ *HostFacts) { s.Linux.UIDMappings = idMaps(m...) }
 	}
 	offset := func(clock string, o specs.LinuxTimeOffset) func(*specs.Spec, *HostFacts) {
 		return func(s *specs.Spec, _ *HostFacts) { s.Linux.TimeOffsets = map[string]specs.LinuxTimeOffset{clock: o} }
@@ -247,7 +247,7 @@ func TestValidateNamespaces(t *testing.T) {
 		{func(s *specs.Spec, _ *HostFacts) { s.Linux.GIDMappings = nil }, "linux.gidMappings: missing"},
 		{func(s *specs.Spec, h *HostFacts) {
 			joined(s, specs.UserNamespace, "/proc/5/ns/user")
-			h.UIDMap = ids(0, 0, 1)
+			h.UIDMap = idMaps(0, 0, 1)
 		}, "linux.uidMappings: it is not the map of the user namespace"},
 		{uids(0, 1000, 0), "linux.uidMappings[0].size: 0"},
 		{uids(1, 0, 4294967295), "linux.uidMappings[0]: 4294967295 ids from 1 are more"},
@@ -349,7 +349,7 @@ func TestValidateAbsurd(t *testing.T) {
 		{func(s *specs.Spec, _ *HostFacts) { s.Linux.ReadonlyPaths = make([]string, 100000) }, "linux.readonlyPaths: 100000 entries"},
 		{func(s *specs.Spec, _ *HostFacts) { s.Process.User.AdditionalGids = make([]uint32, 100000) }, "process.user.additionalGids: 100000 entries"},
 		{func(s *specs.Spec, _ *HostFacts) { s.Linux.Resources.Devices = make([]specs.LinuxDeviceCgroup, 100000) }, "linux.resources.devices: 100000 entries"},
-		{func(s *specs.Spec, _ *HostFacts) { s.Linux.UIDMappings = ids(make([]uint32, 300000)...) }, "linux.uidMappings: 100000 entries"},
+		{func(s *specs.Spec, _ *HostFacts) { s.Linux.UIDMappings = idMaps(make([]uint32, 300000)...) }, "linux.uidMappings: 100000 entries"},
 	})
 }
 

@@ -15,23 +15,27 @@ func TestValidateMounts(t *testing.T) {
 	idmap := func(uids, gids []specs.LinuxIDMapping, options ...string) specs.Mount {
 		return specs.Mount{Destination: "/a", Source: "/b", Options: append([]string{"bind"}, options...), UIDMappings: uids, GIDMappings: gids}
 	}
-	one := ids(0, 0, 1)
+	one := idMaps(0, 0, 1)
 	refusedAll(t, []badConfig{
 		{mount(specs.Mount{Type: "tmpfs"}), "mounts[2].destination: missing"},
 		{mount(specs.Mount{Destination: "/a\x00", Type: "tmpfs"}), "mounts[2].destination: "},
 		{mount(specs.Mount{Destination: "/a", Type: "tmpfs\x00"}), "mounts[2].type: "},
 		{mount(specs.Mount{Destination: "/a", Type: "tmpfs", Source: "\x00"}), "mounts[2].source: "},
 		{mount(specs.Mount{Destination: "/a", Type: "tmpfs", Options: []string{"ro", "\x00"}}), "mounts[2].options[1]: "},
+		{mount(specs.Mount{Destination: "/a/..", Type: "tmpfs"}), `mounts[2].destination: "/a/.." is the root itself`},
 		{mount(specs.Mount{Destination: "/a"}), "mounts[2].type: missing"},
 		{mount(specs.Mount{Destination: "/a", Options: []string{"rbind"}}), "mounts[2].source: missing"},
 		{mount(specs.Mount{Destination: "/a", Type: "bind"}), "mounts[2].source: missing"},
-		{mount(specs.Mount{Destination: "/a", Source: "/b", Options: []string{"bind", "tmpcopyup"}}), "mounts[2].options: tmpcopyup fills a tmpfs"},
-		{mount(specs.Mount{Destination: "/a", Type: "proc", Options: []string{"tmpcopyup"}}), "mounts[2].options: tmpcopyup fills a tmpfs"},
+		{mount(specs.Mount{Destination: "/a", Source: "/b", Options: []string{"bind", "tmpcopyup"}}), "mounts[2].options: tmpcopyup is for a tmpfs"},
+		{mount(specs.Mount{Destination: "/a", Type: "proc", Options: []string{"tmpcopyup"}}), "mounts[2].options: tmpcopyup is for a tmpfs"},
+		{mount(specs.Mount{Destination: "/a", Source: "/b", Options: []string{"bind", "mode=755"}}), "mounts[2].options: mode is an option of a file system"},
+		{mount(specs.Mount{Destination: "/a", Options: []string{"remount", "tmpcopyup"}}), "mounts[2].options: remount changes a mount"},
+		{mount(specs.Mount{Destination: "/a", Type: "tmpfs", UIDMappings: one, GIDMappings: one}), "mounts[2].options: idmap needs a bind mount"},
 		{mount(idmap(one, nil)), "mounts[2].gidMappings: missing"},
 		{mount(idmap(nil, one)), "mounts[2].uidMappings: missing"},
-		{mount(idmap(ids(0, 0, 0), one)), "mounts[2].uidMappings[0].size: 0"},
-		{mount(idmap(one, ids(0, 0, 2, 1, 5, 1))), "mounts[2].gidMappings[1]: "},
-		{mount(specs.Mount{Destination: "/a", Type: "tmpfs", Options: []string{"idmap"}}), "mounts[2].options: idmap needs a bind mount"},
+		{mount(idmap(idMaps(0, 0, 0), one)), "mounts[2].uidMappings[0].size: 0"},
+		{mount(idmap(one, idMaps(0, 0, 2, 1, 5, 1))), "mounts[2].gidMappings[1]: "},
+		{mount(specs.Mount{Destination: "/a", Type: "tmpfs", Options: []string{"idmap"}}), "mounts[2].options: idmap is for a bind mount"},
 		{func(s *specs.Spec, _ *HostFacts) {
 			mount(idmap(nil, nil, "ridmap"))(s, nil)
 			drop(s, specs.UserNamespace)
@@ -48,8 +52,8 @@ func TestValidateMounts(t *testing.T) {
 		},
 		"#3": func(s *specs.Spec) { s.Mounts = nil },
 		"mounts[2].destination: \"a\" is taken from /": func(s *specs.Spec) { mount(specs.Mount{Destination: "a", Type: "tmpfs"})(s, nil) },
-		"mounts[2].options[1]: \"mode=755\" is ignored": func(s *specs.Spec) {
-			mount(specs.Mount{Destination: "/a", Source: "/b", Options: []string{"bind", "mode=755"}})(s, nil)
+		"#4": func(s *specs.Spec) {
+			mount(specs.Mount{Destination: "/proc", Options: []string{"remount", "ro"}})(s, nil)
 		},
 	})
 }
@@ -82,7 +86,7 @@ func TestValidateProcess(t *testing.T) {
 		{func(s *specs.Spec, h *HostFacts) {
 			drop(s, specs.UserNamespace)
 			s.Linux.UIDMappings, s.Linux.GIDMappings = nil, nil
-			h.UserNamespace, h.UIDMap = true, ids(0, 1000, 1)
+			h.UserNamespace, h.UIDMap = true, idMaps(0, 1000, 1)
 			s.Process.User.UID = 1
 		}, "process.user.uid: uid 1 has no mapping in the map of its user namespace"},
 		{set(func(p *specs.Process) { p.User.Umask = ptr(uint32(0o1000)) }), "process.user.umask: 512 (octal 01000) is more than octal 0777"},

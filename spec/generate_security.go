@@ -194,7 +194,7 @@ func (g *generator) security() error {
 				l.MaskedPaths = append(l.MaskedPaths, p)
 			}
 		}
-		for _, p := range []string{"/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger"} {
+		for _, p := range defaultReadonlyPaths() {
 			if !g.profile.unmasks(p) {
 				l.ReadonlyPaths = append(l.ReadonlyPaths, p)
 			}
@@ -217,13 +217,23 @@ func (g *generator) security() error {
 	return nil
 }
 
-// maskedPaths is docker's list (moby, daemon/pkg/oci/defaults.go), where the
-// throttle counters of each CPU are a side channel (GHSA-6fw5-f8r9-fgfm).
-func (g *generator) maskedPaths() []string {
-	paths := []string{
+// defaultMaskedPaths is docker's list (moby, daemon/pkg/oci/defaults.go).
+func defaultMaskedPaths() []string {
+	return []string{
 		"/proc/acpi", "/proc/asound", "/proc/interrupts", "/proc/kcore", "/proc/keys", "/proc/latency_stats",
 		"/proc/sched_debug", "/proc/scsi", "/proc/timer_list", "/proc/timer_stats", "/sys/devices/virtual/powercap", "/sys/firmware",
 	}
+}
+
+// defaultReadonlyPaths is docker's list, likewise.
+func defaultReadonlyPaths() []string {
+	return []string{"/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger"}
+}
+
+// maskedPaths adds the throttle counters of each CPU, a side channel
+// (GHSA-6fw5-f8r9-fgfm), as docker does.
+func (g *generator) maskedPaths() []string {
+	paths := defaultMaskedPaths()
 	const cpus = "/sys/devices/system/cpu"
 	// All CPUs have it or none: one look on machines without.
 	if _, err := g.in.Host.Stat(cpus + "/cpu0/thermal_throttle"); err != nil {
