@@ -5,6 +5,7 @@ import (
 	"os"
 	"strings"
 
+	"coracle/cgroupv2"
 	"coracle/fuse"
 	"coracle/userns"
 
@@ -62,15 +63,22 @@ type Extra struct {
 	// Directories are made inside the root where they are missing.
 	Directories []string
 
-	// Cgroup is the directory that the child is born in; nil: the caller's. Its
-	// name is where it is on the host.
-	Cgroup *os.File
+	// Cgroup is what the child is born in; nil or an empty one: the caller's.
+	Cgroup *cgroupv2.Cgroup
 	// Created makes the payload wait to be started; nil starts it at once.
 	Created *userns.Created
 	// Hooks makes the child wait before it enters its root.
 	Hooks bool
 
 	namespaces *namespaces // nil: planned by Compile, and nothing is joined
+}
+
+// cgroupFD is the directory of the cgroup, -1 without one.
+func (x *Extra) cgroupFD() int {
+	if x.Cgroup == nil {
+		return -1
+	}
+	return x.Cgroup.FD()
 }
 
 // child builds the program that the container's first process carries out.
@@ -107,7 +115,7 @@ func Compile(s *specs.Spec, x *Extra) (*userns.Program, uintptr, error) {
 		}
 		x.namespaces = &n
 	}
-	flags := x.namespaces.cloneFlags(x.Cgroup != nil)
+	flags := x.namespaces.cloneFlags(x.cgroupFD() >= 0)
 	c := &child{p: &userns.Program{}, s: s, x: x, ns: x.namespaces, flags: flags, userns: inUserNamespace(s)}
 	c.root, c.target, c.mount = c.p.NewReg(), c.p.NewReg(), c.p.NewReg()
 	c.dir, c.tmp = c.p.NewReg(), c.p.NewReg()

@@ -89,14 +89,14 @@ func (c *child) devpts(label string, m *specs.Mount, o *mountOpts) {
 func (c *child) cgroupFS(label string, m *specs.Mount, o *mountOpts) {
 	attrs := o.set | o.rset
 	refused, done := c.p.NewSpot(), c.p.NewSpot()
-	if c.ns.has(unix.CLONE_NEWCGROUP) || c.x.Cgroup == nil {
+	if c.ns.has(unix.CLONE_NEWCGROUP) || c.x.cgroupFD() < 0 {
 		c.tryFS(label, "cgroup2", c.params(m, o), attrs, &catch{0, refused})
 		c.p.Jump(done)
 	}
 	c.p.Mark(refused)
-	if c.x.Cgroup != nil {
-		label := label + ": bind " + c.x.Cgroup.Name()
-		c.openTree(label, atFDCWD, c.x.Cgroup.Name(), false)
+	if c.x.cgroupFD() >= 0 {
+		label := label + ": bind " + c.x.Cgroup.Path()
+		c.openTree(label, atFDCWD, c.x.Cgroup.Path(), false)
 		c.setattr(label, attrs, 0, 0, false)
 	} else {
 		c.hostCgroup(label)

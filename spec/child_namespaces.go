@@ -192,9 +192,11 @@ func (c *child) enter() {
 	c.unshare(n.fresh &^ unix.CLONE_NEWUSER &^ unix.CLONE_NEWTIME)
 	c.timeNamespace()
 	if n.has(unix.CLONE_NEWPID) {
-		// From here on processes inside can see this one, which is still our
-		// program: nobody may trace it or open its files.
-		c.p.Call("hide from the namespace's processes", unix.SYS_PRCTL, unix.PR_SET_DUMPABLE, 0, 0, 0, 0)
+		if n.joined(unix.CLONE_NEWPID) {
+			// From here on others can see this process, which is still our
+			// program: nobody may trace it or open its files.
+			c.p.Call("hide from the namespace's processes", unix.SYS_PRCTL, unix.PR_SET_DUMPABLE, 0, 0, 0, 0)
+		}
 		c.p.Fork("enter the pid namespace")
 		c.p.Report("say so", reportForked)
 	}

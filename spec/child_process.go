@@ -130,6 +130,7 @@ func (c *child) process() {
 		c.p.Call("process.noNewPrivileges: set it", unix.SYS_PRCTL, unix.PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
 		c.seccomp()
 	}
+	c.findCommand(exec)
 	c.p.ExecStub(stub, exec)
 }
 

@@ -110,7 +110,7 @@ func (l *launch) sockets() (err error) {
 
 // clone starts the child, in its cgroup if it has one.
 func (l *launch) clone(prog *userns.Program, flags uintptr) (err error) {
-	l.child, err = userns.StartIn(prog, flags, l.x.Cgroup)
+	l.child, err = userns.StartIn(prog, flags, l.x.cgroupFD())
 	if !errors.Is(err, userns.ErrNoCloneInto) {
 		return err
 	}
@@ -118,15 +118,7 @@ func (l *launch) clone(prog *userns.Program, flags uintptr) (err error) {
 		return err
 	}
 	// The child has not begun: it does so, and makes its namespaces, there.
-	fd, err := unix.Openat(int(l.x.Cgroup.Fd()), "cgroup.procs", unix.O_WRONLY|unix.O_CLOEXEC, 0)
-	if err != nil {
-		return fmt.Errorf("enter the cgroup %s: %w", l.x.Cgroup.Name(), err)
-	}
-	defer unix.Close(fd)
-	if _, err := unix.Write(fd, []byte(fmt.Sprint(l.child.PID))); err != nil {
-		return fmt.Errorf("enter the cgroup %s: %w", l.x.Cgroup.Name(), err)
-	}
-	return nil
+	return l.x.Cgroup.AddProcess(l.child.PID)
 }
 
 // maps writes the id maps when it is time, and follows the child to where it

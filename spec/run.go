@@ -210,3 +210,11 @@ func startFuse(sock, ns, log *os.File, f *fuse.Fuse) (*userns.Child, error) {
 	}
 	return s, nil
 }
+
+// Detach leaves the process to itself: it is not waited for.
+func (p *Process) Detach() {
+	if p.Console != nil {
+		p.Console.Close()
+	}
+	p.child.Close()
+}

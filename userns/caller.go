@@ -46,7 +46,7 @@ func (id Identity) mapGID() uint32 {
 // `getent passwd UID`, which asks the directory services that a static
 // program cannot ask itself. A caller without any entry is no error.
 func Caller(ctx context.Context) (Identity, error) {
-	id := Identity{UID: uint32(os.Geteuid()), GID: uint32(os.Getegid()), SetID: haveCaps(unix.CAP_SETUID, unix.CAP_SETGID)}
+	id := Identity{UID: uint32(os.Geteuid()), GID: uint32(os.Getegid()), SetID: HaveCaps(unix.CAP_SETUID, unix.CAP_SETGID)}
 	groups, err := os.Getgroups()
 	if err != nil {
 		return Identity{}, fmt.Errorf("read the groups of this process: %w", err)
@@ -102,9 +102,9 @@ func passwdEntry(passwd string, id Identity) (Identity, bool) {
 	return id, false
 }
 
-// haveCaps says whether this thread has all these capabilities in effect in
+// HaveCaps says whether this thread has all these capabilities in effect in
 // its own user namespace.
-func haveCaps(caps ...uint) bool {
+func HaveCaps(caps ...uint) bool {
 	hdr := unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}
 	var data [2]unix.CapUserData
 	if err := unix.Capget(&hdr, &data[0]); err != nil {

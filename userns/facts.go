@@ -35,9 +35,9 @@ type Facts struct {
 func HostFacts() Facts {
 	f := realSystem().facts()
 	f.UID, f.GID = uint32(os.Geteuid()), uint32(os.Getegid())
-	f.SetID = haveCaps(unix.CAP_SETUID, unix.CAP_SETGID)
-	f.SetFCap = haveCaps(unix.CAP_SETFCAP)
-	f.SysAdmin = haveCaps(unix.CAP_SYS_ADMIN)
+	f.SetID = HaveCaps(unix.CAP_SETUID, unix.CAP_SETGID)
+	f.SetFCap = HaveCaps(unix.CAP_SETFCAP)
+	f.SysAdmin = HaveCaps(unix.CAP_SYS_ADMIN)
 	if exe, err := os.Executable(); err == nil {
 		f.Exe = exe
 	}

@@ -58,7 +58,7 @@ type op struct {
 	a      [6]uintptr
 	byReg  uint8     // bit i: a[i] is a register's number
 	dst    uint8     // register for the result, or noReg
-	allow  [2]uint16 // errnos that count as success
+	allow  [4]uint16 // errnos that count as success
 	catch  uint16    // errno that jumps to target, or anyErrno
 	target int32
 }
@@ -183,11 +183,11 @@ func (s Step) To(r Reg) Step {
 	return s
 }
 
-// Allow takes up to two errnos as success.
+// Allow takes up to four errnos as success.
 func (s Step) Allow(errnos ...syscall.Errno) Step {
 	for i, e := range errnos {
 		if i >= len(s.p.ops[s.i].allow) {
-			s.p.fail(fmt.Errorf("%s: more than two allowed errnos", s.p.labels[s.i]))
+			s.p.fail(fmt.Errorf("%s: more than four allowed errnos", s.p.labels[s.i]))
 			break
 		}
 		s.p.ops[s.i].allow[i] = uint16(e)

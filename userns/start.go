@@ -42,13 +42,13 @@ type Child struct {
 // Start clones a child with the given namespace flags that will carry out p.
 // The last step has to be an exec; the stub of ExecStub reports through the
 // descriptor that p.ErrFD names.
-func Start(p *Program, flags uintptr) (*Child, error) { return StartIn(p, flags, nil) }
+func Start(p *Program, flags uintptr) (*Child, error) { return StartIn(p, flags, -1) }
 
 // StartIn is Start with the child in a cgroup from its first moment; cgroup is
-// its directory, or nil. The namespace of cgroups is then a matter for a step
+// its directory, or -1. The namespace of cgroups is then a matter for a step
 // of p: clone(2) would root it in the launcher's cgroup. ErrNoCloneInto says
 // that the kernel or an outer filter does not let it.
-func StartIn(p *Program, flags uintptr, cgroup *os.File) (*Child, error) {
+func StartIn(p *Program, flags uintptr, cgroup int) (*Child, error) {
 	if err := p.finish(); err != nil {
 		return nil, fmt.Errorf("prepare the child: %w", err)
 	}
@@ -74,9 +74,9 @@ func StartIn(p *Program, flags uintptr, cgroup *os.File) (*Child, error) {
 		syncR: syncR.Fd(), syncW: syncW.Fd(), errW: errW.Fd(),
 	}
 	args := cloneArgs{flags: uint64(flags | unix.CLONE_PIDFD), pidfd: uint64(uintptr(unsafe.Pointer(&pidfd))), exitSignal: uint64(syscall.SIGCHLD)}
-	if cgroup != nil {
+	if cgroup >= 0 {
 		args.flags |= unix.CLONE_INTO_CGROUP
-		args.cgroup = uint64(cgroup.Fd())
+		args.cgroup = uint64(cgroup)
 	}
 	syscall.ForkLock.Lock()
 	pid, errno := rawStart(&args, &frame)
@@ -86,7 +86,7 @@ func StartIn(p *Program, flags uintptr, cgroup *os.File) (*Child, error) {
 	if errno != 0 {
 		syncW.Close()
 		errR.Close()
-		if cgroup != nil {
+		if cgroup >= 0 {
 			return nil, fmt.Errorf("%w: %w", ErrNoCloneInto, errno)
 		}
 		return nil, fmt.Errorf("clone: %w", &StepError{Step: "create namespaces", Errno: errno})
@@ -442,7 +442,7 @@ func childLoop(f *childFrame) {
 			i = o.target - 1
 			continue
 		}
-		if uint16(e) == o.allow[0] || uint16(e) == o.allow[1] {
+		if uint16(e) == o.allow[0] || uint16(e) == o.allow[1] || uint16(e) == o.allow[2] || uint16(e) == o.allow[3] {
 			continue
 		}
 		f.buf[0], f.buf[1] = uint64(uint32(i)), uint64(e)

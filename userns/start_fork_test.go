@@ -152,7 +152,7 @@ func TestCloneIntoCgroupSaysWhereItCannot(t *testing.T) {
 	defer plain.Close()
 	var p Program
 	p.Call("never", unix.SYS_EXIT_GROUP, 0)
-	if c, err := StartIn(&p, 0, plain); !errors.Is(err, ErrNoCloneInto) {
+	if c, err := StartIn(&p, 0, int(plain.Fd())); !errors.Is(err, ErrNoCloneInto) {
 		if err == nil {
 			c.Abort()
 		}

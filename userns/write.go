@@ -26,7 +26,7 @@ func (s system) writeMap(ctx context.Context, pid int, m Map) error {
 	if err := m.Validate(); err != nil {
 		return err
 	}
-	id := Identity{UID: uint32(os.Geteuid()), GID: uint32(os.Getegid()), SetID: haveCaps(unix.CAP_SETUID, unix.CAP_SETGID)}
+	id := Identity{UID: uint32(os.Geteuid()), GID: uint32(os.Getegid()), SetID: HaveCaps(unix.CAP_SETUID, unix.CAP_SETGID)}
 	var helpers [2]*mapper
 	for i, k := range idKinds(m) {
 		if k.direct(id) {

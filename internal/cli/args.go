@@ -148,8 +148,13 @@ type lead struct {
 
 // splitVerb finds the command behind the global flags.
 func splitVerb(args []string) (lead, error) {
+	return splitLead(args, globalKind, globalNames())
+}
+
+// splitLead is splitVerb for any set of global flags; names are for hints.
+func splitLead(args []string, kind func(name string) flagKind, names []string) (lead, error) {
 	table := flagTable{
-		long: globalKind,
+		long: kind,
 		short: func(letter string) (string, flagKind) {
 			if letter == "v" {
 				return "version", flagBool
@@ -161,7 +166,7 @@ func splitVerb(args []string) (lead, error) {
 				msg:  fmt.Sprintf("unknown flag %s before the command", flag),
 				hint: `flags of a command come after its name; "coracle help" lists the global ones`,
 			}
-			if near := nearest(strings.TrimLeft(flag, "-"), globalNames()); near != "" {
+			if near := nearest(strings.TrimLeft(flag, "-"), names); near != "" {
 				e.hint = "did you mean --" + near + "?"
 			}
 			return e

@@ -18,6 +18,7 @@ import (
 	"io"
 	"os"
 	"os/signal"
+	"path/filepath"
 
 	"golang.org/x/sys/unix"
 
@@ -47,6 +48,7 @@ type app struct {
 	global globals
 	open   func(engine.Config) (engineAPI, error)
 	logs   logs
+	oci    *ociGlobals // of `coracle oci`, nil for other commands
 }
 
 // globals are accepted before the command and among its flags.
@@ -61,7 +63,11 @@ type globals struct {
 
 func (a *app) main(args []string) int {
 	defer a.logs.close()
-	code, err := a.dispatch(args[min(1, len(args)):])
+	dispatch := a.dispatch
+	if len(args) > 0 && filepath.Base(args[0]) == ociName {
+		dispatch = a.ociMain
+	}
+	code, err := dispatch(args[min(1, len(args)):])
 	if flushErr := a.out.Flush(); err == nil && flushErr != nil {
 		err = fmt.Errorf("write the output: %w", flushErr)
 	}
@@ -86,6 +92,8 @@ func (a *app) dispatch(args []string) (int, error) {
 	case lead.version:
 		fmt.Fprintf(a.out, "coracle version %s\n", readBuild().Version)
 		return 0, nil
+	case lead.verb == "oci":
+		return a.ociMain(append(lead.flags, lead.rest...))
 	case lead.verb == "help" && len(lead.rest) > 0:
 		lead.verb, lead.rest = lead.rest[0], []string{"--help"}
 	case lead.help || lead.verb == "help":

@@ -45,7 +45,7 @@ func commands() []entry {
 // by name.
 func laterCommands() []string {
 	return strings.Fields(`apply attach build checkpoint commit completion cp create diff discard
-		events exec export history kill load login logout logs mount oci pack pause port prune
+		events exec export history kill load login logout logs mount pack pause port prune
 		push rename restart restore resume review sandbox save start stats stop system tag top
 		unmount unpack update volume wait`)
 }

@@ -10,12 +10,13 @@ import (
 type parser struct {
 	entry  entry
 	cmd    command
-	global *globals
+	global any // the struct of global flags
+	prog   string
 	fields []field
 }
 
-func newParser(e entry, cmd command, g *globals) *parser {
-	return &parser{entry: e, cmd: cmd, global: g, fields: fieldsOf(cmd, g)}
+func newParser(e entry, cmd command, g any) *parser {
+	return &parser{entry: e, cmd: cmd, global: g, prog: "coracle", fields: fieldsOf(cmd, g)}
 }
 
 // parse fills the command's fields; help says that --help was asked for.
@@ -27,7 +28,7 @@ func (p *parser) parse(args []string) (help bool, err error) {
 	if s.help {
 		return true, nil
 	}
-	if err := kongFields("coracle "+p.entry.name, p.fields, s); err != nil {
+	if err := kongFields(p.prog+" "+p.entry.name, p.fields, s); err != nil {
 		return false, p.wrap(err)
 	}
 	return false, nil
@@ -37,7 +38,7 @@ func (p *parser) parse(args []string) (help bool, err error) {
 func (p *parser) wrap(err error) error {
 	hint := hintOf(err)
 	if hint == "" {
-		hint = fmt.Sprintf(`see "coracle %s --help"`, p.entry.name)
+		hint = fmt.Sprintf(`see "%s %s --help"`, p.prog, p.entry.name)
 	}
 	return &usageError{msg: p.entry.name + ": " + err.Error(), hint: hint}
 }

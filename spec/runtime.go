@@ -1,0 +1,188 @@
+package spec
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"golang.org/x/sys/unix"
+)
+
+// Runtime is a state directory and the containers in it: what runc calls
+// --root. Each container has a directory of its own there, named by its id:
+//
+//	state.json    what it is and which process it has (record)
+//	config.json   the configuration that it was made from, as carried out
+//	start report  named pipes, while it is created and not started yet
+//
+// Whoever makes, starts or deletes a container holds flock(2) of its directory.
+// All that is written is replaced by rename(2); a directory that says nothing
+// usable is a container that was half made, and can be deleted.
+type Runtime struct {
+	Root string
+	// Systemd makes cgroups by asking the service manager, as runc's
+	// --systemd-cgroup.
+	Systemd bool
+	// NoCgroup makes none (runc and crun call it --cgroup-manager=disabled).
+	NoCgroup bool
+	// Warn is told what does not stop a command, Debug what the specification
+	// wants logged and nobody misses; nil: nobody is.
+	Warn, Debug func(msg string)
+}
+
+// Errors that callers tell apart; the words are those that callers of runc look for.
+var (
+	ErrNotExist   = errors.New("container does not exist")
+	ErrExist      = errors.New("container with given ID already exists")
+	ErrNotRunning = errors.New("container not running")
+	ErrPaused     = errors.New("container paused")
+	ErrNotPaused  = errors.New("container not paused")
+)
+
+const (
+	stateFile  = "state.json"
+	configFile = "config.json"
+	startPipe  = "start"
+	reportPipe = "report"
+)
+
+func (r *Runtime) warn(format string, args ...any) {
+	if r.Warn != nil {
+		r.Warn(fmt.Sprintf(format, args...))
+	}
+}
+
+func (r *Runtime) debug(format string, args ...any) {
+	if r.Debug != nil {
+		r.Debug(fmt.Sprintf(format, args...))
+	}
+}
+
+// checkID holds ids to what runc takes: they name directories and cgroups.
+func checkID(id string) error {
+	if id == "" {
+		return errors.New("container id cannot be empty")
+	}
+	ok := func(c rune) bool {
+		return c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z' || c >= '0' && c <= '9' || strings.ContainsRune("_+-.", c)
+	}
+	if len(id) > 1024 || id == "." || id == ".." || strings.ContainsFunc(id, func(c rune) bool { return !ok(c) }) {
+		return fmt.Errorf("invalid container ID format: %.80q: letters, digits and the characters _+-. only", id)
+	}
+	return nil
+}
+
+func (r *Runtime) dir(id string) string { return filepath.Join(r.Root, id) }
+
+// lock locks the container's directory. Without wait it fails with EWOULDBLOCK
+// when somebody else has it.
+func lockDir(dir string, wait bool) (*os.File, error) {
+	f, err := os.OpenFile(dir, unix.O_RDONLY|unix.O_DIRECTORY|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return nil, err
+	}
+	how := unix.LOCK_EX
+	if !wait {
+		how |= unix.LOCK_NB
+	}
+	for {
+		err = unix.Flock(int(f.Fd()), how)
+		if !errors.Is(err, unix.EINTR) {
+			break
+		}
+	}
+	if err != nil {
+		f.Close()
+		return nil, err
+	}
+	return f, nil
+}
+
+// lock takes the lock of a container that is there.
+func (r *Runtime) lock(id string) (*os.File, error) {
+	if err := checkID(id); err != nil {
+		return nil, err
+	}
+	f, err := lockDir(r.dir(id), true)
+	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, unix.ENOTDIR) || errors.Is(err, unix.ELOOP) {
+		return nil, notExist(id)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("lock container %s: %w", id, err)
+	}
+	if !sameFile(r.dir(id), f) {
+		f.Close() // deleted while we waited
+		return nil, notExist(id)
+	}
+	return f, nil
+}
+
+func notExist(id string) error { return &idError{id, ErrNotExist} }
+
+// idError is an error about one container, worded as runc does:
+// `container does not exist` is what callers look for.
+type idError struct {
+	id  string
+	err error
+}
+
+func (e *idError) Error() string {
+	return fmt.Sprintf("container %s: %v", e.id, e.err) //nolint:errorlint // Unwrap gives it
+}
+func (e *idError) Unwrap() error { return e.err }
+
+// claim makes the container's directory and returns it locked.
+func (r *Runtime) claim(id string) (*os.File, error) {
+	if err := checkID(id); err != nil {
+		return nil, err
+	}
+	if err := os.MkdirAll(r.Root, 0o700); err != nil {
+		return nil, fmt.Errorf("make the state directory: %w", err)
+	}
+	err := os.Mkdir(r.dir(id), 0o700)
+	if errors.Is(err, fs.ErrExist) {
+		return nil, &idError{id, ErrExist}
+	}
+	if err != nil {
+		return nil, fmt.Errorf("make the state directory of %s: %w", id, err)
+	}
+	f, err := lockDir(r.dir(id), false)
+	if err != nil || !sameFile(r.dir(id), f) {
+		return nil, fmt.Errorf("lock the new container %s: somebody deleted it: %w", id, cmpErr(err, fs.ErrNotExist))
+	}
+	return f, nil
+}
+
+func cmpErr(err, otherwise error) error {
+	if err != nil {
+		return err
+	}
+	return otherwise
+}
+
+// replaceFile replaces name in dir by a new file with data.
+func replaceFile(path string, data []byte, mode os.FileMode) (err error) {
+	f, err := os.CreateTemp(filepath.Dir(path), ".tmp-*")
+	if err != nil {
+		return err
+	}
+	defer func() {
+		if err != nil {
+			os.Remove(f.Name())
+		}
+	}()
+	_, err = f.Write(data)
+	if err == nil {
+		err = f.Chmod(mode)
+	}
+	if cerr := f.Close(); err == nil {
+		err = cerr
+	}
+	if err == nil {
+		err = os.Rename(f.Name(), path)
+	}
+	return err
+}

@@ -1,0 +1,143 @@
+package spec
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"time"
+
+	"coracle/cgroupv2"
+
+	"github.com/opencontainers/runtime-spec/specs-go"
+	"golang.org/x/sys/unix"
+)
+
+// Delete removes a container that has stopped or was never started, and with
+// force also one that runs, that is only half made, or that is not there.
+func (r *Runtime) Delete(ctx context.Context, id string, force bool) error {
+	if err := checkID(id); err != nil {
+		return err
+	}
+	c, err := r.Load(id)
+	if err != nil {
+		if force {
+			return r.deleteDamaged(ctx, id)
+		}
+		return err
+	}
+	if force && c.status() == specs.StateCreating {
+		c.end(ctx) // its maker notices, and lets go of the lock
+	}
+	lock, err := r.lock(id)
+	if errors.Is(err, ErrNotExist) && force {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	defer lock.Close()
+	if c, err = r.Load(id); err != nil {
+		if force {
+			return r.removeDir(id)
+		}
+		return err
+	}
+	return c.Delete(ctx, force)
+}
+
+// Delete is Runtime.Delete of a container whose lock the caller holds.
+func (c *Container) Delete(ctx context.Context, force bool) error {
+	switch st := c.status(); {
+	case st == specs.StateStopped:
+	case force || st == specs.StateCreated:
+		c.end(ctx)
+	default:
+		return fmt.Errorf("cannot delete container %s that is not stopped: %s", c.ID, st)
+	}
+	if c.alive() {
+		return fmt.Errorf("delete container %s: its process %d does not end", c.ID, c.Pid)
+	}
+	var errs []error
+	if cg, err := c.cgroup(); err == nil {
+		// Without a pid namespace of its own a container can leave processes.
+		if err := cg.Kill(ctx); err != nil && !errors.Is(err, cgroupv2.ErrNone) && !errors.Is(err, cgroupv2.ErrGone) {
+			c.rt.warn("kill what is left of container %s: %v", c.ID, err)
+		}
+		errs = append(errs, cg.Remove(ctx))
+		cg.Close()
+	} else if !errors.Is(err, cgroupv2.ErrGone) {
+		errs = append(errs, err)
+	}
+	if err := errors.Join(errs...); err != nil && !force {
+		return fmt.Errorf("delete container %s: %w", c.ID, err)
+	} else if err != nil {
+		c.rt.warn("delete container %s: %v", c.ID, err)
+	}
+	s, serr := c.Spec()
+	if err := c.rt.removeDir(c.ID); err != nil {
+		return err
+	}
+	if serr == nil { // the maker of a half made one has run them, or died before any hook
+		c.poststop(ctx, s)
+	}
+	return nil
+}
+
+// deleteDamaged removes the directory of a container that has no state, or none
+// that can be read.
+func (r *Runtime) deleteDamaged(ctx context.Context, id string) error {
+	for range 100 {
+		f, err := lockDir(r.dir(id), false)
+		switch {
+		case err == nil:
+			defer f.Close()
+			return r.removeDir(id)
+		case errors.Is(err, fs.ErrNotExist):
+			return nil
+		case errors.Is(err, unix.ENOTDIR), errors.Is(err, unix.ELOOP):
+			return fmt.Errorf("delete container %s: %s is not a container's directory", id, r.dir(id))
+		case !errors.Is(err, unix.EWOULDBLOCK):
+			return fmt.Errorf("delete container %s: %w", id, err)
+		}
+		// Somebody is at the very beginning of making it: it has a process
+		// soon, or fails.
+		if _, err := r.Load(id); err == nil {
+			return r.Delete(ctx, id, true)
+		}
+		time.Sleep(20 * time.Millisecond)
+	}
+	return fmt.Errorf("delete container %s: somebody is making it", id)
+}
+
+func (r *Runtime) removeDir(id string) error {
+	if err := os.RemoveAll(r.dir(id)); err != nil {
+		return fmt.Errorf("remove the state of container %s: %w", id, err)
+	}
+	return nil
+}
+
+// end kills the container's first process, and with it its pid namespace, and
+// waits until it is gone.
+func (c *Container) end(ctx context.Context) {
+	if cg, err := c.cgroup(); err == nil {
+		_ = cg.Kill(ctx) // what is below tells whether it worked
+		cg.Close()
+	}
+	f, err := c.process()
+	if err != nil {
+		return
+	}
+	defer f.Close()
+	_ = unix.PidfdSendSignal(int(f.Fd()), unix.SIGKILL, nil, 0)
+	for range 100 { // ten seconds
+		if !c.alive() || ctx.Err() != nil {
+			return
+		}
+		fds := []unix.PollFd{{Fd: int32(f.Fd()), Events: unix.POLLIN}}
+		_, _ = unix.Poll(fds, 100)
+	}
+}
+
+func (c *Container) cgroup() (*cgroupv2.Cgroup, error) { return cgroupv2.Open(c.Cgroup) }

@@ -1,0 +1,99 @@
+package spec
+
+import (
+	"context"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"syscall"
+
+	"coracle/userns"
+
+	"github.com/opencontainers/runtime-spec/specs-go"
+	"golang.org/x/sys/unix"
+)
+
+// Start starts the payload of a created container and returns once it runs.
+// Errors unwrap to *userns.ExecError where the command could not be executed.
+func (r *Runtime) Start(ctx context.Context, id string) error {
+	lock, err := r.lock(id)
+	if err != nil {
+		return err
+	}
+	defer lock.Close()
+	c, err := r.Load(id)
+	if err != nil {
+		return err
+	}
+	s, err := c.Spec()
+	if err != nil {
+		return err
+	}
+	return c.start(ctx, s)
+}
+
+func (c *Container) start(ctx context.Context, s *specs.Spec) error {
+	switch st := c.status(); st {
+	case specs.StateCreated:
+	case specs.StateStopped:
+		return fmt.Errorf("cannot start a container that has stopped: container %s", c.ID)
+	case specs.StateRunning, StatePaused:
+		return fmt.Errorf("cannot start an already running container: container %s", c.ID)
+	default:
+		return fmt.Errorf("cannot start a container in the %s state: container %s", st, c.ID)
+	}
+	if c.Namespaces == nil { // its creator was killed at the last moment
+		if err := c.recordNamespaces(); err != nil {
+			return err
+		}
+	}
+	if err := c.startContainer(ctx, s); err != nil {
+		c.end(ctx)
+		c.poststop(ctx, s)
+		return err
+	}
+	if err := c.release(); err != nil {
+		return err
+	}
+	c.State.Status = specs.StateRunning
+	if err := c.save(); err != nil {
+		return err
+	}
+	c.poststart(ctx, s)
+	return nil
+}
+
+// release lets the payload go, and reads whether it could be executed.
+func (c *Container) release() error {
+	fd, err := unix.Open(filepath.Join(c.dir(), reportPipe), unix.O_RDONLY|unix.O_NONBLOCK|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return fmt.Errorf("start container %s: %w", c.ID, err)
+	}
+	report := os.NewFile(uintptr(fd), reportPipe)
+	defer report.Close()
+	fd, err = unix.Open(filepath.Join(c.dir(), startPipe), unix.O_WRONLY|unix.O_NONBLOCK|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
+	if errors.Is(err, unix.ENXIO) {
+		return &idError{c.ID, ErrNotRunning}
+	}
+	if err != nil {
+		return fmt.Errorf("start container %s: %w", c.ID, err)
+	}
+	_, err = unix.Write(fd, []byte{1})
+	unix.Close(fd)
+	if err != nil {
+		return fmt.Errorf("start container %s: %w", c.ID, err)
+	}
+	said, err := io.ReadAll(io.LimitReader(report, 4))
+	os.Remove(filepath.Join(c.dir(), startPipe))
+	os.Remove(filepath.Join(c.dir(), reportPipe))
+	if err != nil {
+		return fmt.Errorf("start container %s: %w", c.ID, err)
+	}
+	if len(said) == 4 {
+		return &userns.ExecError{Errno: syscall.Errno(binary.NativeEndian.Uint32(said))}
+	}
+	return nil
+}

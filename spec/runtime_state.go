@@ -1,0 +1,280 @@
+package spec
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strconv"
+	"time"
+
+	"coracle/cgroupv2"
+
+	"github.com/opencontainers/runtime-spec/specs-go"
+	"golang.org/x/sys/unix"
+)
+
+// StatePaused is the one state that runtime-spec does not have.
+const StatePaused specs.ContainerState = "paused"
+
+// record is state.json: runtime-spec's state, with the status as of when it
+// was written, and what finds and tells the container's process from others.
+type record struct {
+	specs.State
+	Rootfs  string    `json:"rootfs"`
+	Created time.Time `json:"created"`
+	Owner   uint32    `json:"owner"` // the uid who made it
+
+	StartTime uint64 `json:"startTime,omitempty"` // of the process, see ProcessStart
+	Boot      string `json:"boot"`                // a state that outlived its boot names nobody
+
+	// Namespaces are the inode numbers of the process's, by their names below
+	// /proc/PID/ns: exec joins these and no others.
+	Namespaces map[string]uint64 `json:"namespaces,omitempty"`
+	Cgroup     cgroupv2.Ref      `json:"cgroup"`
+}
+
+// Container is a container of a Runtime, as its state file had it when it was
+// loaded.
+type Container struct {
+	rt *Runtime
+	record
+}
+
+// Status is what a container is now.
+type Status struct {
+	specs.State
+	Rootfs  string
+	Created time.Time
+	Owner   uint32
+}
+
+// Load reads a container's state.
+func (r *Runtime) Load(id string) (*Container, error) {
+	if err := checkID(id); err != nil {
+		return nil, err
+	}
+	c := &Container{rt: r}
+	data, err := readSmall(filepath.Join(r.dir(id), stateFile))
+	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, unix.ENOTDIR) {
+		return nil, notExist(id)
+	}
+	if err == nil {
+		err = json.Unmarshal(data, &c.record)
+	}
+	if err == nil && c.ID != id {
+		err = fmt.Errorf("it is about container %.80q", c.ID)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("read the state of container %s: %w", id, err)
+	}
+	return c, nil
+}
+
+// readSmall reads a regular file of at most 64 MiB: the state directory may
+// hold what somebody else put there.
+func readSmall(path string) ([]byte, error) {
+	f, err := os.OpenFile(path, unix.O_RDONLY|unix.O_NOFOLLOW|unix.O_NONBLOCK|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	st, err := f.Stat()
+	if err != nil {
+		return nil, err
+	}
+	const most = 64 << 20
+	if !st.Mode().IsRegular() || st.Size() > most {
+		return nil, fmt.Errorf("%s: not a regular file of less than 64 MiB", path)
+	}
+	return io.ReadAll(io.LimitReader(f, most))
+}
+
+func (c *Container) dir() string { return c.rt.dir(c.ID) }
+
+// save writes the state.
+func (c *Container) save() error {
+	data, err := json.Marshal(&c.record)
+	if err == nil {
+		err = replaceFile(filepath.Join(c.dir(), stateFile), append(data, '\n'), 0o600)
+	}
+	if err != nil {
+		return fmt.Errorf("write the state of container %s: %w", c.ID, err)
+	}
+	return nil
+}
+
+// Spec reads the configuration that the container was made from.
+func (c *Container) Spec() (*specs.Spec, error) {
+	data, err := readSmall(filepath.Join(c.dir(), configFile))
+	var s specs.Spec
+	if err == nil {
+		err = json.Unmarshal(data, &s)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("read the configuration of container %s: %w", c.ID, err)
+	}
+	return &s, nil
+}
+
+// Status says what the container is at this moment.
+func (c *Container) Status() Status {
+	s := Status{State: c.State, Rootfs: c.Rootfs, Created: c.Created, Owner: c.Owner}
+	s.Status = c.status()
+	if s.Status == specs.StateStopped || s.Status == specs.StateCreating {
+		s.Pid = 0
+	}
+	return s
+}
+
+func (c *Container) status() specs.ContainerState {
+	if !c.alive() {
+		if c.Pid == 0 && c.beingMade() {
+			return specs.StateCreating
+		}
+		return specs.StateStopped
+	}
+	switch {
+	case c.waits():
+		return specs.StateCreated
+	case c.beingMade() && c.Namespaces == nil:
+		return specs.StateCreating
+	case c.frozen():
+		return StatePaused
+	}
+	return specs.StateRunning
+}
+
+// waits says whether the payload waits to be started: only the waiting stub
+// has the pipe open.
+func (c *Container) waits() bool {
+	fd, err := unix.Open(filepath.Join(c.dir(), startPipe), unix.O_WRONLY|unix.O_NONBLOCK|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return false
+	}
+	unix.Close(fd)
+	return true
+}
+
+// beingMade says whether somebody holds the container's lock.
+func (c *Container) beingMade() bool {
+	f, err := lockDir(c.dir(), false)
+	if err == nil {
+		f.Close()
+	}
+	return errors.Is(err, unix.EWOULDBLOCK)
+}
+
+func (c *Container) frozen() bool {
+	cg, err := cgroupv2.Open(c.Cgroup)
+	if err != nil {
+		return false
+	}
+	defer cg.Close()
+	frozen, err := cg.Frozen()
+	return err == nil && frozen
+}
+
+// alive says whether the container's first process is still there, and no
+// other one that got its pid.
+func (c *Container) alive() bool {
+	if c.Pid <= 0 || c.Boot != bootID() {
+		return false
+	}
+	start, state, err := ProcessStart(c.Pid)
+	return err == nil && start == c.StartTime && state != 'Z' && state != 'X'
+}
+
+// process returns a pidfd of the first process, or ErrNotRunning. Only the
+// descriptor says which process is meant: a pid can be another's any time.
+func (c *Container) process() (*os.File, error) {
+	if c.Pid <= 0 || c.Boot != bootID() {
+		return nil, &idError{c.ID, ErrNotRunning}
+	}
+	fd, err := unix.PidfdOpen(c.Pid, 0)
+	if errors.Is(err, unix.ESRCH) || errors.Is(err, unix.EINVAL) {
+		return nil, &idError{c.ID, ErrNotRunning}
+	}
+	if err != nil {
+		return nil, fmt.Errorf("open process %d: %w", c.Pid, err)
+	}
+	f := os.NewFile(uintptr(fd), "pidfd")
+	if !c.alive() { // looked at after opening: from here on the descriptor is that process
+		f.Close()
+		return nil, &idError{c.ID, ErrNotRunning}
+	}
+	return f, nil
+}
+
+// recordNamespaces notes which namespaces the process is in. That is known
+// only once nothing of ours but the stub runs in it: before, its files under
+// /proc can be closed to us.
+func (c *Container) recordNamespaces() error {
+	found := make(map[string]uint64, len(namespaceKinds))
+	for _, k := range namespaceKinds {
+		var st unix.Stat_t
+		err := unix.Stat(fmt.Sprintf("/proc/%d/ns/%s", c.Pid, k.file), &st)
+		if errors.Is(err, fs.ErrNotExist) && c.alive() {
+			continue // a kernel without that kind
+		}
+		if err != nil {
+			return fmt.Errorf("look at the %s namespace of process %d: %w", k.kind, c.Pid, err)
+		}
+		found[k.file] = st.Ino
+	}
+	c.Namespaces = found
+	return nil
+}
+
+// ProcessStart is when a process started, in clock ticks since boot, and its
+// state letter: fields 22 and 3 of proc_pid_stat(5).
+func ProcessStart(pid int) (start uint64, state byte, err error) {
+	data, err := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/stat")
+	if err != nil {
+		return 0, 0, err
+	}
+	// The command's name, in parentheses, may hold anything.
+	fields := bytes.Fields(data[bytes.LastIndexByte(data, ')')+1:])
+	if len(fields) < 20 {
+		return 0, 0, fmt.Errorf("/proc/%d/stat has %d fields", pid, len(fields)+2)
+	}
+	start, err = strconv.ParseUint(string(fields[19]), 10, 64)
+	return start, fields[0][0], err
+}
+
+func bootID() string {
+	data, _ := os.ReadFile("/proc/sys/kernel/random/boot_id")
+	return string(bytes.TrimSpace(data))
+}
+
+// List loads all containers. What is in the state directory and no container,
+// or one that cannot be read, is told to Warn.
+func (r *Runtime) List() ([]*Container, error) {
+	entries, err := os.ReadDir(r.Root)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("read the state directory: %w", err)
+	}
+	var out []*Container
+	for _, e := range entries {
+		if !e.IsDir() {
+			continue
+		}
+		c, err := r.Load(e.Name())
+		switch {
+		case errors.Is(err, ErrNotExist):
+			r.warn("%s holds no container yet, or not any more: skipped", r.dir(e.Name()))
+		case err != nil:
+			r.warn("%v: skipped", err)
+		default:
+			out = append(out, c)
+		}
+	}
+	return out, nil
+}
