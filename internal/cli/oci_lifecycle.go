@@ -25,7 +25,7 @@ type ociBundle struct {
 
 func (b *ociBundle) options(cfg *rspec.Spec) spec.CreateOptions {
 	o := spec.CreateOptions{Bundle: b.Bundle, Config: cfg, ConsoleSocket: b.ConsoleSocket, PIDFDSocket: b.PIDFDSocket, PIDFile: b.PIDFile}
-	o.Extra.Preserve, o.Extra.NoNewKeyring = b.PreserveFDs, b.NoNewKeyring
+	o.Extra.Preserve, o.Extra.NoNewKeyring, o.Extra.NoPivot = b.PreserveFDs, b.NoNewKeyring, b.NoPivot
 	return o
 }
 
