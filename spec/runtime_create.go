@@ -248,7 +248,9 @@ func (m *making) filter() error {
 	if err != nil {
 		return fmt.Errorf("linux.seccomp: %w", err)
 	}
-	m.o.Extra.Seccomp, m.o.Extra.SeccompFlags = prog.Filter, prog.Flags
+	x := &m.o.Extra
+	x.Seccomp, x.SeccompFlags = prog.Filter, prog.Flags
+	x.Listener, x.ListenerMetadata, x.State = m.s.Linux.Seccomp.ListenerPath, m.s.Linux.Seccomp.ListenerMetadata, m.c.State
 	return nil
 }
 

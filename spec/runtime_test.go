@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"sync"
@@ -185,7 +186,12 @@ func TestHooks(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	own, _ := os.Readlink("/proc/self/ns/mnt")
+	// By a child: tests leave the main thread in namespaces of their own.
+	said, err := exec.Command("readlink", "/proc/self/ns/mnt").Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	own := strings.TrimSpace(string(said))
 	var order []string
 	for line := range strings.Lines(string(data)) {
 		point, rest, _ := strings.Cut(strings.TrimSpace(line), " ")
@@ -312,6 +318,7 @@ func TestReusedPID(t *testing.T) {
 		t.Fatal(err)
 	}
 	real := c.Pid
+	time.Sleep(30 * time.Millisecond) // start times are counted in hundredths of a second
 	victim, err := os.StartProcess("/bin/sleep", []string{"sleep", "1000"}, &os.ProcAttr{})
 	if err != nil {
 		t.Fatal(err)
