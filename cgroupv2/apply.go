@@ -13,11 +13,16 @@ import (
 // Apply changes the limits of a container that runs. All or nothing: when a
 // file is refused, those before it get their old values back. What a lower
 // memory limit made the kernel kill stays dead (memory.checkBeforeUpdate
-// refuses such a limit).
-func (c *Cgroup) Apply(r *specs.LinuxResources) error {
+// refuses such a limit). devices are the container's linux.devices, for new
+// rules of r.Devices (see Config).
+func (c *Cgroup) Apply(r *specs.LinuxResources, devices ...specs.LinuxDevice) error {
 	files, err := Files(r, c.wouldBe())
-	if err != nil || len(files) == 0 {
+	if err != nil {
 		return err
+	}
+	last := func() error { return c.devices(Config{Resources: r, Devices: devices}) }
+	if len(files) == 0 {
+		return last()
 	}
 	if c.dir == nil {
 		return &FieldError{Field: files[0].Field, Reason: "cannot be enforced: " + c.reason, Err: ErrNone, kind: ErrUnsupported}
@@ -33,7 +38,7 @@ func (c *Cgroup) Apply(r *specs.LinuxResources) error {
 		return err
 	}
 	if files, err = Files(r, c.facts()); err == nil {
-		err = c.setAll(files)
+		err = c.setAll(files, last)
 	}
 	if err != nil {
 		m.undo()
@@ -53,29 +58,36 @@ func (c *Cgroup) wouldBe() Facts {
 	}}
 }
 
-// setAll writes files, and the old values of those it wrote when one fails.
-func (c *Cgroup) setAll(files []File) error {
+// setAll writes files and does what comes last; when one of these fails, the
+// files get the values that they had.
+func (c *Cgroup) setAll(files []File, last func() error) error {
 	old := make([]string, len(files))
 	for i, f := range files {
 		old[i], _ = readAt(c.dir, f.Name) // "" for what can only be written
 	}
 	for i, f := range files {
-		err := c.set(f)
-		if err == nil {
-			continue
+		if err := c.set(f); err != nil {
+			return errors.Join(err, c.setBack(files[:i], old))
 		}
-		for j, done := range slices.Backward(files[:i]) {
-			v, ok := before(done, old[j])
-			if !ok {
-				continue
-			}
-			if e := c.write(done.Name, v); e != nil {
-				err = errors.Join(err, fmt.Errorf("put the old %s back: %w", done.Name, e))
-			}
-		}
-		return err
+	}
+	if err := last(); err != nil {
+		return errors.Join(err, c.setBack(files, old))
 	}
 	return nil
+}
+
+func (c *Cgroup) setBack(files []File, old []string) error {
+	var errs error
+	for i, f := range slices.Backward(files) {
+		v, ok := before(f, old[i])
+		if !ok {
+			continue
+		}
+		if err := c.write(f.Name, v); err != nil {
+			errs = errors.Join(errs, fmt.Errorf("put the old %s back: %w", f.Name, err))
+		}
+	}
+	return errs
 }
 
 // before is the value to write so that a file is again as it was, false where

@@ -354,6 +354,20 @@ func insideDelegated(args []string) error {
 	if err := errors.Join(c.Freeze(ctx), c.Kill(ctx), c.Remove(ctx)); err != nil {
 		return err
 	}
+	// Device rules: no program without root, the user namespace holds them.
+	denyAll := &specs.LinuxResources{Devices: []specs.LinuxDeviceCgroup{{Access: "rwm"}}}
+	d, err := New(Config{ID: "dev", Resources: denyAll, UserNamespace: true})
+	if err != nil {
+		return fmt.Errorf("device rules: %w", err)
+	}
+	if err := d.Remove(ctx); err != nil {
+		return err
+	}
+	kvm := specs.LinuxDevice{Path: "/dev/kvm", Type: "c", Major: 10, Minor: 232}
+	_, err = New(Config{ID: "dev", Resources: denyAll, UserNamespace: true, Devices: []specs.LinuxDevice{kvm}})
+	if _, left := os.Stat(args[0] + "/coracle-dev"); !errors.Is(err, ErrUnsupported) || left == nil {
+		return fmt.Errorf("a device that is given and denied: %w", err)
+	}
 	_, err = New(Config{ID: "two", Path: "/not-ours"})
 	if !errors.Is(err, ErrUnsupported) || !errors.Is(err, os.ErrPermission) {
 		return fmt.Errorf("a path that is another's: %w", err)

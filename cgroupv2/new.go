@@ -20,6 +20,11 @@ type Config struct {
 	// coracle-ID there.
 	Path      string
 	Resources *specs.LinuxResources
+	// UserNamespace: the container gets one. Where no device program can be
+	// loaded, it is what keeps Resources.Devices, of which Devices
+	// (linux.devices) are the nodes that it has.
+	UserNamespace bool
+	Devices       []specs.LinuxDevice
 }
 
 // New makes the cgroup of a container and writes its limits. All or nothing:
@@ -77,7 +82,11 @@ func refuse(tree Tree, cfg Config, files []File, why error) (*Cgroup, error) {
 		return nil, why
 	}
 	if cfg.Path == "" && len(files) == 0 {
-		return &Cgroup{tree: tree, reason: "no cgroup: " + why.Error()}, nil
+		c := &Cgroup{tree: tree, reason: "no cgroup: " + why.Error()}
+		if err := c.devices(cfg); err != nil {
+			return nil, err
+		}
+		return c, nil
 	}
 	e := &FieldError{Field: pathField, Reason: "no cgroup can be made", kind: ErrUnsupported, Err: why, hint: tree.hint(currentHost(), nil)}
 	if len(files) > 0 {
@@ -153,6 +162,9 @@ func (m *maker) make(dir string, names []string, cfg Config) (*Cgroup, error) {
 		return nil, err
 	}
 	if err := m.limits(c, cfg.Resources); err != nil {
+		return nil, err
+	}
+	if err := c.devices(cfg); err != nil {
 		return nil, err
 	}
 	return c, nil
