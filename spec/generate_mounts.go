@@ -44,7 +44,7 @@ func (g *generator) shmSize() (string, error) {
 	if !g.ownIPC || g.noShm {
 		return "", refuse("--shm-size", s, "the container has no /dev/shm of its own").hint("leave out --ipc %s", g.opt.IPC)
 	}
-	n, err := parseBytes(s)
+	n, err := ParseBytes(s)
 	if err != nil {
 		return "", refused("--shm-size", s, err)
 	}

@@ -13,12 +13,12 @@ func TestParseBytes(t *testing.T) {
 	for s, want := range map[string]int64{
 		"0": 0, "1": 1, "64m": 64 << 20, "64M": 64 << 20, "1g": 1 << 30, "1gb": 1 << 30, "1GiB": 1 << 30, "1.5k": 1536, "10 MB": 10 << 20, "2b": 2, "1t": 1 << 40,
 	} {
-		if got, err := parseBytes(s); err != nil || got != want {
+		if got, err := ParseBytes(s); err != nil || got != want {
 			t.Errorf("%q: %d, %v; want %d", s, got, err, want)
 		}
 	}
 	for _, s := range []string{"", "m", "-1", "1e3", "0x10", "inf", "nan", "1.2.3", "1q", "1mm", "1bi", "9999999999999999999t", "+1"} {
-		if n, err := parseBytes(s); err == nil {
+		if n, err := ParseBytes(s); err == nil {
 			t.Errorf("%q: %d, want an error", s, n)
 		}
 	}

@@ -78,7 +78,7 @@ func checkTmpfsValue(key, value string) error {
 			}
 			return bad("%q is not a share of the memory", value)
 		}
-		_, err := parseBytes(value)
+		_, err := ParseBytes(value)
 		return err
 	case "mode":
 		_, err := parseMode(value, 0o7777)
@@ -88,7 +88,7 @@ func checkTmpfsValue(key, value string) error {
 			return bad("%s needs a number, not %q", key, value)
 		}
 	case "nr_inodes", "nr_blocks":
-		_, err := parseBytes(value) // both take k, m and g
+		_, err := ParseBytes(value) // both take k, m and g
 		return err
 	case "huge":
 		if !slices.Contains([]string{"never", "always", "within_size", "advise"}, value) {
@@ -129,6 +129,6 @@ func canonicalSize(word string) string {
 	if key != "size" || strings.HasSuffix(value, "%") {
 		return word
 	}
-	n, _ := parseBytes(value) // was checked when it was set
+	n, _ := ParseBytes(value) // was checked when it was set
 	return "size=" + strconv.FormatInt(n, 10)
 }

@@ -6,10 +6,10 @@ import (
 	"strings"
 )
 
-// parseBytes reads a size as docker and podman do: a number, a fraction
+// ParseBytes reads a size as docker and podman do: a number, a fraction
 // allowed, and a unit b, k, m, g, t or p, alone or followed by b or ib; all
 // of them powers of 1024 (docker/go-units, RAMInBytes).
-func parseBytes(s string) (int64, error) {
+func ParseBytes(s string) (int64, error) {
 	digits := strings.TrimRight(strings.ToLower(s), "bkmgtpi ")
 	if digits == "" {
 		return 0, bad("%q is not a size", s).hint("a size is a number and a unit, such as 64m or 1g")

@@ -278,7 +278,8 @@ func (m *making) prepare() (err error) {
 	if m.rt.NoCgroup {
 		return nil
 	}
-	m.cgroup, err = cgroupv2.New(cgroupv2.Config{ID: m.c.ID, Path: m.s.Linux.CgroupsPath, Resources: m.s.Linux.Resources})
+	m.cgroup, err = cgroupv2.New(cgroupv2.Config{ID: m.c.ID, Path: m.s.Linux.CgroupsPath, Resources: m.s.Linux.Resources,
+		Devices: m.s.Linux.Devices, UserNamespace: inUserNamespace(m.s) || !HostRoot()})
 	if err != nil {
 		return err
 	}

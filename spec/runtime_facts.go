@@ -21,7 +21,7 @@ func hostFor(s *specs.Spec) (HostFacts, error) {
 		if err != nil {
 			return h, err
 		}
-		h.Controllers = tree.Controllers
+		h.Controllers, h.DeviceRules = tree.Controllers, tree.Mount != ""
 	}
 	return h, nil
 }

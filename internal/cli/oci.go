@@ -46,7 +46,10 @@ func ociCommands() []entry {
 		{"delete", "Lifecycle", "[flags] ID", "remove a container that has stopped", false, func() command { return &ociDeleteCmd{} }},
 		{"list", "Looking", "[flags]", "list containers", false, func() command { return &ociListCmd{} }},
 		{"ps", "Looking", "[flags] ID [PS OPTIONS]", "list a container's processes", true, func() command { return &ociPsCmd{} }},
+		{"events", "Looking", "[flags] ID", "print statistics and events of a container", false, func() command { return &ociEventsCmd{} }},
+		{"spec", "Looking", "[flags]", "write an example config.json", false, func() command { return &ociSpecCmd{} }},
 		{"pause", "Changing", "ID", "freeze all processes of a container", false, func() command { return &ociPauseCmd{} }},
+		{"update", "Changing", "[flags] ID", "change a container's limits", false, func() command { return &ociUpdateCmd{} }},
 		{"resume", "Changing", "ID", "let a frozen container go on", false, func() command { return &ociResumeCmd{} }},
 	}
 }
@@ -209,20 +212,26 @@ func ociStateOf(s spec.Status) ociState {
 	}
 }
 
-func (a *app) printIndented(v any) error {
+func indented(v any) ([]byte, error) {
 	data, err := json.MarshalIndent(v, "", "  ")
-	if err != nil {
-		return err
-	}
-	_, err = a.out.Write(append(data, '\n'))
-	return err
+	return append(data, '\n'), err
 }
 
-func (a *app) printCompact(v any) error {
-	data, err := json.Marshal(v)
+func (a *app) printIndented(v any) error {
+	data, err := indented(v)
 	if err != nil {
 		return err
 	}
 	_, err = a.out.Write(data)
+	return err
+}
+
+// printLine prints a line of JSON, as runc does: a list without any entry is null.
+func (a *app) printLine(v any) error {
+	data, err := json.Marshal(v)
+	if err != nil {
+		return err
+	}
+	_, err = a.out.Write(append(data, '\n'))
 	return err
 }

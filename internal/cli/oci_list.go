@@ -42,7 +42,7 @@ func (c *ociListCmd) run(a *app) (int, error) {
 		return 0, nil
 	}
 	if c.Format == "json" {
-		return 0, a.printCompact(rows)
+		return 0, a.printLine(rows)
 	}
 	w := tabwriter.NewWriter(a.out, 12, 1, 3, ' ', 0)
 	fmt.Fprint(w, "ID\tPID\tSTATUS\tBUNDLE\tCREATED\tOWNER\n")
@@ -88,7 +88,7 @@ func (c *ociPsCmd) run(a *app) (int, error) {
 		if pids == nil {
 			pids = []int{}
 		}
-		return 0, a.printCompact(pids)
+		return 0, a.printLine(pids)
 	}
 	args := c.Args
 	if len(args) > 0 && args[0] == "--" {

@@ -16,7 +16,19 @@ type parser struct {
 }
 
 func newParser(e entry, cmd command, g any) *parser {
-	return &parser{entry: e, cmd: cmd, global: g, prog: "coracle", fields: fieldsOf(cmd, g)}
+	return &parser{entry: e, cmd: cmd, global: g, prog: "coracle", fields: withGlobals(fieldsOf(cmd), fieldsOf(g))}
+}
+
+// withGlobals adds the global flags; one of the command's own hides a global
+// one of its name.
+func withGlobals(own, globals []field) []field {
+	all := own
+	for _, g := range globals {
+		if !slices.ContainsFunc(own, func(f field) bool { return f.isCalled(g.name) }) {
+			all = append(all, g)
+		}
+	}
+	return all
 }
 
 // parse fills the command's fields; help says that --help was asked for.

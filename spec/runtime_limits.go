@@ -1,0 +1,69 @@
+package spec
+
+import (
+	"context"
+	"fmt"
+
+	"coracle/cgroupv2"
+
+	"github.com/opencontainers/runtime-spec/specs-go"
+)
+
+// Update changes the container's limits: all or nothing. What r leaves out
+// stays as it is.
+func (c *Container) Update(r *specs.LinuxResources) error {
+	if c.status() == specs.StateStopped {
+		return &idError{c.ID, ErrNotRunning}
+	}
+	s, err := c.Spec()
+	if err != nil {
+		return err
+	}
+	limited := *s
+	linux := *s.Linux
+	linux.Resources, limited.Linux = r, &linux
+	host, err := hostFor(&limited)
+	if err != nil {
+		return err
+	}
+	if _, err := ValidateResources(r, host); err != nil {
+		return fmt.Errorf("update container %s: %w", c.ID, err)
+	}
+	cg, err := c.cgroup()
+	if err != nil {
+		return err
+	}
+	defer cg.Close()
+	if err := cg.Apply(r, s.Linux.Devices...); err != nil {
+		return fmt.Errorf("update container %s: %w", c.ID, explainNone(cg, err))
+	}
+	return nil
+}
+
+// Stats reads what the container has used.
+func (c *Container) Stats() (*cgroupv2.Stats, error) {
+	if c.status() == specs.StateStopped {
+		return nil, &idError{c.ID, ErrNotRunning}
+	}
+	cg, err := c.cgroup()
+	if err != nil {
+		return nil, err
+	}
+	defer cg.Close()
+	st, err := cg.Stats()
+	if err != nil {
+		return nil, fmt.Errorf("statistics of container %s: %w", c.ID, explainNone(cg, err))
+	}
+	return st, nil
+}
+
+// Watch calls oom whenever the kernel has killed processes of the container
+// for want of memory, and returns when the container has ended.
+func (c *Container) Watch(ctx context.Context, oom func(kills uint64)) error {
+	cg, err := c.cgroup()
+	if err != nil {
+		return err
+	}
+	defer cg.Close()
+	return explainNone(cg, cg.Watch(ctx, oom))
+}
