@@ -94,6 +94,7 @@ type child struct {
 	proc   userns.Reg // the host's /proc, see hostProc
 	notify userns.Reg // the socket that takes a seccomp listener
 	userns bool       // the process is root of a user namespace of its own
+	joined bool       // the container is there already, see compileExec
 	ns     *namespaces
 	flags  uintptr // that clone(2) gets
 

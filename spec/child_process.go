@@ -30,8 +30,24 @@ func (c *child) console() {
 		}
 		return
 	}
+	slave := c.terminal()
+	c.openTree("bind /dev/console", slave, "", false)
+	c.openTarget("bind /dev/console", "/dev/console", false, 0)
+	c.attach("bind /dev/console")
+	c.closeReg(slave)
+}
+
+// terminal makes a terminal from the container's devpts, sends its master to
+// the launcher and makes the other end, which it returns, the session's
+// controlling terminal and the standard streams. In a container that runs
+// already /dev/pts may be anything by now.
+func (c *child) terminal() (slave userns.Reg) {
+	const devptsMagic = 0x1cd1
 	master, slave := c.p.NewReg(), c.p.NewReg()
 	c.inRoot("open the terminal", "dev/pts/ptmx", unix.O_RDWR|unix.O_NOCTTY, unix.RESOLVE_NO_SYMLINKS, master)
+	buf := c.p.Bytes(make([]byte, 256)) // struct statfs; f_type comes first
+	c.p.Call("open the terminal", unix.SYS_FSTATFS, master, buf)
+	c.p.NeedWord("open the terminal: /dev/pts is no devpts", buf, devptsMagic, unix.ENOTTY)
 	c.p.Call("unlock the terminal", unix.SYS_IOCTL, master, unix.TIOCSPTLCK, make([]byte, 4))
 	c.p.Call("open the terminal", unix.SYS_IOCTL, master, unix.TIOCGPTPEER, unix.O_RDWR|unix.O_NOCTTY|unix.O_CLOEXEC).To(slave)
 	if uid := c.s.Process.User.UID; uid != 0 {
@@ -49,10 +65,7 @@ func (c *child) console() {
 	for i := range 3 {
 		c.stdio(slave, i)
 	}
-	c.openTree("bind /dev/console", slave, "", false)
-	c.openTarget("bind /dev/console", "/dev/console", false, 0)
-	c.attach("bind /dev/console")
-	c.closeReg(slave)
+	return slave
 }
 
 // stdio places a descriptor; dup3 refuses equal numbers, where only the
@@ -109,7 +122,9 @@ func (c *child) process() {
 		Init: c.x.Init, Candidates: Candidates(pr.Args[0], pr.Env),
 		Args: pr.Args, Env: pr.Env, FirstFD: 3 + c.x.Preserve, Created: c.x.Created,
 	}
-	c.p.AwaitLauncher() // until the guard stands
+	if !c.joined {
+		c.p.AwaitLauncher() // until the guard stands
+	}
 	c.labels()
 	c.keepNotify(exec.FirstFD)
 	stub := c.p.PrepareStub(c.x.Stub, exec)

@@ -54,14 +54,9 @@ func (c *child) hostProc() {
 	if err := checkLabels(p, c.s.Linux.MountLabel, c.x.LSM); err != nil {
 		c.fail(err)
 	}
-	if p.OOMScoreAdj == nil && p.ApparmorProfile == "" && p.SelinuxLabel == "" {
-		return
+	if p.OOMScoreAdj != nil || p.ApparmorProfile != "" || p.SelinuxLabel != "" || c.joined {
+		c.openProc()
 	}
-	c.proc = c.p.NewReg()
-	c.p.Call("open /proc", unix.SYS_OPENAT, atFDCWD, "/proc", unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0).To(c.proc)
-	buf := c.p.Bytes(make([]byte, 256))
-	c.p.Call("look at /proc", unix.SYS_FSTATFS, c.proc, buf)
-	c.p.NeedWord("look at /proc: it is no procfs", buf, procSuperMagic, unix.EXDEV)
 	if p.OOMScoreAdj != nil {
 		v := fmt.Sprint(*p.OOMScoreAdj)
 		// EACCES: only the host's root goes below what it once set.
@@ -69,12 +64,30 @@ func (c *child) hostProc() {
 	}
 }
 
+func (c *child) openProc() {
+	c.proc = c.p.NewReg()
+	c.p.Call("open /proc", unix.SYS_OPENAT, atFDCWD, "/proc", unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0).To(c.proc)
+	buf := c.p.Bytes(make([]byte, 256))
+	c.p.Call("look at /proc", unix.SYS_FSTATFS, c.proc, buf)
+	c.p.NeedWord("look at /proc: it is no procfs", buf, procSuperMagic, unix.EXDEV)
+}
+
 // writeProc writes to a file of the host's procfs, in one call.
 func (c *child) writeProc(label, name, value string) {
-	const resolve = unix.RESOLVE_BENEATH | unix.RESOLVE_NO_XDEV
-	c.openat2(c.proc, label, name, unix.O_WRONLY, resolve, c.tmp)
+	c.openProcFile(label, name)
 	c.p.Call(label, unix.SYS_WRITE, c.tmp, []byte(value), uintptr(len(value)))
 	c.closeReg(c.tmp)
+}
+
+// openProcFile opens a file of the host's procfs for writing. A kernel without
+// openat2(2) cannot say that nothing is mounted over it.
+func (c *child) openProcFile(label, name string) {
+	old, done := c.p.NewSpot(), c.p.NewSpot()
+	c.openat2(c.proc, label, name, unix.O_WRONLY, unix.RESOLVE_BENEATH|unix.RESOLVE_NO_XDEV, c.tmp).Catch(unix.ENOSYS, old)
+	c.p.Jump(done)
+	c.p.Mark(old)
+	c.p.Call(label, unix.SYS_OPENAT, c.proc, name, unix.O_WRONLY|unix.O_CLOEXEC, 0).To(c.tmp)
+	c.p.Mark(done)
 }
 
 // writeAttr writes one of the files in which a process says what label it
@@ -91,16 +104,11 @@ func (c *child) writeAttr(label, name, value string) {
 func (c *child) labels() {
 	p := c.s.Process
 	if profile := p.ApparmorProfile; profile != "" && !(profile == "unconfined" && !c.appArmor()) {
-		label := "process.apparmorProfile: apply " + profile
-		old, done := c.p.NewSpot(), c.p.NewSpot()
-		// Linux 5.8; the older file is of whichever module comes first.
-		c.openat2(c.proc, label, "self/attr/apparmor/exec", unix.O_WRONLY, unix.RESOLVE_BENEATH|unix.RESOLVE_NO_XDEV, c.tmp).Catch(unix.ENOENT, old)
-		c.p.Jump(done)
-		c.p.Mark(old)
-		c.openat2(c.proc, label, "self/attr/exec", unix.O_WRONLY, unix.RESOLVE_BENEATH|unix.RESOLVE_NO_XDEV, c.tmp)
-		c.p.Mark(done)
-		c.p.Call(label, unix.SYS_WRITE, c.tmp, []byte("exec "+profile), len("exec ")+len(profile))
-		c.closeReg(c.tmp)
+		name := "exec" // of whichever module comes first
+		if unix.Access("/proc/self/attr/apparmor", unix.F_OK) == nil {
+			name = "apparmor/exec" // Linux 5.8
+		}
+		c.writeAttr("process.apparmorProfile: apply "+profile, name, "exec "+profile)
 	}
 	if p.SelinuxLabel != "" {
 		if l := c.s.Linux.MountLabel; l != "" {

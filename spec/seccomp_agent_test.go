@@ -55,7 +55,12 @@ const (
 // ENOTEMPTY, and whatever else is notified goes on as usual.
 func newAgent(t *testing.T) *agent {
 	t.Helper()
-	a := &agent{path: filepath.Join(t.TempDir(), "agent"), told: make(chan specs.ContainerProcessState, 1)}
+	return newAgentAt(t, filepath.Join(t.TempDir(), "agent"))
+}
+
+func newAgentAt(t *testing.T, path string) *agent {
+	t.Helper()
+	a := &agent{path: path, told: make(chan specs.ContainerProcessState, 1)}
 	l, err := net.ListenUnix("unix", &net.UnixAddr{Name: a.path, Net: "unix"})
 	if err != nil {
 		t.Fatal(err)
