@@ -25,17 +25,21 @@ const testUser = "coracle-bench"
 func main() {
 	var (
 		measure = flag.String("measure", "", "measure in this directory and print JSON (what bench starts as the user)")
-		only    = flag.String("only", "", "measure only the groups with this word in their name, and print, not write")
+		only    = flag.String("only", "", "measure only these groups (names with commas between) and print, not write")
+		update  = flag.Bool("update", false, "with -only: replace these sections of docs/benchmarks.md, and leave the others")
 		rounds  = flag.Int("rounds", 30, "measured rounds of short commands")
 	)
 	flag.Parse()
-	if err := bench(*measure, *only, *rounds); err != nil {
+	if err := bench(*measure, *only, *update, *rounds); err != nil {
 		fmt.Fprintln(os.Stderr, "bench:", err)
 		os.Exit(1)
 	}
 }
 
-func bench(dir, only string, rounds int) error {
+func bench(dir, only string, update bool, rounds int) error {
+	if _, err := selection(only); err != nil {
+		return err
+	}
 	if dir != "" {
 		report, err := measureAll(place{dir}, only, rounds)
 		if err != nil {
@@ -49,14 +53,23 @@ func bench(dir, only string, rounds int) error {
 	}
 	page := render(report)
 	fmt.Println(page)
-	if only != "" {
-		return nil
+	switch {
+	case only == "":
+		return write(report, page)
+	case update:
+		old, err := os.ReadFile(pageFile)
+		if err != nil {
+			return err
+		}
+		return write(report, merge(string(old), report))
 	}
-	return write(report, page)
+	return nil
 }
 
+const pageFile = "docs/benchmarks.md"
+
 func write(r *Report, page string) error {
-	files := map[string]string{"docs/benchmarks.md": page}
+	files := map[string]string{pageFile: page}
 	for name, svg := range charts(r) {
 		files["docs/"+name] = svg
 	}
@@ -147,6 +160,14 @@ func copyFile(from, to string) error {
 type place struct{ dir string }
 
 func (p place) join(s string) string { return filepath.Join(p.dir, s) }
+
+// clear removes what the measured user has made; some of it belongs to mapped
+// ids, so it takes a user namespace, or root after us.
+func (p place) clear() {
+	if err := p.sh("unshare --user --map-root-user --map-auto rm -rf ../home/* ../images/*"); err != nil {
+		fmt.Fprintln(os.Stderr, "bench:", err)
+	}
+}
 
 // sh runs a preparation, unmeasured; it must work.
 func (p place) sh(script string) error {

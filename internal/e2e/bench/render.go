@@ -3,6 +3,7 @@ package main
 import (
 	"fmt"
 	"html"
+	"slices"
 	"strings"
 )
 
@@ -20,8 +21,34 @@ func render(r *Report) string {
 	for _, g := range r.Groups {
 		renderGroup(&b, g)
 	}
-	renderInits(&b, r.Inits)
+	if len(r.Inits) > 0 {
+		renderInits(&b, r.Inits)
+	}
 	return b.String()
+}
+
+// merge puts the sections of a report into an older page, each in the place of
+// the one with the same heading, new ones at the end. They say which build
+// they are of: the page's head stays that of the others.
+func merge(old string, r *Report) string {
+	const mark = "\n## "
+	sections := strings.Split(strings.TrimSuffix(old, "\n"), mark)
+	fresh := strings.Split(strings.TrimSuffix(render(r), "\n"), mark)[1:]
+	build := ""
+	for _, f := range r.Machine {
+		if f.Name == "coracle" {
+			build = "\n\nMeasured later than the other sections, with coracle " + f.Value + "."
+		}
+	}
+	for _, s := range fresh {
+		heading, _, _ := strings.Cut(s, "\n")
+		i := slices.IndexFunc(sections, func(o string) bool { return strings.HasPrefix(o, heading+"\n") })
+		if i < 0 {
+			i, sections = len(sections), append(sections, "")
+		}
+		sections[i] = strings.TrimSuffix(s, "\n") + build + "\n"
+	}
+	return strings.Join(sections, mark)
 }
 
 func renderGroup(b *strings.Builder, g Group) {
