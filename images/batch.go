@@ -68,6 +68,7 @@ func (s *Store) name(f *fresh) (err error) {
 		if err = os.MkdirAll(filepath.Dir(final), 0o755); err != nil {
 			return err
 		}
+		spread(filepath.Dir(final)) // trees for other maps will come beside it
 		if err = os.Rename(tmp, final); !errors.Is(err, fs.ErrNotExist) {
 			return err
 		}

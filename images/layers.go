@@ -275,10 +275,12 @@ func (u *unpacking) clean(ctx context.Context, chain digest.Digest) error {
 // makeTemp makes the directory for a layer in parent, both relative to the root.
 func (s *Store) makeTemp(parent, class string) (string, error) {
 	dir := filepath.Join(s.root, parent)
+	spread(filepath.Dir(dir))
 	for range 10 {
 		if err := os.MkdirAll(dir, 0o755); err != nil {
 			return "", explainWrite(err, s.root)
 		}
+		spread(dir)
 		tmp, err := os.MkdirTemp(dir, class+".tmp-")
 		if os.IsNotExist(err) {
 			continue // a garbage collection saw the parent empty
