@@ -3,7 +3,6 @@ package fuse
 import (
 	"context"
 	"fmt"
-	"runtime"
 	"sync"
 
 	"golang.org/x/sys/unix"
@@ -41,10 +40,13 @@ type TreeStats struct {
 // has the path holds. Of a hard link that would not be true for a name that
 // another layer covers; in the merged tree such a name does not occur.
 //
-// It runs with the mapped ids of the map that the layers were unpacked with,
-// as uid 0 of their namespace, and needs no /proc, so that it can run in the
-// store stage, chrooted into the store. A failed tree is left as it is: the
-// caller builds beside the final name, removes, or renames.
+// It runs as uid 0 of a namespace that has all ids of the layers, and needs no
+// /proc, so that it can run in the store stage, chrooted into the store. Best
+// is the namespace with the new map: there most files are root's when they are
+// made, and need no chown. (The segments are the same as with the old map:
+// both lead from the id that an owner has to the one that it must have, in
+// whichever numbers the process sees them.) A failed tree is left as it is:
+// the caller builds beside the final name, removes, or renames.
 func BuildMeta(ctx context.Context, r TreeRequest) (TreeStats, error) {
 	return build(ctx, r, metaOnly)
 }
@@ -66,16 +68,18 @@ const (
 )
 
 // builder is one tree in the making. Directories are shared out between
-// goroutines; what they share is below mu.
+// goroutines (see tree_queue.go); what these share is below mu.
 type builder struct {
 	kind  treeKind
 	ids   ids
 	ctx   context.Context // of one build: the walk is recursive, and every directory asks
 	root  int             // the new tree
 	umask uint32          // of this process: what open(2) takes from a mode
+	uid   int             // and its ids: what is made belongs to them,
+	gid   int             // …
+	chown bool            // unless the file system has its own ideas
 
-	slots chan struct{} // one token for each goroutine beyond the first
-	wait  sync.WaitGroup
+	todo queue
 
 	mu        sync.Mutex
 	links     map[inode]string // hard links: the first name, relative to root
@@ -91,14 +95,14 @@ func build(ctx context.Context, r TreeRequest, kind treeKind) (TreeStats, error)
 		return TreeStats{}, fmt.Errorf("%w: a tree of no layers", ErrBadRequest)
 	}
 	b := &builder{
-		kind: kind, ids: ids{r.UIDs, r.GIDs}, ctx: ctx, root: -1,
-		slots: make(chan struct{}, max(runtime.GOMAXPROCS(0)-1, 0)), links: map[inode]string{},
+		kind: kind, ids: ids{r.UIDs, r.GIDs}, ctx: ctx, root: -1, uid: unix.Geteuid(), gid: unix.Getegid(),
+		links: map[inode]string{},
 	}
 	top := &dirPair{}
-	defer top.close()
 	for _, l := range r.Lowers {
 		fd, err := unix.Open(l, unix.O_RDONLY|unix.O_DIRECTORY|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
 		if err != nil {
+			top.close()
 			return TreeStats{}, fmt.Errorf("open the layer %s: %w", l, err)
 		}
 		top.src = append(top.src, fd)
@@ -107,10 +111,10 @@ func build(ctx context.Context, r TreeRequest, kind treeKind) (TreeStats, error)
 		}
 	}
 	if err := b.start(top, r.Dst); err != nil {
+		top.close()
 		return TreeStats{}, err
 	}
-	b.fail(b.dir(top))
-	b.wait.Wait()
+	b.fail(b.all(top))
 	return b.stats, b.err
 }
 
@@ -125,11 +129,15 @@ func (b *builder) start(top *dirPair, dst string) error {
 		return fmt.Errorf("open the tree %s: %w", dst, err)
 	}
 	top.dst, b.root = fd, fd
+	for _, a := range [...]string{"system.posix_acl_access", "system.posix_acl_default"} {
+		_ = unix.Fremovexattr(fd, a) // what the directory above hands down; most often there is none
+	}
 	var st unix.Stat_t
 	if err := unix.Fstat(fd, &st); err != nil {
 		return fmt.Errorf("stat the tree %s: %w", dst, err)
 	}
 	b.umask = 0o777 &^ st.Mode
+	b.chown = int(st.Uid) != b.uid || int(st.Gid) != b.gid // setgid above, mounted with grpid, NFS that squashes root
 	if err := unix.Fchmod(fd, 0o700); err != nil {
 		return fmt.Errorf("close the tree %s to others: %w", dst, err)
 	}
@@ -167,6 +175,7 @@ type dirPair struct {
 	src  []int  // readable descriptors, topmost first
 	dst  int    // likewise
 	path string // relative to the root: "" or "usr/bin"
+	left int    // subdirectories that are still to be opened: the queue's
 }
 
 func (d *dirPair) close() {
@@ -186,45 +195,25 @@ func (d *dirPair) join(name string) string {
 	return d.path + "/" + name
 }
 
-// dir fills one directory, then gives it its own metadata, then its
-// subdirectories: their contents do not touch its times any more.
-func (b *builder) dir(d *dirPair) error {
+// dir fills one directory, then gives it its own metadata. Its subdirectories,
+// whose names it returns, come later: their contents do not touch its times.
+func (b *builder) dir(d *dirPair) (subs []string, err error) {
 	if err := b.failed(); err != nil {
-		return err
+		return nil, err
 	}
-	subs, err := b.entries(d)
+	subs, err = b.entries(d)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	var st unix.Stat_t
 	if err := unix.Fstat(d.src[0], &st); err != nil {
-		return fmt.Errorf("stat /%s: %w", d.path, err)
+		return nil, fmt.Errorf("stat /%s: %w", d.path, err)
 	}
-	if err := b.finish(d.src[0], d.dst, &st, d.path); err != nil {
-		return err
+	if err := b.finish(&source{fd: d.src[0]}, d.dst, &st, d.path); err != nil {
+		return nil, err
 	}
 	b.count(func(s *TreeStats) { s.Inodes++ })
-	for _, name := range subs {
-		sub, err := d.open(name)
-		if err != nil {
-			return err
-		}
-		select {
-		case b.slots <- struct{}{}:
-			b.wait.Go(func() {
-				defer func() { <-b.slots }()
-				defer sub.close()
-				b.fail(b.dir(sub))
-			})
-		default:
-			err := b.dir(sub)
-			sub.close()
-			if err != nil {
-				return err
-			}
-		}
-	}
-	return nil
+	return subs, nil
 }
 
 // open opens a subdirectory in every layer that adds to it, and its copy.

@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"strings"
 	"unsafe"
 
 	"golang.org/x/sys/unix"
@@ -150,13 +149,13 @@ func (b *builder) symlink(d *dirPair, parent int, name string, st *unix.Stat_t) 
 // file makes a regular file, empty but for its size, or with its data.
 func (b *builder) file(d *dirPair, parent int, name string, st *unix.Stat_t, marked bool) error {
 	path := d.join(name)
-	src, err := unix.Openat(parent, name, unix.O_RDONLY|unix.O_NOFOLLOW|unix.O_CLOEXEC|unix.O_NONBLOCK, 0)
-	if err != nil {
-		return fmt.Errorf("open /%s: %w", path, err)
-	}
-	defer unix.Close(src)
+	src := &source{dir: parent, name: name, fd: -1}
+	defer src.close()
 	if marked && st.Size == 0 {
-		if _, err := unix.Fgetxattr(src, xattrWhiteout, nil); err == nil {
+		if err := src.open(); err != nil {
+			return fmt.Errorf("open /%s: %w", path, err)
+		}
+		if _, err := unix.Fgetxattr(src.fd, xattrWhiteout, nil); err == nil {
 			return nil
 		}
 	}
@@ -177,7 +176,7 @@ func (b *builder) file(d *dirPair, parent int, name string, st *unix.Stat_t, mar
 	return nil
 }
 
-func (b *builder) content(src, dst int, st *unix.Stat_t, path string) error {
+func (b *builder) content(src *source, dst int, st *unix.Stat_t, path string) error {
 	if b.kind == metaOnly {
 		err := b.redirect(dst, st.Size, path)
 		if err == nil || !errors.Is(err, unix.ENOSPC) && !errors.Is(err, unix.E2BIG) && !errors.Is(err, unix.ERANGE) {
@@ -189,7 +188,11 @@ func (b *builder) content(src, dst int, st *unix.Stat_t, path string) error {
 			return fmt.Errorf("empty /%s: %w", path, err)
 		}
 	}
-	cloned, err := b.copyData(src, dst, st.Size)
+	var cloned bool
+	err := src.open()
+	if err == nil {
+		cloned, err = b.copyData(src.fd, dst, st.Size)
+	}
 	if err != nil {
 		return fmt.Errorf("copy /%s: %w", path, err)
 	}
@@ -220,9 +223,12 @@ func (b *builder) redirect(dst int, size int64, path string) error {
 
 // finish gives an open file or directory its owner, mode, attributes and
 // times, in this order: chown takes setuid bits and capabilities away.
-func (b *builder) finish(src, dst int, st *unix.Stat_t, path string) error {
+func (b *builder) finish(src *source, dst int, st *unix.Stat_t, path string) error {
 	uid, gid := b.ids.owner(st)
-	err := unix.Fchown(dst, uid, gid)
+	var err error
+	if b.chown || uid != b.uid || gid != b.gid {
+		err = unix.Fchown(dst, uid, gid)
+	}
 	if isDir := st.Mode&unix.S_IFMT == unix.S_IFDIR; err == nil && (isDir || st.Mode&(0o7000|b.umask) != 0) {
 		err = unix.Fchmod(dst, st.Mode&0o7777) // else open(2) has given the mode
 	}
@@ -254,7 +260,10 @@ func futimens(fd int, st *unix.Stat_t) error {
 // attributes that a user namespace could set.
 func (b *builder) finishAt(dir int, name string, st *unix.Stat_t, path string) error {
 	uid, gid := b.ids.owner(st)
-	err := unix.Fchownat(dir, name, uid, gid, unix.AT_SYMLINK_NOFOLLOW)
+	var err error
+	if b.chown || uid != b.uid || gid != b.gid {
+		err = unix.Fchownat(dir, name, uid, gid, unix.AT_SYMLINK_NOFOLLOW)
+	}
 	if err == nil && st.Mode&unix.S_IFMT != unix.S_IFLNK {
 		err = unix.Fchmodat(dir, name, st.Mode&0o7777, 0)
 	}
@@ -275,59 +284,4 @@ func (b *builder) unmapped(st *unix.Stat_t) {
 	if !u || !g {
 		b.count(func(s *TreeStats) { s.Unmapped++ })
 	}
-}
-
-// xattrs copies extended attributes. The overlay's own have done their work in
-// the merge; labels of security modules are for the kernel to give.
-func (b *builder) xattrs(src, dst int) error {
-	var buf [1024]byte
-	n, err := unix.Flistxattr(src, buf[:])
-	list := buf[:max(n, 0)]
-	if errors.Is(err, unix.ERANGE) {
-		list = make([]byte, 1<<16)
-		n, err = unix.Flistxattr(src, list)
-		list = list[:max(n, 0)]
-	}
-	if errors.Is(err, unix.EOPNOTSUPP) || len(list) == 0 && err == nil {
-		return nil
-	}
-	if err != nil {
-		return fmt.Errorf("list attributes: %w", err)
-	}
-	for _, name := range strings.Split(strings.TrimSuffix(string(list), "\x00"), "\x00") {
-		if err := b.xattr(src, dst, name); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-func (b *builder) xattr(src, dst int, name string) error {
-	const acl = "system.posix_acl_"
-	isCaps, isACL := name == "security.capability", strings.HasPrefix(name, acl)
-	own := strings.HasPrefix(name, xattrPrefix) && !strings.HasPrefix(name, xattrPrefix+"overlay.") // not one of an overlay inside
-	if own || !isCaps && !isACL && !strings.HasPrefix(name, "user.") {
-		return nil
-	}
-	var small [512]byte
-	value := small[:]
-	n, err := unix.Fgetxattr(src, name, value)
-	if errors.Is(err, unix.ERANGE) {
-		value = make([]byte, 1<<16) // XATTR_SIZE_MAX
-		n, err = unix.Fgetxattr(src, name, value)
-	}
-	if err != nil {
-		return fmt.Errorf("read the attribute %s: %w", name, err)
-	}
-	value = value[:n]
-	if isCaps {
-		value = b.ids.moveCaps(value)
-	}
-	if isACL {
-		value = b.ids.moveACL(value)
-	}
-	if err := unix.Fsetxattr(dst, name, value, 0); err != nil {
-		return fmt.Errorf("set the attribute %s: %w", name, err)
-	}
-	return nil
 }

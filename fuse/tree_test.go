@@ -239,20 +239,22 @@ func TestKeepID(t *testing.T) {
 
 	segments, err := Translate(base.uids, keep.uids)
 	must(t, err)
-	build := func(kind string) (string, TreeStats) {
-		dst := filepath.Join(layers, kind)
+	build := func(m mapped, kind, name string) (string, TreeStats) {
+		dst := filepath.Join(layers, name)
 		writeJSON(t, dir+"/tree.json", TreeRequest{Lowers: lowers, Dst: dst, UIDs: segments, GIDs: segments})
 		var s TreeStats
-		must(t, json.Unmarshal([]byte(base.run(t, "tree", kind, dir+"/tree.json")), &s))
+		must(t, json.Unmarshal([]byte(m.run(t, "tree", kind, dir+"/tree.json")), &s))
 		return dst, s
 	}
-	meta, s := build("meta")
-	if s.Bytes != 0 || s.Unmapped != 0 {
-		t.Errorf("the metadata tree copied data: %+v", s)
+	for how, m := range map[string]mapped{"base": base, "keep": keep} {
+		meta, s := build(m, "meta", "meta-"+how)
+		if s.Bytes != 0 || s.Unmapped != 0 {
+			t.Errorf("the metadata tree made with the map %s copied data: %+v", how, s)
+		}
+		same(t, "by a metadata tree made with the map "+how, want, show(keep, meta, lowers))
+		show(keep, meta, lowers, "write")
 	}
-	same(t, "by a metadata tree", want, show(keep, meta, lowers))
-	show(keep, meta, lowers, "write")
-	whole, s := build("copy")
+	whole, s := build(base, "copy", "copy")
 	if s.Copied+s.Cloned == 0 {
 		t.Errorf("the copy copied nothing: %+v", s)
 	}

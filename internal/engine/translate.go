@@ -131,7 +131,11 @@ func (r *rootSource) buildTree(ctx context.Context, dir, op string, ids userns.R
 	if err := errors.Join(err1, err2); err != nil {
 		return err
 	}
-	stage := r.e.stage(ctx, ids.Base)
+	m := ids.Base
+	if op == metaOp {
+		m = ids.Map // it has all of the base, and files need no chown (see fuse.BuildMeta)
+	}
+	stage := r.e.stage(ctx, m)
 	tmp := dir + ".tmp"
 	err := stage.Remove(ctx, tmp) // of a run that was killed
 	if err == nil {
