@@ -8,6 +8,7 @@ import (
 	"coracle/images/layer"
 	"coracle/internal/cli"
 	"coracle/internal/engine"
+	"coracle/spec"
 )
 
 func main() {
@@ -18,6 +19,8 @@ func main() {
 		os.Exit(layer.StoreMain(engine.StageHandlers()))
 	case fuse.ProbeName:
 		os.Exit(fuse.ProbeMain())
+	case spec.CarrierName:
+		os.Exit(spec.CarrierMain(os.Args[1:]))
 	case engine.ChownStage:
 		os.Exit(engine.ChownMain())
 	}

@@ -98,12 +98,13 @@ type child struct {
 	ns     *namespaces
 	flags  uintptr // that clone(2) gets
 
-	propagated  bool           // the host's later mounts may come in: see propagation
-	sharing     bool           // and ours may go out
-	readonlyDev bool           // /dev becomes read-only once its nodes are there
-	want, got   []byte         // for verify
-	handles     map[string]int // descriptor numbers, see openHandles
-	err         error
+	propagated   bool           // the host's later mounts may come in: see propagation
+	sharing      bool           // and ours may go out
+	exe, carrier userns.Reg     // our own executable, and its sealed copy: see carrier.go
+	readonlyDev  bool           // /dev becomes read-only once its nodes are there
+	want, got    []byte         // for verify
+	handles      map[string]int // descriptor numbers, see openHandles
+	err          error
 }
 
 // Compile turns a validated configuration into the program of its first
@@ -122,6 +123,7 @@ func Compile(s *specs.Spec, x *Extra) (*userns.Program, uintptr, error) {
 	c.dir, c.tmp = c.p.NewReg(), c.p.NewReg()
 
 	c.hostProc()
+	c.openCarrier()
 	c.openHandles()
 	c.enter()
 	c.propagation()

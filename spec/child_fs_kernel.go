@@ -130,10 +130,15 @@ func (c *child) hostCgroup(label string) {
 // directory that it hides, as with runc.
 func (c *child) tmpfs(label string, m *specs.Mount, o *mountOpts) {
 	attrs := o.set | o.rset
-	t := target{label: label, dest: m.Destination}
-	if !slices.ContainsFunc(o.data, func(p fuse.Param) bool { return p.Key == "mode" }) {
-		t.found = func() { c.inheritMode(label) }
-	}
+	ownMode := slices.ContainsFunc(o.data, func(p fuse.Param) bool { return p.Key == "mode" })
+	t := target{label: label, dest: m.Destination, found: func() {
+		if !ownMode {
+			c.inheritMode(label)
+		}
+		if o.copyUp {
+			c.copyUpStep(label, o)
+		}
+	}}
 	c.newFS(label, "tmpfs", c.params(m, o), attrs&^unix.MOUNT_ATTR_RDONLY)
 	c.open(t)
 	switch {

@@ -6,6 +6,7 @@ import (
 
 	"coracle/fuse"
 	"coracle/images/layer"
+	"coracle/spec"
 )
 
 // TestMain stands in for main.go: the stages re-execute this binary, and
@@ -16,6 +17,8 @@ func TestMain(m *testing.M) {
 		os.Exit(layer.StoreMain(StageHandlers()))
 	case fuse.ProbeName:
 		os.Exit(fuse.ProbeMain())
+	case spec.CarrierName:
+		os.Exit(spec.CarrierMain(os.Args[1:]))
 	case ChownStage:
 		os.Exit(ChownMain())
 	}
