@@ -32,6 +32,9 @@ func (c *Cgroup) Apply(r *specs.LinuxResources, devices ...specs.LinuxDevice) er
 			return fmt.Errorf("look for cgroups: %w", err)
 		}
 	}
+	if c.ref.Unit != "" {
+		return c.applyUnit(files, last)
+	}
 	m := maker{tree: c.tree, sys: c.sys}
 	if err := m.enable(filepath.Dir(c.ref.Path), files); err != nil {
 		m.undo()

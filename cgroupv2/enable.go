@@ -21,14 +21,7 @@ func (m *maker) enable(dir string, files []File) error {
 	if !errors.As(err, &e) {
 		return err
 	}
-	field := files[0].Field
-	for _, f := range files {
-		if slices.Contains(e.names, f.Controller()) {
-			field = f.Field
-			break
-		}
-	}
-	return &FieldError{Field: field, Reason: "cannot be enforced: " + e.Error(), Err: e.err, kind: ErrUnsupported, hint: m.tree.hint(currentHost(), e)}
+	return &FieldError{Field: e.field(files), Reason: "cannot be enforced: " + e.Error(), Err: e.err, kind: ErrUnsupported, hint: m.tree.hint(currentHost(), e)}
 }
 
 // enableIn goes up as far as controllers are missing: they come from the top.
@@ -78,6 +71,16 @@ type enableError struct {
 	names []string
 	v1    bool  // version 1 hierarchies hold them all
 	err   error // of the write to cgroup.subtree_control; nil where dir has no such controller
+}
+
+// field is what asks for it first.
+func (e *enableError) field(files []File) string {
+	for _, f := range files {
+		if slices.Contains(e.names, f.Controller()) {
+			return f.Field
+		}
+	}
+	return files[0].Field
 }
 
 func (e *enableError) Error() string {

@@ -20,6 +20,13 @@ type Config struct {
 	// coracle-ID there.
 	Path      string
 	Resources *specs.LinuxResources
+	// Systemd has the service manager make the cgroup, a transient scope; Path
+	// is then slice:prefix:name. It is the user's manager for Rootless, and
+	// wherever we are not real root. Annotations are those of config.json, for
+	// org.systemd.property.NAME.
+	Systemd     bool
+	Rootless    bool
+	Annotations map[string]string
 	// UserNamespace: the container gets one. Where no device program can be
 	// loaded, it is what keeps Resources.Devices, of which Devices
 	// (linux.devices) are the nodes that it has.
@@ -29,11 +36,15 @@ type Config struct {
 
 // New makes the cgroup of a container and writes its limits. All or nothing:
 // what was made is removed on failure. Without limits, path and a writable
-// place the Cgroup is empty, and says why by Reason.
+// place the Cgroup is empty, and says why by Reason. A scope of systemd's is
+// Pending, and made by AddProcess.
 func New(cfg Config) (*Cgroup, error) {
 	tree, err := Detect()
 	if err != nil {
 		return nil, fmt.Errorf("look for cgroups: %w", err)
+	}
+	if cfg.Systemd {
+		return plan(tree, cfg)
 	}
 	return create(tree, cfg, realKernel{})
 }

@@ -26,6 +26,9 @@ func (c *Cgroup) Remove(ctx context.Context) error {
 		switch {
 		case err == nil:
 			c.removeParents()
+			if c.ref.Unit != "" {
+				c.stopUnit(ctx)
+			}
 			return nil
 		case ctx.Err() != nil:
 			return fmt.Errorf("remove cgroup %s: %w: %w", c.ref.Path, ErrNotEmpty, err)
