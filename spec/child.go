@@ -69,6 +69,8 @@ type Extra struct {
 	Created *userns.Created
 	// Hooks makes the child wait before it enters its root.
 	Hooks bool
+	// Newborn is the first process if it exists already; nil: Start makes it.
+	Newborn *Newborn
 
 	namespaces *namespaces // nil: planned by Compile, and nothing is joined
 }

@@ -18,7 +18,7 @@ import (
 // and its launcher meet like this; what stands in brackets is not always there:
 //
 //	launcher                               child
-//	clone, [write its maps], Release    →  begins
+//	clone, [write its maps], Release    →  begins (both may be done by then, see Newborn)
 //	[                                   ←  reportUserNS, where namespaces are entered one by one
 //	write its maps, Release             →  ]
 //	[                                   ←  reportForked]
@@ -72,8 +72,25 @@ func (l *launch) begin(ctx context.Context) (err error) {
 	if x.Compiled != nil {
 		x.Compiled()
 	}
-	if err := l.clone(prog, flags); err != nil {
+	born, err := l.adopt(prog, flags)
+	if err == nil && !born {
+		err = l.clone(prog, flags)
+	}
+	if err != nil {
 		return err
+	}
+	if l.fuseSock != nil {
+		// Now: once the child has changed its user it is not dumpable any more,
+		// and its /proc files are closed to us.
+		if l.ns, err = os.Open(fmt.Sprintf("/proc/%d/ns/user", l.child.PID)); err != nil {
+			return fmt.Errorf("open the container's user namespace: %w", err)
+		}
+	}
+	if born {
+		fromOutside(l.s, l.child.PID)
+		if err := l.child.Release(); err != nil {
+			return err
+		}
 	}
 	// The child's ends are its own now: when it dies, ours say so.
 	for _, f := range []*os.File{x.Console, x.FuseSock} {
@@ -82,12 +99,8 @@ func (l *launch) begin(ctx context.Context) (err error) {
 		}
 	}
 	l.agent.started()
-	if l.fuseSock != nil {
-		// Now: once the child has changed its user it is not dumpable any more,
-		// and its /proc files are closed to us.
-		if l.ns, err = os.Open(fmt.Sprintf("/proc/%d/ns/user", l.child.PID)); err != nil {
-			return fmt.Errorf("open the container's user namespace: %w", err)
-		}
+	if born {
+		return nil
 	}
 	return l.maps(ctx)
 }

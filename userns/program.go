@@ -338,8 +338,9 @@ func message(what, value uint64) []byte {
 
 // What a message is about when it is no step: see Child.next.
 const (
-	reportFork = 1<<62 - 1
-	reportBase = 1 << 61
+	reportFork  = 1<<62 - 1
+	reportBegun = 1<<62 - 2 // a child of Begin
+	reportBase  = 1 << 61
 )
 
 // Peek reads the 32-bit word at the start of b, which must have come from

@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"runtime"
 	"syscall"
 	"unsafe"
 
@@ -12,9 +11,12 @@ import (
 )
 
 // Begin clones a child whose program comes later, by Give: its namespaces are
-// made while the launcher is still working out what is to be done in them. It
-// has the launcher's memory until it executes something, so neither page tables
-// nor pages are copied; what it has of descriptors is what is open now.
+// made while the launcher is still working out what is to be done in them.
+//
+// It has the launcher's memory until it executes something, so neither page
+// tables nor pages are copied. Until its first Release it also has the very
+// descriptors of the launcher: those that the program needs may be opened
+// meanwhile, and it keeps no pipe open that another process is to see the end of.
 //
 // Only for namespaces that the clone itself makes. Where others are already,
 // one who may trace the child would have the launcher's memory, too.
@@ -25,44 +27,58 @@ func Begin(flags uintptr) (*Child, error) {
 	if raceDetector {
 		return nil, fmt.Errorf("clone: %w", errors.ErrUnsupported)
 	}
-	s := &shared{stack: make([]byte, sharedStack), regs: make([]uintptr, maxRegs)}
-	var err error
-	if s.dumpable, err = unix.PrctlRetInt(unix.PR_GET_DUMPABLE, 0, 0, 0, 0); err != nil {
-		return nil, fmt.Errorf("ask whether the launcher may be traced: %w", err)
-	}
-	// Plain descriptors: os.Pipe would put them into the poller.
-	var start, errs [2]int
-	if err := unix.Pipe2(start[:], unix.O_CLOEXEC); err != nil {
-		return nil, fmt.Errorf("make the start pipe: %w", err)
-	}
-	defer unix.Close(start[0])
-	if err := unix.Pipe2(errs[:], unix.O_CLOEXEC); err != nil {
-		unix.Close(start[1])
-		return nil, fmt.Errorf("make the error pipe: %w", err)
-	}
-	defer unix.Close(errs[1])
-	s.regs[ErrFD], s.regs[syncFD] = uintptr(errs[1]), uintptr(start[0])
-	s.frame = &childFrame{
-		regs: unsafe.Pointer(unsafe.SliceData(s.regs)), shared: 1,
-		syncR: uintptr(start[0]), syncW: uintptr(start[1]), errW: uintptr(errs[1]),
+	s := &shared{stack: make([]byte, sharedStack), regs: make([]uintptr, maxRegs), pidfd: -1}
+	start, errs, err := s.open()
+	if err != nil {
+		s.close()
+		return nil, err
 	}
 	args := &cloneArgs{
-		flags: uint64(flags | unix.CLONE_PIDFD | unix.CLONE_VM | unix.CLONE_CLEAR_SIGHAND), exitSignal: uint64(syscall.SIGCHLD),
-		pidfd: uint64(uintptr(unsafe.Pointer(&s.pidfd))),
+		flags:      uint64(flags | unix.CLONE_PIDFD | unix.CLONE_VM | unix.CLONE_FILES | unix.CLONE_CLEAR_SIGHAND),
+		exitSignal: uint64(syscall.SIGCHLD), pidfd: uint64(uintptr(unsafe.Pointer(&s.pidfd))),
 		stack: uint64(uintptr(unsafe.Pointer(&s.stack[0]))), stackSize: sharedStack - 64, // childLoop's argument lies above
 	}
 	syscall.ForkLock.Lock()
 	pid, errno := startShared(args, s.frame)
 	syscall.ForkLock.Unlock()
 	if errno != 0 {
-		unix.Close(start[1])
-		unix.Close(errs[0])
+		s.close()
+		unix.Close(start)
+		unix.Close(errs)
 		return nil, fmt.Errorf("clone: %w", &StepError{Step: "create namespaces", Errno: errno})
 	}
 	return &Child{
 		PID: int(pid), PIDFD: os.NewFile(uintptr(s.pidfd), "pidfd"),
-		sync: os.NewFile(uintptr(start[1]), "start pipe"), errs: os.NewFile(uintptr(errs[0]), "error pipe"), shared: s,
+		sync: os.NewFile(uintptr(start), "start pipe"), errs: os.NewFile(uintptr(errs), "error pipe"), shared: s,
 	}, nil
+}
+
+// open makes the pipes and lays out the frame; it returns the launcher's ends.
+// Plain descriptors: os.Pipe would put them into the poller.
+func (s *shared) open() (start, errs int, err error) {
+	if s.dumpable, err = unix.PrctlRetInt(unix.PR_GET_DUMPABLE, 0, 0, 0, 0); err != nil {
+		return -1, -1, fmt.Errorf("ask whether the launcher may be traced: %w", err)
+	}
+	self, err := unix.PidfdOpen(os.Getpid(), 0)
+	if err != nil {
+		return -1, -1, fmt.Errorf("open the launcher's process: %w", err)
+	}
+	s.childs = append(s.childs, self)
+	var pipes [2][2]int
+	for i := range pipes {
+		if err := unix.Pipe2(pipes[i][:], unix.O_CLOEXEC); err != nil {
+			s.childs = append(s.childs, pipes[0][:2*i]...)
+			return -1, -1, fmt.Errorf("make the child's pipes: %w", err)
+		}
+	}
+	s.childs = append(s.childs, pipes[0][0], pipes[1][1])
+	s.regs[syncFD], s.regs[ErrFD] = uintptr(pipes[0][0]), uintptr(pipes[1][1])
+	s.frame = &childFrame{
+		regs: unsafe.Pointer(unsafe.SliceData(s.regs)), shared: 1, begun: [2]uint64{reportBegun},
+		syncR: uintptr(pipes[0][0]), syncW: uintptr(pipes[0][1]), errW: uintptr(pipes[1][1]),
+		poll: [2]unix.PollFd{{Fd: int32(pipes[0][0]), Events: unix.POLLIN}, {Fd: int32(self), Events: unix.POLLIN}},
+	}
+	return pipes[0][1], pipes[1][0], nil
 }
 
 // sharedStack is much: the linker lets what runs on it have 800 bytes.
@@ -76,6 +92,31 @@ type shared struct {
 	prog     *Program
 	pidfd    int32
 	dumpable int
+	childs   []int // the child's descriptors, open here until it has its own
+}
+
+// settle waits until the released child has descriptors of its own, or is gone.
+// Before that its ends of the pipes are open here, and no end of theirs would show.
+func (s *shared) settle(c *Child) error {
+	if s == nil || len(s.childs) == 0 {
+		return nil
+	}
+	fds := []unix.PollFd{{Fd: int32(c.errs.Fd()), Events: unix.POLLIN}, {Fd: int32(c.PIDFD.Fd()), Events: unix.POLLIN}}
+	if _, err := ignoringEINTR(func() (int, error) { return unix.Poll(fds, -1) }); err != nil {
+		return fmt.Errorf("wait for the child: %w", err)
+	}
+	s.close()
+	return nil
+}
+
+func (s *shared) close() {
+	if s == nil {
+		return
+	}
+	for _, fd := range s.childs {
+		unix.Close(fd)
+	}
+	s.childs = nil
 }
 
 // Give hands a child of Begin its program. It may be changed no more, and the
@@ -102,8 +143,8 @@ func (s *shared) executed() {
 	if s.dumpable == 1 {
 		_ = unix.Prctl(unix.PR_SET_DUMPABLE, 1, 0, 0, 0) // never fails for 1
 	}
-	runtime.KeepAlive(s)
-	*s = shared{}
+	s.close()
+	s.stack, s.regs, s.frame, s.prog = nil, nil, nil, nil
 }
 
 // startShared clones; the child goes on in childLoop on its own stack.

@@ -134,12 +134,13 @@ func (p *Program) AwaitLauncher() {
 	p.Need("wait for the launcher", got, 1, syscall.EPIPE)
 }
 
-// Release lets the child begin, or go on after AwaitLauncher.
+// Release lets the child begin, or go on after AwaitLauncher. What the program
+// names of descriptors is the child's own when the first returns.
 func (c *Child) Release() error {
 	if _, err := c.sync.Write([]byte{1}); err != nil {
 		return fmt.Errorf("release the child: %w", err)
 	}
-	return nil
+	return c.shared.settle(c)
 }
 
 // WaitExec blocks until the payload runs (nil), or a step (StepError) or the
@@ -206,6 +207,8 @@ func (c *Child) next() (uint64, error) {
 	switch {
 	case what == syncStep:
 		return 0, &StepError{Step: "wait for the launcher", Errno: syscall.Errno(value)}
+	case what == reportBegun:
+		return c.next()
 	case what == reportFork:
 		return what, c.follow(int(value))
 	case what&reportBase != 0:
@@ -291,6 +294,7 @@ func (c *Child) Abort() {
 
 // Close releases the launcher's descriptors of the child.
 func (c *Child) Close() {
+	c.shared.close()
 	c.sync.Close()
 	c.errs.Close()
 	c.PIDFD.Close()
@@ -314,12 +318,15 @@ type childFrame struct {
 	ops    unsafe.Pointer // of n op
 	regs   unsafe.Pointer // of maxRegs uintptr
 	n      int32
-	shared int32 // 1: mask is still to be set, see Begin
+	shared int32 // 1: see Begin
 	syncR  uintptr
 	syncW  uintptr
 	errW   uintptr
-	mask   uint64
 	buf    [2]uint64
+	// Only with shared.
+	mask  uint64         // of signals
+	poll  [2]unix.PollFd // syncR and the launcher's pidfd
+	begun [2]uint64      // the message that the descriptors are its own
 }
 
 // cloneArgs is struct clone_args of clone3(2), up to the cgroup.
@@ -362,6 +369,19 @@ func childLoop(f *childFrame) {
 	var e syscall.Errno
 	if f.shared != 0 {
 		syscall.RawSyscall6(syscall.SYS_RT_SIGPROCMASK, unix.SIG_SETMASK, uintptr(unsafe.Pointer(&f.mask)), 0, 8, 0, 0)
+		// The pipe does not end with the launcher: its write end is ours, too.
+		for e = syscall.EINTR; e == syscall.EINTR; {
+			_, _, e = syscall.RawSyscall6(unix.SYS_PPOLL, uintptr(unsafe.Pointer(&f.poll)), 2, 0, 0, 0, 0)
+		}
+		if f.poll[0].Revents == 0 {
+			goto exit
+		}
+		_, _, e = syscall.RawSyscall6(unix.SYS_UNSHARE, unix.CLONE_FILES, 0, 0, 0, 0, 0)
+		if e != 0 {
+			f.buf[0], f.buf[1] = syncStep, uint64(e)
+			goto fail
+		}
+		syscall.RawSyscall6(syscall.SYS_WRITE, f.errW, uintptr(unsafe.Pointer(&f.begun)), 16, 0, 0, 0)
 	}
 	// The write end is the launcher's alone: only then is its death an EOF.
 	syscall.RawSyscall6(syscall.SYS_CLOSE, f.syncW, 0, 0, 0, 0, 0)
@@ -452,6 +472,7 @@ func childLoop(f *childFrame) {
 	f.buf[0], f.buf[1] = uint64(uint32(f.n-1)), uint64(syscall.ENOEXEC)
 fail:
 	syscall.RawSyscall6(syscall.SYS_WRITE, f.errW, uintptr(unsafe.Pointer(&f.buf)), 16, 0, 0, 0)
+exit:
 	for {
 		syscall.RawSyscall6(syscall.SYS_EXIT_GROUP, 125, 0, 0, 0, 0, 0)
 	}

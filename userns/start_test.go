@@ -31,13 +31,23 @@ func runStub(t *testing.T, x Exec, flags uintptr, steps func(*Program)) (*Child,
 	if x.FirstFD == 0 {
 		x.FirstFD = 3
 	}
+	start := Start
+	if testShared {
+		start = begin
+	}
 	p.Call("stdout", unix.SYS_DUP3, w.Fd(), 1, 0)
+	if testShared {
+		p.AwaitLauncher() // until then w must stay open
+	}
 	if steps != nil {
 		steps(&p)
 	}
 	s := p.PrepareStub(stub, x)
 	p.ExecStub(s, x)
-	c, err := testStart(&p, flags)
+	c, err := start(&p, flags)
+	if err == nil && testShared {
+		err = c.Release()
+	}
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -45,8 +55,8 @@ func runStub(t *testing.T, x Exec, flags uintptr, steps func(*Program)) (*Child,
 	return c, r
 }
 
-// testStart is changed by TestShared.
-var testStart = Start
+// testShared makes runStub use Begin, see TestShared.
+var testShared bool
 
 func output(t *testing.T, r *os.File) string {
 	t.Helper()

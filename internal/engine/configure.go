@@ -36,8 +36,11 @@ func (r *run) configure(ctx context.Context, id, name, dir string) (err error) {
 		r.e.warn(w, "")
 	}
 	s := r.result.Spec
+	if err := r.begin(ctx); err != nil {
+		return err
+	}
 	x := spec.Extra{
-		Init: r.result.Init, Preserve: r.o.PreserveFDs, Handles: outsider(r.ids),
+		Newborn: r.newborn, Init: r.result.Init, Preserve: r.o.PreserveFDs, Handles: outsider(r.ids),
 		Resolve: r.root.resolve, Compiled: r.root.close, Directories: r.result.Directories,
 	}
 	filter := inBackground(func() (seccomp.Program, error) {
@@ -63,6 +66,20 @@ func (r *run) configure(ctx context.Context, id, name, dir string) (err error) {
 		x.Seccomp, x.SeccompFlags = prog.Filter, prog.Flags
 	}
 	r.extra = x
+	return nil
+}
+
+// begin starts the container's first process now, where it can: it waits, and
+// has what is open by then. A terminal's socket is not; and what --pid host
+// leaves behind is adopted only later.
+func (r *run) begin(ctx context.Context) error {
+	if r.streams == nil || r.o.TTY || r.o.PID == "host" {
+		return nil
+	}
+	if _, err := r.stub(); err != nil {
+		return err
+	}
+	r.newborn = spec.Begin(ctx, r.result.Spec, r.ids.Map)
 	return nil
 }
 

@@ -10,6 +10,7 @@ import (
 	"os/signal"
 	"path/filepath"
 	"strconv"
+	"sync"
 	"syscall"
 	"time"
 
@@ -25,7 +26,7 @@ import (
 // payload ended. An error says why it never ran; its ExitCode method tells
 // 126 and 127 (the command) from 125 (all else).
 func (e *Engine) Run(ctx context.Context, o RunOptions) (_ Exit, err error) {
-	r := &run{e: e, o: o, stub: inBackground(userns.OpenStub)}
+	r := &run{e: e, o: o, stub: sync.OnceValues(userns.OpenStub)}
 	defer r.close()
 	if err := r.resolve(ctx); err != nil {
 		return Exit{Code: 125}, err
@@ -50,10 +51,12 @@ type run struct {
 	ids    userns.Resolved
 	root   *rootSource
 
-	stub   func() (*os.File, error)
-	box    *box
-	result spec.Result
-	extra  spec.Extra
+	stub    func() (*os.File, error)
+	streams *streams // nil for a dry run
+	newborn *spec.Newborn
+	box     *box
+	result  spec.Result
+	extra   spec.Extra
 
 	started, ended time.Time
 	usage          syscall.Rusage
@@ -62,6 +65,7 @@ type run struct {
 }
 
 func (r *run) close() {
+	r.newborn.Abandon()
 	if r.ids.Reservation != nil {
 		r.ids.Reservation.Close()
 	}
@@ -103,6 +107,10 @@ func (r *run) makeBox(ctx context.Context) (err error) {
 		return err
 	}
 	if err := r.root.stillThere(); err != nil {
+		r.box.remove(ctx)
+		return err
+	}
+	if r.streams, err = newStreams(r.o); err != nil {
 		r.box.remove(ctx)
 		return err
 	}
@@ -158,10 +166,7 @@ func (r *run) run(ctx context.Context) (Exit, error) {
 		}
 		defer r.extra.FuseLog.Close()
 	}
-	s, err := newStreams(r.o)
-	if err != nil {
-		return Exit{Code: 125}, err
-	}
+	s := r.streams
 	r.extra.Stdio = s.child
 	if r.o.TTY && r.result.Spec.Process.ConsoleSize == nil {
 		r.result.Spec.Process.ConsoleSize = s.size()
