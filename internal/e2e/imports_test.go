@@ -15,17 +15,18 @@ import (
 func mayImport() map[string][]string {
 	leaf := []string{"internal/nofile"}
 	return map[string][]string{
-		"main":            {"internal/cli", "internal/engine", "images/layer", "fuse", "userns", "spec", "internal/nofile"},
-		"userns":          leaf,
-		"fuse":            leaf,
-		"netns":           leaf,
-		"cgroupv2":        leaf,
-		"images":          leaf,
-		"spec":            {"userns", "fuse", "cgroupv2", "internal/nofile"},
-		"internal/nofile": nil,
-		"internal/engine": {"userns", "fuse", "netns", "cgroupv2", "images", "spec", "internal/nofile"},
-		"internal/cli":    {"internal/engine", "userns", "spec", "images", "internal/nofile"},
-		"internal/e2e":    nil,
+		"main":             {"internal/cli", "internal/engine", "images/layer", "fuse", "userns", "spec", "internal/nofile"},
+		"userns":           leaf,
+		"fuse":             leaf,
+		"netns":            leaf,
+		"cgroupv2":         leaf,
+		"images":           leaf,
+		"spec":             {"userns", "fuse", "cgroupv2", "internal/nofile"},
+		"internal/nofile":  nil,
+		"internal/signals": nil,
+		"internal/engine":  {"userns", "fuse", "netns", "cgroupv2", "images", "spec", "internal/nofile", "internal/signals"},
+		"internal/cli":     {"internal/engine", "userns", "spec", "images", "internal/nofile"},
+		"internal/e2e":     nil,
 	}
 }
 

@@ -2,7 +2,6 @@ package engine
 
 import (
 	"os"
-	"os/signal"
 	"syscall"
 	"time"
 
@@ -21,21 +20,25 @@ func Foreground(stdio Stdio, tty bool, start func(child [3]*os.File, size *specs
 	if err != nil {
 		return Exit{}, err
 	}
-	signal.Notify(make(chan os.Signal, 1), unix.SIGPIPE) // only makes our own writes fail
-	signals := make(chan os.Signal, 32)
-	signal.Notify(signals, unix.SIGHUP, unix.SIGINT, unix.SIGQUIT, unix.SIGTERM)
+	told, err := catchSignals()
+	if err != nil {
+		return Exit{}, err
+	}
 	p, err := start(s.child, s.size())
 	if err != nil {
 		s.abandon()
 		return Exit{}, err
 	}
-	s.start(p)
-	go signal.Notify(signals, forwarded()...) // there are many, and each costs
+	if err := s.start(p); err != nil {
+		_ = p.Signal(unix.SIGKILL)
+		_, _, _ = p.Wait()
+		return Exit{}, err
+	}
 	ended := make(chan struct{})
 	go func() {
 		for {
 			select {
-			case sig := <-signals:
+			case sig := <-told:
 				if n, ok := sig.(syscall.Signal); ok {
 					_ = p.Signal(n) // one that is gone is about to be noticed
 				}
@@ -46,6 +49,6 @@ func Foreground(stdio Stdio, tty bool, start func(child [3]*os.File, size *specs
 	}()
 	ws, _, err := p.Wait()
 	close(ended)
-	s.finish(signals, time.Duration(0))
+	s.finish(told, time.Duration(0))
 	return exitOf(ws), err
 }

@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
-	"os/signal"
 	"path/filepath"
 	"strconv"
 	"sync"
@@ -177,11 +176,10 @@ func (r *run) run(ctx context.Context) (Exit, error) {
 		}
 		defer endOrphans()
 	}
-	// From here on a signal is for the payload. SIGPIPE only makes our own
-	// writes fail.
-	signal.Notify(make(chan os.Signal, 1), unix.SIGPIPE)
-	signals := make(chan os.Signal, 32)
-	signal.Notify(signals, unix.SIGHUP, unix.SIGINT, unix.SIGQUIT, unix.SIGTERM) // to the end: the program is about to
+	told, err := catchSignals()
+	if err != nil {
+		return Exit{Code: 125}, err
+	}
 
 	r.started = time.Now()
 	recorded := func() (bool, error) { return false, nil } // later, see wait
@@ -194,23 +192,24 @@ func (r *run) run(ctx context.Context) (Exit, error) {
 		s.abandon()
 		return r.explain(err)
 	}
-	s.start(p)
-	go signal.Notify(signals, forwarded()...) // there are many, and each costs
+	if err := s.start(p); err != nil && recordErr == nil {
+		recordErr = err
+	}
 	if recordErr == nil {
 		recordErr = r.running(p)
 	}
 	if err := recordErr; err != nil {
 		_ = p.Signal(unix.SIGKILL)
 		_, _, _ = p.Wait()
-		s.finish(signals, time.Second)
+		s.finish(told, time.Second)
 		return Exit{Code: 125}, err
 	}
-	exit, err := r.wait(p, signals)
+	exit, err := r.wait(p, told)
 	limit := time.Duration(0)
 	if exit.TimedOut {
 		limit = time.Second
 	}
-	s.finish(signals, limit)
+	s.finish(told, limit)
 	return exit, err
 }
 

@@ -9,6 +9,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"coracle/internal/signals"
 	"coracle/spec"
 
 	specs "github.com/opencontainers/runtime-spec/specs-go"
@@ -102,13 +103,15 @@ func (s *streams) output(i int, f *os.File) error {
 }
 
 // start begins to copy, once the payload runs.
-func (s *streams) start(p *spec.Process) {
+func (s *streams) start(p *spec.Process) error {
 	s.abandon()
 	s.told = make(chan os.Signal, 1)
-	signal.Notify(s.told, unix.SIGTERM, unix.SIGINT, unix.SIGHUP, unix.SIGQUIT)
+	if err := signals.Notify(s.told, unix.SIGTERM, unix.SIGINT, unix.SIGHUP, unix.SIGQUIT); err != nil {
+		return err
+	}
 	if s.tty {
 		s.terminal(p.Console)
-		return
+		return nil
 	}
 	if s.inPipe != nil {
 		// Not waited for: it may sit in a read of the terminal for ever.
@@ -120,6 +123,7 @@ func (s *streams) start(p *spec.Process) {
 	for _, pump := range s.pumps {
 		s.done.Go(pump)
 	}
+	return nil
 }
 
 // abandon closes the payload's ends.
@@ -255,6 +259,6 @@ func (s *streams) finish(hurry <-chan os.Signal, limit time.Duration) {
 	if s.resize != nil {
 		signal.Stop(s.resize)
 	}
-	signal.Stop(s.told)
+	signals.Stop(s.told)
 	s.restore()
 }

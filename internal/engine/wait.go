@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"os"
@@ -10,11 +11,12 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"coracle/internal/signals"
 	"coracle/spec"
 )
 
 // wait forwards signals until the payload ends.
-func (r *run) wait(p *spec.Process, signals <-chan os.Signal) (Exit, error) {
+func (r *run) wait(p *spec.Process, told <-chan os.Signal) (Exit, error) {
 	type end struct {
 		ws  syscall.WaitStatus
 		ru  *syscall.Rusage
@@ -43,7 +45,7 @@ func (r *run) wait(p *spec.Process, signals <-chan os.Signal) (Exit, error) {
 	timedOut := false
 	for {
 		select {
-		case sig := <-signals:
+		case sig := <-told:
 			r.forward(p, sig)
 		case <-record:
 			if err := r.record(); err != nil {
@@ -65,11 +67,18 @@ func (r *run) wait(p *spec.Process, signals <-chan os.Signal) (Exit, error) {
 	}
 }
 
+// catchSignals begins the time in which a signal is for the payload. SIGPIPE
+// only makes our own writes fail.
+func catchSignals() (<-chan os.Signal, error) {
+	told := make(chan os.Signal, 32)
+	return told, cmp.Or(signals.KeepAfterPipe(), signals.Notify(told, forwarded()...))
+}
+
 // forwarded are the signals that are passed on. Those about our own children
 // and our own terminal's size are not; SIGTSTP and SIGTTIN stop the launcher,
 // as of any command, and not the container.
-func forwarded() []os.Signal {
-	out := []os.Signal{unix.SIGHUP, unix.SIGINT, unix.SIGQUIT, unix.SIGABRT, unix.SIGUSR1, unix.SIGUSR2, unix.SIGALRM, unix.SIGTERM,
+func forwarded() []syscall.Signal {
+	out := []syscall.Signal{unix.SIGHUP, unix.SIGINT, unix.SIGQUIT, unix.SIGABRT, unix.SIGUSR1, unix.SIGUSR2, unix.SIGALRM, unix.SIGTERM,
 		unix.SIGVTALRM, unix.SIGPROF, unix.SIGIO, unix.SIGPWR, unix.SIGTRAP, unix.SIGSYS, unix.SIGXCPU, unix.SIGXFSZ}
 	const sigRTMin, sigRTMax = 34, 64 // as libc counts
 	for n := syscall.Signal(sigRTMin); n <= sigRTMax; n++ {
