@@ -2,6 +2,7 @@ package spec
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 
 	"coracle/fuse"
@@ -32,7 +33,7 @@ func parseMountOpts(options []string) mountOpts {
 		switch {
 		case mountAttrOption(s, &o.set, &o.clr):
 		case strings.HasPrefix(s, "r") && mountAttrOption(s[1:], &o.rset, &o.rclr):
-		case o.whole(s), o.superblock(s), forFstab(s):
+		case o.whole(s), forFstab(s):
 		default:
 			k, v, hasValue := strings.Cut(s, "=")
 			o.data = append(o.data, fuse.Param{Key: k, Value: v, Flag: !hasValue})
@@ -56,109 +57,151 @@ func mountAttrOption(s string, set, clr *uint64) bool {
 	return true
 }
 
+// mountAttrWords are the words about one attribute each: set, or taken away.
+var mountAttrWords = [...]struct {
+	on, off string
+	bit     uint64
+}{
+	{"ro", "rw", unix.MOUNT_ATTR_RDONLY},
+	{"nosuid", "suid", unix.MOUNT_ATTR_NOSUID},
+	{"nodev", "dev", unix.MOUNT_ATTR_NODEV},
+	{"noexec", "exec", unix.MOUNT_ATTR_NOEXEC},
+	{"nodiratime", "diratime", unix.MOUNT_ATTR_NODIRATIME},
+	{"nosymfollow", "symfollow", unix.MOUNT_ATTR_NOSYMFOLLOW},
+}
+
 func mountAttrBit(s string) (bit uint64, on bool) {
-	switch s {
-	case "ro", "rw":
-		return unix.MOUNT_ATTR_RDONLY, s == "ro"
-	case "nosuid", "suid":
-		return unix.MOUNT_ATTR_NOSUID, s == "nosuid"
-	case "nodev", "dev":
-		return unix.MOUNT_ATTR_NODEV, s == "nodev"
-	case "noexec", "exec":
-		return unix.MOUNT_ATTR_NOEXEC, s == "noexec"
-	case "nodiratime", "diratime":
-		return unix.MOUNT_ATTR_NODIRATIME, s == "nodiratime"
-	case "nosymfollow", "symfollow":
-		return unix.MOUNT_ATTR_NOSYMFOLLOW, s == "nosymfollow"
+	for i := range mountAttrWords {
+		if w := &mountAttrWords[i]; s == w.on || s == w.off {
+			return w.bit, s == w.on
+		}
 	}
 	return 0, false
 }
 
+// accessTimeWords are the words about access times: to becomes the kind where
+// from was, with anyTime whatever was.
+var accessTimeWords = [...]struct {
+	name     string
+	from, to uint64
+}{
+	{"noatime", anyTime, unix.MOUNT_ATTR_NOATIME},
+	{"strictatime", anyTime, unix.MOUNT_ATTR_STRICTATIME},
+	{"relatime", anyTime, unix.MOUNT_ATTR_RELATIME},
+	// The kernel's default then, which is relatime.
+	{"atime", unix.MOUNT_ATTR_NOATIME, unix.MOUNT_ATTR_RELATIME},
+	{"nostrictatime", unix.MOUNT_ATTR_STRICTATIME, unix.MOUNT_ATTR_RELATIME},
+	{"norelatime", unix.MOUNT_ATTR_RELATIME, unix.MOUNT_ATTR_RELATIME},
+}
+
+const anyTime = ^uint64(0)
+
 // accessTime takes the options about access times, of which one holds at a
 // time; the kernel wants the whole field cleared to change it.
 func accessTime(s string, set, clr *uint64) bool {
-	kind := *set & unix.MOUNT_ATTR__ATIME
-	switch s {
-	case "noatime":
-		kind = unix.MOUNT_ATTR_NOATIME
-	case "strictatime":
-		kind = unix.MOUNT_ATTR_STRICTATIME
-	case "relatime":
-		kind = unix.MOUNT_ATTR_RELATIME
-	case "atime": // the kernel's default then, which is relatime
-		if kind == unix.MOUNT_ATTR_NOATIME {
-			kind = unix.MOUNT_ATTR_RELATIME
+	for _, w := range accessTimeWords {
+		if s != w.name {
+			continue
 		}
-	case "nostrictatime":
-		if kind == unix.MOUNT_ATTR_STRICTATIME {
-			kind = unix.MOUNT_ATTR_RELATIME
+		kind := *set & unix.MOUNT_ATTR__ATIME
+		if w.from == anyTime || w.from == kind {
+			kind = w.to
 		}
-	case "norelatime":
-	default:
-		return false
+		*set, *clr = *set&^unix.MOUNT_ATTR__ATIME|kind, *clr|unix.MOUNT_ATTR__ATIME
+		return true
 	}
-	*set, *clr = *set&^unix.MOUNT_ATTR__ATIME|kind, *clr|unix.MOUNT_ATTR__ATIME
-	return true
+	return false
 }
 
-// whole takes an option about the mount as a whole.
-func (o *mountOpts) whole(s string) bool {
-	switch s {
-	case "bind":
-		o.bind = true
-	case "rbind":
-		o.rbind = true
-	case "remount":
-		o.remount = true
-	case "idmap":
-		o.idmap = true
-	case "ridmap":
-		o.ridmap = true
-	case "tmpcopyup":
-		o.copyUp = true
-	case "notmpcopyup":
-		o.copyUp = false
-	case "defaults", "":
-	default:
-		how, recursive := propagationFlag(s)
-		if how == 0 {
-			return false
-		}
-		o.propagation, o.rpropagation = how, o.rpropagation || recursive
-	}
-	return true
+// wholeWords are about the mount as a whole, or about its file system whatever
+// that is: mount(2) has flags for those.
+var wholeWords = [...]struct {
+	name string
+	do   func(*mountOpts)
+}{
+	{"bind", func(o *mountOpts) { o.bind = true }},
+	{"rbind", func(o *mountOpts) { o.rbind = true }},
+	{"remount", func(o *mountOpts) { o.remount = true }},
+	{"idmap", func(o *mountOpts) { o.idmap = true }},
+	{"ridmap", func(o *mountOpts) { o.ridmap = true }},
+	{"tmpcopyup", func(o *mountOpts) { o.copyUp = true }},
+	{"notmpcopyup", func(o *mountOpts) { o.copyUp = false }},
+	{"defaults", func(*mountOpts) {}},
+	{"sync", func(o *mountOpts) { o.flag("sync") }},
+	{"async", func(o *mountOpts) { o.flag("async") }},
+	{"dirsync", func(o *mountOpts) { o.flag("dirsync") }},
+	{"lazytime", func(o *mountOpts) { o.flag("lazytime") }},
+	{"nolazytime", func(o *mountOpts) { o.flag("nolazytime") }},
+	{"mand", func(o *mountOpts) { o.flag("mand") }},
+	{"nomand", func(o *mountOpts) { o.flag("nomand") }},
+	{"iversion", func(o *mountOpts) { o.flag(iVersion) }},
+	{"noiversion", func(*mountOpts) {}}, // the default of all
+	// Whether mount(2) writes to the kernel's log; fsopen(2) never does.
+	{"silent", func(*mountOpts) {}},
+	{"loud", func(*mountOpts) {}},
 }
+
+func (o *mountOpts) flag(key string) {
+	o.flags = append(o.flags, fuse.Param{Key: key, Flag: true})
+}
+
+// whole takes one of wholeWords, or a propagation.
+func (o *mountOpts) whole(s string) bool {
+	for i := range wholeWords {
+		if s == wholeWords[i].name {
+			wholeWords[i].do(o)
+			return true
+		}
+	}
+	if how, recursive := propagationFlag(s); how != 0 {
+		o.propagation, o.rpropagation = how, o.rpropagation || recursive
+		return true
+	}
+	return s == ""
+}
+
+// propagationWords have a recursive form with an r before them.
+var propagationWords = [...]struct {
+	name string
+	how  uint64
+}{{"private", unix.MS_PRIVATE}, {"slave", unix.MS_SLAVE}, {"shared", unix.MS_SHARED}, {"unbindable", unix.MS_UNBINDABLE}}
 
 // propagationFlag is the MS_* flag of a propagation by its name in
 // config.json, 0 for another word.
 func propagationFlag(s string) (how uint64, recursive bool) {
-	switch word := strings.TrimPrefix(s, "r"); word {
-	case "private":
-		how = unix.MS_PRIVATE
-	case "slave":
-		how = unix.MS_SLAVE
-	case "shared":
-		how = unix.MS_SHARED
-	case "unbindable":
-		how = unix.MS_UNBINDABLE
+	word, recursive := strings.CutPrefix(s, "r")
+	for _, w := range propagationWords {
+		if word == w.name {
+			return w.how, recursive
+		}
 	}
-	return how, strings.HasPrefix(s, "r")
+	return 0, recursive
 }
 
-// superblock takes what mount(2) has flags for but is a matter of the file
-// system, not of one mount of it.
-func (o *mountOpts) superblock(s string) bool {
-	switch s {
-	case "sync", "async", "dirsync", "lazytime", "nolazytime", "mand", "nomand":
-		o.flags = append(o.flags, fuse.Param{Key: s, Flag: true})
-	case "iversion": // a word that the file systems which have a choice call so
-		o.flags = append(o.flags, fuse.Param{Key: "i_version", Flag: true})
-	case "noiversion": // the default of all
-	case "silent", "loud": // whether mount(2) writes to the kernel's log; fsopen(2) never does
-	default:
-		return false
+// mountOptionNames lists the words of all these tables, sorted.
+func mountOptionNames() []string {
+	var names []string
+	add := func(word string, recursive bool) {
+		names = append(names, word)
+		if recursive {
+			names = append(names, "r"+word)
+		}
 	}
-	return true
+	for _, w := range mountAttrWords {
+		add(w.on, true)
+		add(w.off, true)
+	}
+	for _, w := range accessTimeWords {
+		add(w.name, true)
+	}
+	for _, w := range propagationWords {
+		add(w.name, true)
+	}
+	for _, w := range wholeWords {
+		add(w.name, false)
+	}
+	slices.Sort(names)
+	return names
 }
 
 // iVersion is iversion as the file systems that have a choice call it.

@@ -19,7 +19,9 @@ func (v *validator) linux() error {
 			return err
 		}
 	}
-	if p := l.RootfsPropagation; p != "" && !slices.Contains(propagations(), p) {
+	// The specification has four words; runc takes the recursive ones as well.
+	if how, _ := propagationFlag(l.RootfsPropagation); how == 0 && l.RootfsPropagation != "" {
+		p := l.RootfsPropagation
 		return wrong("linux.rootfsPropagation", "there is no propagation %s; shared, slave, private and unbindable are", quoteJSON(p))
 	}
 	if err := noNul("linux.mountLabel", l.MountLabel); err != nil {
@@ -35,12 +37,6 @@ func (v *validator) linux() error {
 		return err
 	}
 	return seccomp.Check(l.Seccomp, runtime.GOARCH)
-}
-
-// propagations are the words of rootfsPropagation. The specification has four;
-// runc takes the recursive ones as well.
-func propagations() []string {
-	return []string{"private", "rprivate", "slave", "rslave", "shared", "rshared", "unbindable", "runbindable"}
 }
 
 // paths are those of files and of the cgroup.
