@@ -121,9 +121,9 @@ func isInterface(name string) bool {
 	return name != "" && len(name) < 16 && name != "." && name != ".."
 }
 
-// deviceRules checks the rules of the cgroup, and what becomes of them where no
-// cgroup takes any.
-func (v *validator) deviceRules(field string, rules []specs.LinuxDeviceCgroup) error {
+// checkDeviceRules checks the rules of the cgroup; cgroupv2 finds out who can
+// hold a container to them.
+func checkDeviceRules(field string, rules []specs.LinuxDeviceCgroup) error {
 	if err := notOver(field, len(rules), maxPaths); err != nil {
 		return err
 	}
@@ -132,10 +132,7 @@ func (v *validator) deviceRules(field string, rules []specs.LinuxDeviceCgroup) e
 			return err
 		}
 	}
-	if len(rules) == 0 || v.h.DeviceRules {
-		return nil
-	}
-	return v.withoutDeviceRules(field, rules)
+	return nil
 }
 
 func checkDeviceRule(field string, r *specs.LinuxDeviceCgroup) error {
@@ -153,78 +150,12 @@ func checkDeviceRule(field string, r *specs.LinuxDeviceCgroup) error {
 	for _, n := range []struct {
 		name  string
 		value *int64
-	}{{"major", r.Major}, {"minor", r.Minor}} {
+		most  int64
+	}{{"major", r.Major, mostMajor}, {"minor", r.Minor, mostMinor}} {
 		// -1 stands for all, as in other runtimes.
-		if n.value != nil && (*n.value < -1 || *n.value > 1<<32-1) {
-			return wrong(field+"."+n.name, "%d is no device number", *n.value)
+		if n.value != nil && (*n.value < -1 || *n.value > n.most) {
+			return wrong(field+"."+n.name, "%d is not between 0 and %d", *n.value, n.most)
 		}
 	}
 	return nil
-}
-
-// withoutDeviceRules looks at what the rules would have done. A container that
-// can make no nodes has only those that it was given, so "nothing but these"
-// holds anyway; half an access to one of them cannot be had.
-func (v *validator) withoutDeviceRules(field string, rules []specs.LinuxDeviceCgroup) error {
-	const why = "there is no device controller here: it takes CAP_BPF outside the user namespace"
-	for i := range v.s.Linux.Devices {
-		d := &v.s.Linux.Devices[i]
-		if d.Type == "p" {
-			continue
-		}
-		access := deviceAccess(rules, d)
-		read, write := strings.Contains(access, "r"), strings.Contains(access, "w")
-		switch {
-		case read != write:
-			return wrong(field, "%s would be left with %q of rw, and %s", quoteJSON(d.Path), strings.Trim(access, "m"), why)
-		case !read:
-			v.warn(field, "%s is denied and in linux.devices: it stays usable, for %s", quoteJSON(d.Path), why)
-		}
-	}
-	if !v.inUserNamespace() && v.canMakeNodes() {
-		v.warn(field, "not enforced, and the container has CAP_MKNOD: %s", why)
-	}
-	return nil
-}
-
-func (v *validator) canMakeNodes() bool {
-	if v.s.Process == nil || v.s.Process.Capabilities == nil {
-		return false
-	}
-	for _, name := range v.s.Process.Capabilities.Bounding {
-		if name == "CAP_MKNOD" {
-			return true
-		}
-	}
-	return false
-}
-
-// deviceAccess is what the rules leave of a device: the last that is about it
-// and an access decides; without any it is allowed.
-func deviceAccess(rules []specs.LinuxDeviceCgroup, d *specs.LinuxDevice) string {
-	left := ""
-	for _, access := range "rwm" {
-		allowed := true
-		for i := range rules {
-			if r := &rules[i]; matchesDevice(r, d) && strings.ContainsRune(r.Access, access) {
-				allowed = r.Allow
-			}
-		}
-		if allowed {
-			left += string(access)
-		}
-	}
-	return left
-}
-
-func matchesDevice(r *specs.LinuxDeviceCgroup, d *specs.LinuxDevice) bool {
-	kind := d.Type
-	if kind == "u" {
-		kind = "c"
-	}
-	if r.Type == "" || r.Type == "a" {
-		return true // of all kinds, whatever the numbers say
-	}
-	any := func(n *int64) bool { return n == nil || *n == -1 }
-	return r.Type == kind && (any(r.Major) || *r.Major == d.Major) && (any(r.Minor) || *r.Minor == d.Minor)
 }

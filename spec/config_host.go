@@ -17,8 +17,8 @@ const (
 )
 
 // ReadHost gathers what Validate must know of this process and machine; it
-// looks only for what s asks for. Controllers, DeviceRules, and the maps of a user
-// namespace that is joined or added are the caller's to fill in.
+// looks only for what s asks for. The map of a user namespace that is joined is
+// the caller's to fill in.
 func ReadHost(s *specs.Spec) (HostFacts, error) {
 	var h HostFacts
 	var st unix.Stat_t

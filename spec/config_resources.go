@@ -3,7 +3,6 @@ package spec
 import (
 	"cmp"
 	"math/bits"
-	"slices"
 	"strconv"
 	"strings"
 
@@ -13,34 +12,28 @@ import (
 // resources checks the limits of the cgroup against cgroup v2, which is what
 // carries them out: what only cgroup v1 had is refused by name, unless it asks
 // for nothing. 0 stands for "not set", as in all runtimes, but for pids.limit.
+// Whether the controllers are there cgroupv2 finds out when it makes the
+// cgroup; it says what to do about one that is not.
 func (v *validator) resources(field string, r *specs.LinuxResources) error {
 	if r == nil {
 		return nil
 	}
 	for _, step := range []func() error{
-		func() error { return v.deviceRules(under(field, "devices"), r.Devices) },
+		func() error { return checkDeviceRules(under(field, "devices"), r.Devices) },
 		func() error { return v.memory(under(field, "memory"), r.Memory) },
-		func() error { return v.cpu(under(field, "cpu"), r.CPU) },
-		func() error { return v.pids(under(field, "pids"), r.Pids) },
-		func() error { return v.blockIO(under(field, "blockIO"), r.BlockIO) },
-		func() error { return v.hugepages(under(field, "hugepageLimits"), r.HugepageLimits) },
+		func() error { return checkCPU(under(field, "cpu"), r.CPU) },
+		func() error { return checkPids(under(field, "pids"), r.Pids) },
+		func() error { return checkBlockIO(under(field, "blockIO"), r.BlockIO) },
+		func() error { return checkHugepages(under(field, "hugepageLimits"), r.HugepageLimits) },
 		func() error { return checkNetwork(under(field, "network"), r.Network) },
-		func() error { return v.rdma(under(field, "rdma"), r.Rdma) },
-		func() error { return v.unified(under(field, "unified"), r.Unified) },
+		func() error { return checkRdma(under(field, "rdma"), r.Rdma) },
+		func() error { return checkUnified(under(field, "unified"), r.Unified) },
 	} {
 		if err := step(); err != nil {
 			return err
 		}
 	}
 	return nil
-}
-
-// controller wants one of cgroup v2 for a value that asks for something.
-func (v *validator) controller(field, name string) error {
-	if slices.Contains(v.h.Controllers, name) {
-		return nil
-	}
-	return wrong(field, "the cgroup has no %s controller here: cgroup v2 must have it, and it must be delegated to the caller", name)
 }
 
 func value[T any](p *T) (v T) {
@@ -82,16 +75,6 @@ func (v *validator) memory(field string, m *specs.LinuxMemory) error {
 		// config-linux.md and the Go type: obsolete since Linux 5.4, may be ignored.
 		v.warn(field+".kernel", "ignored: kernel memory has no limit of its own since Linux 5.4, it counts to limit")
 	}
-	for _, l := range []struct {
-		name  string
-		value int64
-	}{{"limit", value(m.Limit)}, {"reservation", value(m.Reservation)}, {"swap", value(m.Swap)}} {
-		if l.value > 0 {
-			if err := v.controller(field+"."+l.name, "memory"); err != nil {
-				return err
-			}
-		}
-	}
 	return nil
 }
 
@@ -109,7 +92,7 @@ func checkSwap(field string, limit, swap int64) error {
 	return nil
 }
 
-func (v *validator) cpu(field string, c *specs.LinuxCPU) error {
+func checkCPU(field string, c *specs.LinuxCPU) error {
 	if c == nil {
 		return nil
 	}
@@ -139,43 +122,24 @@ func (v *validator) cpu(field string, c *specs.LinuxCPU) error {
 		if err := checkList(field+"."+l.name, l.list, l.most); err != nil {
 			return err
 		}
-		if l.list != "" {
-			if err := v.controller(field+"."+l.name, "cpuset"); err != nil {
-				return err
-			}
-		}
-	}
-	for _, l := range []struct {
-		name string
-		set  bool
-	}{{"shares", shares != 0}, {"quota", quota > 0}, {"period", period != 0 && quota > 0}, {"burst", burst != 0}, {"idle", idle != 0}} {
-		if l.set {
-			if err := v.controller(field+"."+l.name, "cpu"); err != nil {
-				return err
-			}
-		}
 	}
 	return nil
 }
 
-func (v *validator) pids(field string, p *specs.LinuxPids) error {
-	switch {
-	case p == nil || p.Limit == nil || *p.Limit == -1:
-		return nil
-	case *p.Limit < -1:
+func checkPids(field string, p *specs.LinuxPids) error {
+	if p != nil && value(p.Limit) < -1 {
 		return wrong(field+".limit", "%d; -1 is unlimited", *p.Limit)
 	}
-	return v.controller(field+".limit", "pids")
+	return nil
 }
 
-func (v *validator) blockIO(field string, b *specs.LinuxBlockIO) error {
+func checkBlockIO(field string, b *specs.LinuxBlockIO) error {
 	if b == nil {
 		return nil
 	}
 	if err := checkWeight(field, b.Weight, b.LeafWeight); err != nil {
 		return err
 	}
-	asks := value(b.Weight) != 0
 	for i := range b.WeightDevice {
 		d, at := &b.WeightDevice[i], at(field+".weightDevice", i)
 		if err := checkBlockDevice(at, d.LinuxBlockIODevice); err != nil {
@@ -187,7 +151,6 @@ func (v *validator) blockIO(field string, b *specs.LinuxBlockIO) error {
 		if err := checkWeight(at, d.Weight, d.LeafWeight); err != nil {
 			return err
 		}
-		asks = true
 	}
 	for _, l := range []struct {
 		name string
@@ -200,11 +163,7 @@ func (v *validator) blockIO(field string, b *specs.LinuxBlockIO) error {
 			if err := checkBlockDevice(at(field+"."+l.name, i), l.list[i].LinuxBlockIODevice); err != nil {
 				return err
 			}
-			asks = true
 		}
-	}
-	if asks {
-		return v.controller(field, "io")
 	}
 	return nil
 }
@@ -229,7 +188,7 @@ func checkBlockDevice(field string, d specs.LinuxBlockIODevice) error {
 	return nil
 }
 
-func (v *validator) hugepages(field string, limits []specs.LinuxHugepageLimit) error {
+func checkHugepages(field string, limits []specs.LinuxHugepageLimit) error {
 	seen := make(map[string]bool)
 	for i, l := range limits {
 		at := at(field, i) + ".pageSize"
@@ -240,9 +199,6 @@ func (v *validator) hugepages(field string, limits []specs.LinuxHugepageLimit) e
 			return wrong(at, "a second limit of %s", l.Pagesize)
 		}
 		seen[l.Pagesize] = true
-	}
-	if len(limits) > 0 {
-		return v.controller(field, "hugetlb")
 	}
 	return nil
 }
@@ -267,7 +223,7 @@ func checkNetwork(field string, n *specs.LinuxNetwork) error {
 	return nil
 }
 
-func (v *validator) rdma(field string, devices map[string]specs.LinuxRdma) error {
+func checkRdma(field string, devices map[string]specs.LinuxRdma) error {
 	for _, name := range sortedKeys(devices) {
 		at, d := field+"["+quoteJSON(name)+"]", devices[name]
 		if name == "" || strings.ContainsAny(name, " \t\n\x00/") {
@@ -277,15 +233,12 @@ func (v *validator) rdma(field string, devices map[string]specs.LinuxRdma) error
 			return wrong(at, "neither hcaHandles nor hcaObjects")
 		}
 	}
-	if len(devices) > 0 {
-		return v.controller(field, "rdma")
-	}
 	return nil
 }
 
 // unified are files of the cgroup: of its controllers, and not those by which
 // the cgroup itself is run.
-func (v *validator) unified(field string, files map[string]string) error {
+func checkUnified(field string, files map[string]string) error {
 	for _, name := range sortedKeys(files) {
 		at := field + "[" + quoteJSON(name) + "]"
 		controller, file, ok := strings.Cut(name, ".")
@@ -295,12 +248,7 @@ func (v *validator) unified(field string, files map[string]string) error {
 		if err := noNul(at, files[name]); err != nil {
 			return err
 		}
-		switch {
-		case controller != "cgroup":
-			if err := v.controller(at, controller); err != nil {
-				return err
-			}
-		case !strings.HasPrefix(file, "max.") && file != "pressure":
+		if controller == "cgroup" && !strings.HasPrefix(file, "max.") && file != "pressure" {
 			return wrong(at, "the runtime itself runs the cgroup by it")
 		}
 	}

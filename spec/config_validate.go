@@ -36,10 +36,6 @@ type HostFacts struct {
 	// without a user namespace; Permitted 0: all.
 	Bounding, Permitted uint64
 
-	// Controllers of cgroup v2 that the container's cgroup can have.
-	Controllers []string
-	// DeviceRules: a cgroup can be given rules for devices (a BPF program).
-	DeviceRules bool
 	// OOMScoreAdj is the caller's own; without CAP_SYS_RESOURCE nobody gets below.
 	OOMScoreAdj int
 }
@@ -97,8 +93,8 @@ func ValidateProcess(p *specs.Process, s *specs.Spec, h HostFacts) (warnings []s
 
 // ValidateResources is Validate for new limits (update). Paths in errors begin
 // with the name of the property, memory.limit.
-func ValidateResources(r *specs.LinuxResources, h HostFacts) (warnings []string, err error) {
-	v := &validator{s: &specs.Spec{Linux: &specs.Linux{}}, h: &h}
+func ValidateResources(r *specs.LinuxResources) (warnings []string, err error) {
+	v := &validator{s: &specs.Spec{Linux: &specs.Linux{}}, h: &HostFacts{}}
 	err = v.resources("", r)
 	return v.warnings, err
 }

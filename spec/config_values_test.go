@@ -267,12 +267,8 @@ func TestValidateDevices(t *testing.T) {
 		{rule(specs.LinuxDeviceCgroup{Type: "p", Access: "r"}), `linux.resources.devices[0].type: there is no type "p"`},
 		{rule(specs.LinuxDeviceCgroup{}), "linux.resources.devices[0].access: missing"},
 		{rule(specs.LinuxDeviceCgroup{Access: "rx"}), `linux.resources.devices[0].access: "rx"; only r, w and m`},
-		{rule(specs.LinuxDeviceCgroup{Access: "r", Major: ptr(int64(-2))}), "linux.resources.devices[0].major: -2 is no"},
-		{rule(specs.LinuxDeviceCgroup{Access: "r", Minor: ptr(int64(1 << 40))}), "linux.resources.devices[0].minor: 1099511627776 is no"},
-		{func(s *specs.Spec, h *HostFacts) {
-			s.Linux.Devices, h.DeviceRules = []specs.LinuxDevice{fuse}, false
-			s.Linux.Resources.Devices = []specs.LinuxDeviceCgroup{{Access: "rwm"}, {Allow: true, Type: "c", Major: ptr(int64(10)), Minor: ptr(int64(229)), Access: "r"}}
-		}, `linux.resources.devices: "/dev/fuse" would be left with "r" of rw`},
+		{rule(specs.LinuxDeviceCgroup{Access: "r", Major: ptr(int64(-2))}), "linux.resources.devices[0].major: -2 is not"},
+		{rule(specs.LinuxDeviceCgroup{Access: "r", Minor: ptr(int64(1 << 40))}), "linux.resources.devices[0].minor: 1099511627776 is not"},
 	})
 	allow := specs.LinuxDeviceCgroup{Allow: true, Type: "c", Major: ptr(int64(10)), Minor: ptr(int64(-1)), Access: "rwm"}
 	deny := specs.LinuxDeviceCgroup{Access: "rwm"}
@@ -288,21 +284,11 @@ func TestValidateDevices(t *testing.T) {
 			d.FileMode = mode(0o20666)
 			device(d)(s, nil)
 		},
-		`linux.resources.devices: "/dev/fuse" is denied and in linux.devices`: func(s *specs.Spec) {
-			s.Linux.Devices = []specs.LinuxDevice{fuse}
-			s.Linux.Resources.Devices = []specs.LinuxDeviceCgroup{allow, deny}
-		},
 	})
 	root := HostFacts{Root: true, TimeNamespaces: true}
 	accepted(t, root, map[string]func(*specs.Spec){
 		"": func(s *specs.Spec) {
 			s.Linux.NetDevices = map[string]specs.LinuxNetDevice{"a": {Name: "x%d"}, "b": {Name: "x%d"}, "c": {}}
-		},
-		"linux.resources.devices: not enforced, and the container has CAP_MKNOD": func(s *specs.Spec) {
-			drop(s, specs.UserNamespace)
-			s.Linux.UIDMappings, s.Linux.GIDMappings = nil, nil
-			s.Process.Capabilities = &specs.LinuxCapabilities{Bounding: []string{"CAP_MKNOD"}}
-			s.Linux.Resources.Devices = []specs.LinuxDeviceCgroup{deny}
 		},
 	})
 }

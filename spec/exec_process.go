@@ -21,7 +21,7 @@ func (c *Container) execSpec(p *specs.Process) (*specs.Spec, error) {
 	}
 	first := s.Process
 	s.Process = inherit(p, first)
-	host, err := hostFor(s)
+	host, err := ReadHost(s)
 	if err != nil {
 		return nil, err
 	}

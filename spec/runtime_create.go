@@ -139,7 +139,7 @@ func (m *making) configure(ctx context.Context, id string) (err error) {
 	if err := m.ownUserNamespace(ctx); err != nil {
 		return err
 	}
-	host, err := hostFor(m.s)
+	host, err := ReadHost(m.s)
 	if err != nil {
 		return err
 	}

@@ -19,14 +19,11 @@ func (c *Container) Update(r *specs.LinuxResources) error {
 	if err != nil {
 		return err
 	}
-	limited := *s
-	linux := *s.Linux
-	linux.Resources, limited.Linux = r, &linux
-	host, err := hostFor(&limited)
-	if err != nil {
-		return err
+	warnings, err := ValidateResources(r)
+	for _, w := range warnings {
+		c.rt.debug("%s", w)
 	}
-	if _, err := ValidateResources(r, host); err != nil {
+	if err != nil {
 		return fmt.Errorf("update container %s: %w", c.ID, err)
 	}
 	cg, err := c.cgroup()

@@ -165,22 +165,13 @@ func parseFlags(p *specs.LinuxSeccomp, out *Program) (uint, error) {
 		flags |= unix.SECCOMP_FILTER_FLAG_SPEC_ALLOW
 	}
 	for i, f := range p.Flags {
-		switch f {
-		case specs.LinuxSeccompFlagLog:
-			flags |= unix.SECCOMP_FILTER_FLAG_LOG
-		case specs.LinuxSeccompFlagSpecAllow:
-			flags |= unix.SECCOMP_FILTER_FLAG_SPEC_ALLOW
-		case "SECCOMP_FILTER_FLAG_TSYNC":
-			// Accepted and without effect, as in runc: one thread loads the
-			// filter and then executes the payload. With a listener the
-			// kernel would refuse it.
-		case specs.LinuxSeccompFlagWaitKillableRecv:
-			// The kernel refuses it where there is no listener.
-			if notify {
-				flags |= unix.SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV
-			}
-		default:
+		known, ok := flagByName(f)
+		if !ok {
 			return 0, &FieldError{root + ".flags[" + strconv.Itoa(i) + "]", fmt.Sprintf("unknown flag %q", f)}
+		}
+		// The kernel refuses some where there is no listener.
+		if notify || !known.listener {
+			flags |= known.bits
 		}
 	}
 	switch {

@@ -39,63 +39,61 @@ type rule struct {
 	conds  []cond
 }
 
+var operators = [...]struct {
+	name specs.LinuxSeccompOperator
+	op   op
+}{
+	{specs.OpEqualTo, opEQ}, {specs.OpGreaterEqual, opGE}, {specs.OpGreaterThan, opGT}, {specs.OpLessEqual, opLE},
+	{specs.OpLessThan, opLT}, {specs.OpMaskedEqual, opMasked}, {specs.OpNotEqual, opNE},
+}
+
 func parseOp(o specs.LinuxSeccompOperator) op {
-	switch o {
-	case specs.OpEqualTo:
-		return opEQ
-	case specs.OpNotEqual:
-		return opNE
-	case specs.OpLessThan:
-		return opLT
-	case specs.OpLessEqual:
-		return opLE
-	case specs.OpGreaterEqual:
-		return opGE
-	case specs.OpGreaterThan:
-		return opGT
-	case specs.OpMaskedEqual:
-		return opMasked
+	for i := range operators {
+		if operators[i].name == o {
+			return operators[i].op
+		}
 	}
 	return 0
+}
+
+// actions are a filter's return values; withErrno ones have an errno in their
+// low half.
+var actions = [...]struct {
+	name      specs.LinuxSeccompAction
+	ret       uint32
+	withErrno bool
+}{
+	{specs.ActAllow, unix.SECCOMP_RET_ALLOW, false},
+	{specs.ActErrno, unix.SECCOMP_RET_ERRNO, true},
+	{specs.ActKill, unix.SECCOMP_RET_KILL_THREAD, false},
+	{specs.ActKillProcess, unix.SECCOMP_RET_KILL_PROCESS, false},
+	{specs.ActKillThread, unix.SECCOMP_RET_KILL_THREAD, false},
+	{specs.ActLog, unix.SECCOMP_RET_LOG, false},
+	{specs.ActNotify, unix.SECCOMP_RET_USER_NOTIF, false},
+	{specs.ActTrace, unix.SECCOMP_RET_TRACE, true},
+	{specs.ActTrap, unix.SECCOMP_RET_TRAP, false},
 }
 
 // parseAction returns the value that a filter returns for an action. path and
 // field name the places to complain about.
 func parseAction(act specs.LinuxSeccompAction, errno *uint, path, field, errnoField string) (uint32, error) {
-	ret := uint32(unix.EPERM)
-	limit := uint(0)
-	switch act {
-	case specs.ActErrno, specs.ActTrace:
-		// Of an errno the kernel makes 4095 (MAX_ERRNO) at most; docker's own
-		// example has 12345, so that is not refused.
-		limit = unix.SECCOMP_RET_DATA
-	}
-	if errno != nil {
-		if limit == 0 {
+	for i := range actions {
+		a := &actions[i]
+		switch {
+		case a.name != act:
+		case errno == nil && a.withErrno:
+			return a.ret | uint32(unix.EPERM), nil
+		case errno == nil:
+			return a.ret, nil
+		case !a.withErrno:
 			return 0, &FieldError{path + errnoField, fmt.Sprintf("action %q has no errno", act)}
+		case *errno > unix.SECCOMP_RET_DATA:
+			// Of an errno the kernel makes 4095 (MAX_ERRNO) at most; docker's own
+			// example has 12345, so that is not refused.
+			return 0, &FieldError{path + errnoField, fmt.Sprintf("%d is more than %d", *errno, unix.SECCOMP_RET_DATA)}
+		default:
+			return a.ret | uint32(*errno), nil
 		}
-		if *errno > limit {
-			return 0, &FieldError{path + errnoField, fmt.Sprintf("%d is more than %d", *errno, limit)}
-		}
-		ret = uint32(*errno)
-	}
-	switch act {
-	case specs.ActKill, specs.ActKillThread:
-		return unix.SECCOMP_RET_KILL_THREAD, nil
-	case specs.ActKillProcess:
-		return unix.SECCOMP_RET_KILL_PROCESS, nil
-	case specs.ActTrap:
-		return unix.SECCOMP_RET_TRAP, nil
-	case specs.ActErrno:
-		return unix.SECCOMP_RET_ERRNO | ret, nil
-	case specs.ActTrace:
-		return unix.SECCOMP_RET_TRACE | ret, nil
-	case specs.ActAllow:
-		return unix.SECCOMP_RET_ALLOW, nil
-	case specs.ActLog:
-		return unix.SECCOMP_RET_LOG, nil
-	case specs.ActNotify:
-		return unix.SECCOMP_RET_USER_NOTIF, nil
 	}
 	if act == "" {
 		return 0, &FieldError{path + field, "missing"}
