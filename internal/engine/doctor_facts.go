@@ -98,11 +98,24 @@ func (e *Engine) doctorFacts(ctx context.Context) doctorFacts {
 	kernelFacts(&f)
 	f.programs = map[string]string{}
 	for _, p := range helperPrograms() {
-		if path, err := exec.LookPath(p.name); err == nil {
+		if path, err := lookProgram(p.name); err == nil {
 			f.programs[p.name] = path
 		}
 	}
 	return f
+}
+
+// lookProgram also looks where an ordinary user's PATH does not on Debian, and
+// criu is.
+func lookProgram(name string) (string, error) {
+	path, err := exec.LookPath(name)
+	for _, dir := range []string{"/usr/local/sbin", "/usr/sbin", "/sbin"} {
+		if err == nil {
+			break
+		}
+		path, err = exec.LookPath(filepath.Join(dir, name))
+	}
+	return path, err
 }
 
 // storageFacts asks the same function that a start asks, about one empty
@@ -230,8 +243,11 @@ func readCgroup(uid uint32) cgroupFacts {
 			continue
 		}
 		writable := unix.Access(dir, unix.W_OK) == nil && unix.Access(dir+"/cgroup.procs", unix.W_OK) == nil
-		if c.path == "" || writable && !c.writable {
-			c.path, c.writable, c.controllers = dir, writable, strings.Fields(string(names))
+		// In a unit of the service manager, only those controllers are on that
+		// its units have asked for; the manager can be asked for the others.
+		controllers := strings.Fields(string(names))
+		if c.path == "" || writable && (!c.writable || len(controllers) > len(c.controllers)) {
+			c.path, c.writable, c.controllers = dir, writable, controllers
 		}
 	}
 	return c

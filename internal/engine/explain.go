@@ -19,11 +19,8 @@ func (r *run) explain(err error) (Exit, error) {
 	}
 	var se *userns.StepError
 	if errors.As(err, &se) {
-		if se.Step == "create namespaces" {
-			// Why the host refuses is a long story; it is told by trying.
-			if why := userns.Probe(context.Background()); why != nil {
-				return Exit{Code: 125}, fmt.Errorf("start the container: %w", why)
-			}
+		if why := whyRefused(context.Background(), err); why != err {
+			return Exit{Code: 125}, fmt.Errorf("start the container: %w", why)
 		}
 		return Exit{Code: 125}, &Error{Op: "start the container", Err: err, Help: stepHint(se)}
 	}

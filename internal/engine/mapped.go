@@ -21,7 +21,7 @@ func startMapped(ctx context.Context, m userns.Map, steps func(*userns.Program))
 	steps(&p)
 	child, err := userns.Start(&p, unix.CLONE_NEWUSER|unix.CLONE_NEWNS)
 	if err != nil {
-		return nil, err
+		return nil, whyRefused(ctx, err)
 	}
 	err = userns.WriteMap(ctx, child.PID, m)
 	if err == nil {
@@ -32,6 +32,18 @@ func startMapped(ctx context.Context, m userns.Map, steps func(*userns.Program))
 		return nil, err
 	}
 	return child, nil
+}
+
+// whyRefused puts the host's reason in the place of an error about namespaces:
+// it is a long story, told by trying.
+func whyRefused(ctx context.Context, err error) error {
+	var se *userns.StepError
+	if errors.As(err, &se) && se.Step == "create namespaces" {
+		if why := userns.Probe(ctx); why != nil {
+			return why
+		}
+	}
+	return err
 }
 
 // startSelf starts this program again with args, and with fd3 as descriptor 3.
