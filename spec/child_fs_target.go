@@ -41,9 +41,6 @@ func (c *child) openTarget(label, dest string, isDir bool, resolve uint64) {
 func (c *child) open(t target) {
 	dest := path.Clean("/" + t.dest)
 	inProc := strings.HasPrefix(dest+"/", "/proc/") // as it was asked for, not where links lead
-	if c.x.Resolve != nil && t.resolve&unix.RESOLVE_NO_SYMLINKS == 0 {
-		dest = path.Clean("/" + c.x.Resolve(dest))
-	}
 	missing, there := c.p.NewSpot(), c.p.NewSpot()
 	c.inRoot(t.label+": open the target", dest, unix.O_PATH, t.resolve, c.target).Catch(unix.ENOENT, missing)
 	if t.found != nil {
@@ -54,16 +51,33 @@ func (c *child) open(t target) {
 	}
 	c.p.Jump(there)
 	c.p.Mark(missing)
-	c.makeTarget(t, dest)
-	c.inRoot(t.label+": open the target", dest, unix.O_PATH, t.resolve, c.target)
+	if links := c.resolved(t, dest); links != dest {
+		// A link to nothing is in the way, unless a mount hides it: make what it
+		// names.
+		dangling := &catch{unix.ENOENT, c.p.NewSpot()}
+		c.makeTarget(t, dest, dangling)
+		c.p.Jump(there)
+		c.p.Mark(dangling.at)
+		dest = links
+	}
+	c.makeTarget(t, dest, nil)
 	c.p.Mark(there)
 	if !inProc {
 		c.refuseProc(t.label)
 	}
 }
 
-// makeTarget makes dest, one component below a descriptor of the last.
-func (c *child) makeTarget(t target, dest string) {
+// resolved is where the root's links lead from dest, as far as they exist.
+func (c *child) resolved(t target, dest string) string {
+	if c.x.Resolve == nil || t.resolve&unix.RESOLVE_NO_SYMLINKS != 0 {
+		return dest
+	}
+	return path.Clean("/" + c.x.Resolve(dest))
+}
+
+// makeTarget makes dest, one component below a descriptor of the last, and
+// opens it.
+func (c *child) makeTarget(t target, dest string, k *catch) {
 	label := t.label + ": make the target"
 	parts := strings.Split(strings.Trim(dest, "/"), "/")
 	last := len(parts) - 1
@@ -73,7 +87,7 @@ func (c *child) makeTarget(t target, dest string) {
 		if i > 0 {
 			c.closeReg(c.dir)
 		}
-		c.inRoot(t.label+": open the target's parent", strings.Join(parts[:i+1], "/"), unix.O_PATH|unix.O_DIRECTORY, t.resolve, c.dir)
+		k.on(c.inRoot(t.label+": open the target's parent", strings.Join(parts[:i+1], "/"), unix.O_PATH|unix.O_DIRECTORY, t.resolve, c.dir))
 		parent = c.dir
 	}
 	file, made := c.p.NewSpot(), c.p.NewSpot()
@@ -94,6 +108,7 @@ func (c *child) makeTarget(t target, dest string) {
 	if last > 0 {
 		c.closeReg(c.dir)
 	}
+	k.on(c.inRoot(t.label+": open the target", dest, unix.O_PATH, t.resolve, c.target))
 }
 
 const procSuperMagic = 0x9fa0

@@ -61,6 +61,9 @@ func (l *launch) begin(ctx context.Context) (err error) {
 			return err
 		}
 	}
+	if x.Resolve == nil && x.Root == nil {
+		x.Resolve = insideOf(x.hostPath(l.s.Root.Path))
+	}
 	if err := openIDMapped(ctx, l.s, x, l.m); err != nil {
 		return err
 	}

@@ -179,7 +179,7 @@ func TestStartHostileLinks(t *testing.T) {
 			replaceByLink(t, root+"/data", outside)
 		}, func(s *specs.Spec) {
 			s.Mounts = append(s.Mounts, specs.Mount{Destination: "/data/deep/er", Type: "tmpfs"})
-		}, unix.ENOENT},
+		}, 0},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			root := busyboxRoot(t)

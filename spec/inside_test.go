@@ -1,0 +1,58 @@
+package spec
+
+import (
+	"os"
+	"testing"
+
+	"github.com/opencontainers/runtime-spec/specs-go"
+)
+
+func TestInsideOf(t *testing.T) {
+	root := t.TempDir()
+	for _, d := range []string{"run", "var", "etc"} {
+		if err := os.Mkdir(root+"/"+d, 0o755); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for name, to := range map[string]string{
+		"var/run": "/run", "etc/resolv.conf": "../run/systemd/resolve/stub.conf", "etc/up": "../../../../../etc/x", "etc/loop": "loop", "etc/a": "b", "etc/b": "/var/run/c",
+	} {
+		if err := os.Symlink(to, root+"/"+name); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for dest, want := range map[string]string{
+		"/": "/", "/plain/new": "/plain/new", "/var/run/lock": "/run/lock", "/etc/resolv.conf": "/run/systemd/resolve/stub.conf", "/etc/up/y": "/etc/x/y",
+		"/etc/loop/x": "/etc/loop/x", "/etc/a/d": "/run/c/d", "/etc/../../var//run/./z": "/run/z",
+	} {
+		if got := insideOf(root)(dest); got != want {
+			t.Errorf("%s: %s, want %s", dest, got, want)
+		}
+	}
+}
+
+// Mount points that are links to nothing: what they name is made, inside; a
+// mount that hides such a link makes it count no more.
+func TestStartMakesWhatLinksName(t *testing.T) {
+	root, src := busyboxRoot(t), t.TempDir()+"/f"
+	if err := os.WriteFile(src, []byte("content"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Mkdir(root+"/run", 0o755); err != nil {
+		t.Fatal(err)
+	}
+	replaceByLink(t, root+"/etc/resolv.conf", "../srv/not/there.conf")
+	replaceByLink(t, root+"/gone", "/made/here")
+	replaceByLink(t, root+"/run/lock", "/locks")
+	s := testSpec(root, "sh", "-c", "cat /etc/resolv.conf; cat /proc/self/mountinfo | grep -o ' /made/here/x \\| /run/lock \\| /locks ' ; pwd")
+	s.Process.Cwd = "/gone/wd"
+	s.Mounts = append(s.Mounts,
+		specs.Mount{Destination: "/etc/resolv.conf", Source: src, Options: []string{"bind"}},
+		specs.Mount{Destination: "/gone/x", Type: "tmpfs"},
+		specs.Mount{Destination: "/run", Type: "tmpfs"},
+		specs.Mount{Destination: "/run/lock", Type: "tmpfs"})
+	out, code, err := runSpec(t, s, Extra{})
+	if err != nil || code != 0 || out != "content /made/here/x \n /run/lock \n/made/here/wd\n" {
+		t.Errorf("%q, %d, %v", out, code, err)
+	}
+}
