@@ -1,3 +1,8 @@
+// Go would read the limits of its cgroup at each start, and again and again
+// from a thread of its own, to choose the number of its threads.
+//go:debug containermaxprocs=0
+//go:debug updatemaxprocs=0
+
 // Coracle is a rootless, single-user sandbox and container tool.
 package main
 

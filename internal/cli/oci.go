@@ -44,6 +44,7 @@ func ociCommands() []entry {
 		{"state", "Lifecycle", "ID", "print a container's state as JSON", false, func() command { return &ociStateCmd{} }},
 		{"kill", "Lifecycle", "[flags] ID [SIGNAL]", "send a signal to a container (SIGTERM)", false, func() command { return &ociKillCmd{} }},
 		{"delete", "Lifecycle", "[flags] ID", "remove a container that has stopped", false, func() command { return &ociDeleteCmd{} }},
+		{"exec", "Lifecycle", "[flags] ID COMMAND [ARG...]", "run another process in a container", true, func() command { return &ociExecCmd{} }},
 		{"list", "Looking", "[flags]", "list containers", false, func() command { return &ociListCmd{} }},
 		{"ps", "Looking", "[flags] ID [PS OPTIONS]", "list a container's processes", true, func() command { return &ociPsCmd{} }},
 		{"events", "Looking", "[flags] ID", "print statistics and events of a container", false, func() command { return &ociEventsCmd{} }},
