@@ -26,11 +26,11 @@ func ExampleHere(rootless bool) *specs.Spec {
 
 // Example is a config.json that runs as it is once there is a rootfs: a shell
 // on a terminal. Property by property it is what runc 1.4 writes for spec and
-// spec --rootless, but for the host name.
+// spec --rootless, but for the host name and the version: nothing here is newer.
 func Example(o ExampleOptions) *specs.Spec {
 	caps := func() []string { return []string{"CAP_AUDIT_WRITE", "CAP_KILL", "CAP_NET_BIND_SERVICE"} }
 	s := &specs.Spec{
-		Version: specVersion,
+		Version: bundleVersion,
 		Root:    &specs.Root{Path: "rootfs", Readonly: true},
 		Process: &specs.Process{
 			Terminal:        true,

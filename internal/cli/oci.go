@@ -49,6 +49,7 @@ func ociCommands() []entry {
 		{"ps", "Looking", "[flags] ID [PS OPTIONS]", "list a container's processes", true, func() command { return &ociPsCmd{} }},
 		{"events", "Looking", "[flags] ID", "print statistics and events of a container", false, func() command { return &ociEventsCmd{} }},
 		{"spec", "Looking", "[flags]", "write an example config.json", false, func() command { return &ociSpecCmd{} }},
+		{"features", "Looking", "", "print what this runtime knows, as JSON", false, func() command { return &ociFeaturesCmd{} }},
 		{"pause", "Changing", "ID", "freeze all processes of a container", false, func() command { return &ociPauseCmd{} }},
 		{"update", "Changing", "[flags] ID", "change a container's limits", false, func() command { return &ociUpdateCmd{} }},
 		{"resume", "Changing", "ID", "let a frozen container go on", false, func() command { return &ociResumeCmd{} }},
