@@ -1,7 +1,6 @@
 package cgroupv2
 
 import (
-	"errors"
 	"fmt"
 	"path/filepath"
 	"slices"
@@ -70,11 +69,11 @@ func (c *Cgroup) setAll(files []File, last func() error) error {
 	}
 	for i, f := range files {
 		if err := c.set(f); err != nil {
-			return errors.Join(err, c.setBack(files[:i], old))
+			return both(err, c.setBack(files[:i], old))
 		}
 	}
 	if err := last(); err != nil {
-		return errors.Join(err, c.setBack(files, old))
+		return both(err, c.setBack(files, old))
 	}
 	return nil
 }
@@ -87,7 +86,7 @@ func (c *Cgroup) setBack(files []File, old []string) error {
 			continue
 		}
 		if err := c.write(f.Name, v); err != nil {
-			errs = errors.Join(errs, fmt.Errorf("put the old %s back: %w", f.Name, err))
+			errs = both(errs, fmt.Errorf("put the old %s back: %w", f.Name, err))
 		}
 	}
 	return errs

@@ -53,6 +53,14 @@ func unsupported(field, format string, args ...any) error {
 	return &FieldError{Field: resources + field, Reason: fmt.Sprintf(format, args...), kind: ErrUnsupported}
 }
 
+// both is one line of two errors, of which either may be nil.
+func both(a, b error) error {
+	if a == nil || b == nil {
+		return errors.Join(a, b)
+	}
+	return fmt.Errorf("%w; %w", a, b)
+}
+
 const (
 	resources = "linux.resources."
 	pathField = "linux.cgroupsPath"

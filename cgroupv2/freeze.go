@@ -21,7 +21,7 @@ func (c *Cgroup) Freeze(ctx context.Context) error {
 	defer cancel()
 	err := c.until(ctx, func(e map[string]uint64) bool { return e["frozen"] == 1 })
 	if err != nil {
-		return errors.Join(fmt.Errorf("freeze cgroup %s: not all processes stopped: %w", c.ref.Path, err), c.setFreeze("0"))
+		return both(fmt.Errorf("freeze cgroup %s: not all processes stopped: %w", c.ref.Path, err), c.setFreeze("0"))
 	}
 	return nil
 }

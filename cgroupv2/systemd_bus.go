@@ -73,15 +73,15 @@ type systemd struct {
 
 // dialSystemd connects to the first address that answers.
 func dialSystemd(ctx context.Context, addresses []busAddress) (*systemd, error) {
-	var errs []error
+	var errs error
 	for _, a := range addresses {
 		s, err := dialOne(ctx, a)
 		if err == nil {
 			return s, nil
 		}
-		errs = append(errs, err)
+		errs = both(errs, err)
 	}
-	return nil, fmt.Errorf("reach systemd: %w", errors.Join(errs...))
+	return nil, fmt.Errorf("reach systemd: %w", errs)
 }
 
 func dialOne(ctx context.Context, a busAddress) (*systemd, error) {
@@ -99,7 +99,7 @@ func dialOne(ctx context.Context, a busAddress) (*systemd, error) {
 		conn, err = dbus.NewConn(sock, dbus.WithContext(ctx))
 	}
 	if err != nil {
-		return nil, errors.Join(err, sock.Close())
+		return nil, both(err, sock.Close())
 	}
 	// No name: the other side takes the id that the kernel gives, which is
 	// right in a user namespace too, where we do not know ours.
@@ -108,7 +108,7 @@ func dialOne(ctx context.Context, a busAddress) (*systemd, error) {
 		err = conn.Hello()
 	}
 	if err != nil {
-		return nil, errors.Join(fmt.Errorf("talk to %s: %w", a.socket, err), conn.Close())
+		return nil, both(fmt.Errorf("talk to %s: %w", a.socket, err), conn.Close())
 	}
 	return &systemd{conn: conn, ctx: ctx, own: a.own}, nil
 }

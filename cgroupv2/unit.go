@@ -191,7 +191,7 @@ func (c *Cgroup) applyUnit(files []File, last func() error) error {
 		}
 		if err := c.setAll(files, last); err != nil {
 			if e := s.call("SetUnitProperties", c.ref.Unit, true, limitProperties(old, version)).Err; e != nil {
-				err = errors.Join(err, fmt.Errorf("put the properties of %s back: %w", c.ref.Unit, e))
+				err = both(err, fmt.Errorf("put the properties of %s back: %w", c.ref.Unit, e))
 			}
 			return err
 		}

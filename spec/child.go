@@ -83,6 +83,12 @@ func (x *Extra) cgroupFD() int {
 	return x.Cgroup.FD()
 }
 
+// ownCgroup says whether the child is in a cgroup of its own before it makes
+// its namespaces: from its birth, or put there (cgroupv2.Cgroup.Pending).
+func (x *Extra) ownCgroup() bool {
+	return x.Cgroup != nil && (x.Cgroup.FD() >= 0 || x.Cgroup.Pending())
+}
+
 // child builds the program that the container's first process carries out.
 type child struct {
 	p *userns.Program
@@ -119,7 +125,7 @@ func Compile(s *specs.Spec, x *Extra) (*userns.Program, uintptr, error) {
 		}
 		x.namespaces = &n
 	}
-	flags := x.namespaces.cloneFlags(x.cgroupFD() >= 0)
+	flags := x.namespaces.cloneFlags(x.ownCgroup())
 	c := &child{p: &userns.Program{}, s: s, x: x, ns: x.namespaces, flags: flags, userns: inUserNamespace(s)}
 	c.root, c.target, c.mount = c.p.NewReg(), c.p.NewReg(), c.p.NewReg()
 	c.dir, c.tmp = c.p.NewReg(), c.p.NewReg()

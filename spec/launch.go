@@ -126,9 +126,11 @@ func (l *launch) sockets() (err error) {
 
 // clone starts the child, in its cgroup if it has one.
 func (l *launch) clone(prog *userns.Program, flags uintptr) (err error) {
-	l.child, err = userns.StartIn(prog, flags, l.x.cgroupFD())
-	if !errors.Is(err, userns.ErrNoCloneInto) {
-		return err
+	if l.x.Cgroup == nil || !l.x.Cgroup.Pending() {
+		l.child, err = userns.StartIn(prog, flags, l.x.cgroupFD())
+		if !errors.Is(err, userns.ErrNoCloneInto) {
+			return err
+		}
 	}
 	if l.child, err = userns.Start(prog, flags); err != nil {
 		return err

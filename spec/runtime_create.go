@@ -279,7 +279,8 @@ func (m *making) prepare() (err error) {
 		return nil
 	}
 	m.cgroup, err = cgroupv2.New(cgroupv2.Config{ID: m.c.ID, Path: m.s.Linux.CgroupsPath, Resources: m.s.Linux.Resources,
-		Devices: m.s.Linux.Devices, UserNamespace: inUserNamespace(m.s) || !HostRoot()})
+		Devices: m.s.Linux.Devices, UserNamespace: inUserNamespace(m.s) || !HostRoot(),
+		Systemd: m.rt.Systemd, Rootless: !HostRoot(), Annotations: m.s.Annotations})
 	if err != nil {
 		return err
 	}
@@ -324,6 +325,9 @@ func (m *making) pipes() (*userns.Created, error) {
 // its mounts.
 func (m *making) record(pid int) (err error) {
 	m.c.Pid = pid
+	if m.cgroup != nil {
+		m.c.Cgroup = m.cgroup.Ref() // a scope of systemd's is there only now
+	}
 	if m.c.StartTime, _, err = ProcessStart(pid); err != nil {
 		return fmt.Errorf("look at the container's process: %w", err)
 	}
