@@ -54,6 +54,7 @@ type Extra struct {
 	// root of its namespace: where the caller is not in the id map, that root
 	// cannot pass directories that only the caller may. Upper and work exist.
 	Handles    bool
+	noSetattr  bool // the kernel has no mount_setattr(2): see child_fs_old.go
 	handleBase int
 	mapped     map[int]*os.File // clones of idmapped mounts' sources, by their number: openIDMapped
 
@@ -108,6 +109,7 @@ type child struct {
 
 	propagated   bool           // the host's later mounts may come in: see propagation
 	sharing      bool           // and ours may go out
+	waiting      []changed      // of c.mount, see later
 	exe, carrier userns.Reg     // our own executable, and its sealed copy: see carrier.go
 	readonlyDev  bool           // /dev becomes read-only once its nodes are there
 	want, got    []byte         // for verify

@@ -22,6 +22,9 @@ type standIn struct {
 
 // fits says whether the host's may stand in for a mount.
 func (c *child) fits(in standIn, o *mountOpts) bool {
+	if c.x.noSetattr { // what is below would be writable
+		return false
+	}
 	if c.ns.fresh&in.of != 0 || c.ns.joined(in.of) && !in.joined {
 		return false
 	}
@@ -100,7 +103,7 @@ func (c *child) cgroupFS(label string, m *specs.Mount, o *mountOpts) {
 		c.setattr(label, attrs, 0, 0, false)
 	} else {
 		c.hostCgroup(label)
-		c.setattr(label, attrs, 0, unix.MS_PRIVATE, true)
+		c.setattr(label, attrs, 0, unix.MS_PRIVATE, !c.x.noSetattr)
 	}
 	c.p.Mark(done)
 	c.propagate(label, o)

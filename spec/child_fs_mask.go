@@ -8,6 +8,10 @@ import (
 	"golang.org/x/sys/unix"
 )
 
+// readonlySuffix ends the labels of read-only paths: where nothing else can be
+// had, the path's own mount is made read-only and not what is below it.
+const readonlySuffix = " read-only"
+
 // readonlyPaths remounts paths of the root read-only; a missing one is fine.
 func (c *child) readonlyPaths() {
 	if c.readonlyDev {
@@ -16,7 +20,7 @@ func (c *child) readonlyPaths() {
 		c.closeReg(c.target)
 	}
 	for _, p := range c.s.Linux.ReadonlyPaths {
-		label := "make " + p + " read-only"
+		label := "make " + p + readonlySuffix
 		missing := c.p.NewSpot()
 		c.inRoot(label, p, unix.O_PATH, 0, c.target).Catch(unix.ENOENT, missing)
 		c.openTree(label, c.target, "", true)

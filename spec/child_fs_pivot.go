@@ -72,7 +72,9 @@ func (c *child) pivot() {
 	} else {
 		c.pivotRoot()
 	}
-	if c.s.Root.Readonly {
+	if ro := (changed{label: "make the root read-only", set: unix.MOUNT_ATTR_RDONLY}); c.s.Root.Readonly && c.x.noSetattr {
+		c.remount(ro, "/", c.root) // the host's /proc is gone
+	} else if c.s.Root.Readonly {
 		c.setattrOf(c.root, "make the root read-only", unix.MOUNT_ATTR_RDONLY, 0, 0, false)
 	}
 	if how, recursive := propagationFlag(c.s.Linux.RootfsPropagation); how != 0 && how != unix.MS_PRIVATE {

@@ -13,6 +13,8 @@ const (
 	statRdev  = unsafe.Offsetof(unix.Stat_t{}.Rdev)
 	statBytes = unsafe.Offsetof(unix.Stat_t{}.Size)
 
+	statfsFlags = unsafe.Offsetof(unix.Statfs_t{}.Flags)
+
 	statxSize  = unsafe.Sizeof(unix.Statx_t{})
 	statxMntID = unsafe.Offsetof(unix.Statx_t{}.Mnt_id)
 )

@@ -131,8 +131,10 @@ func (c *child) attach(label string) userns.Step {
 }
 
 func (c *child) move(label string) userns.Step {
-	return c.p.Call(label, unix.SYS_MOVE_MOUNT, c.mount, "", c.target, "",
+	s := c.p.Call(label, unix.SYS_MOVE_MOUNT, c.mount, "", c.target, "",
 		unix.MOVE_MOUNT_F_EMPTY_PATH|unix.MOVE_MOUNT_T_EMPTY_PATH)
+	c.attached()
+	return s
 }
 
 func (c *child) closeReg(r userns.Reg) {
@@ -151,12 +153,25 @@ func (c *child) openTree(label string, dirfd any, name string, recursive bool) u
 	return c.p.Call(label, unix.SYS_OPEN_TREE, dirfd, name, flags).To(c.mount)
 }
 
-// setattr changes attributes of c.mount.
+// setattr changes attributes of c.mount before it is attached.
 func (c *child) setattr(label string, set, clr, propagation uint64, recursive bool) {
-	c.setattrOf(c.mount, label, set, clr, propagation, recursive)
+	if c.x.noSetattr {
+		c.later(changed{label, set, clr, propagation, recursive})
+		return
+	}
+	c.setattrCall(c.mount, label, set, clr, propagation, recursive)
 }
 
+// setattrOf changes attributes of a mount that is attached.
 func (c *child) setattrOf(r userns.Reg, label string, set, clr, propagation uint64, recursive bool) {
+	if c.x.noSetattr {
+		c.change(r, changed{label, set, clr, propagation, recursive})
+		return
+	}
+	c.setattrCall(r, label, set, clr, propagation, recursive)
+}
+
+func (c *child) setattrCall(r userns.Reg, label string, set, clr, propagation uint64, recursive bool) {
 	flags := uintptr(unix.AT_EMPTY_PATH)
 	if recursive {
 		flags |= unix.AT_RECURSIVE

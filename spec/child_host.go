@@ -49,6 +49,7 @@ func (c *child) hostMount(m fuse.HostMount, target string) {
 		c.p.Call(label, unix.SYS_OPEN_TREE, atFDCWD, m.Source, flags).To(c.mount)
 		c.setattr(label, unix.MOUNT_ATTR_RDONLY, 0, 0, m.Recursive)
 		c.p.Call(label, unix.SYS_MOVE_MOUNT, c.mount, "", atFDCWD, target, unix.MOVE_MOUNT_F_EMPTY_PATH)
+		c.attached()
 		c.closeReg(c.mount)
 	case fuse.HostOverlay:
 		c.p.Call(label, unix.SYS_MKDIRAT, atFDCWD, m.Upper, m.Mode)

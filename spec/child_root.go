@@ -92,6 +92,7 @@ func (c *child) placeRoot(label, dir string) {
 func (c *child) place(label, dir string) {
 	to, name := c.source(dir)
 	c.p.Call(label, unix.SYS_MOVE_MOUNT, c.mount, "", to, name, unix.MOVE_MOUNT_F_EMPTY_PATH|unix.MOVE_MOUNT_T_EMPTY_PATH)
+	c.attached()
 }
 
 // fuseOverlay opens /dev/fuse, mounts, and hands the descriptor to the

@@ -56,7 +56,10 @@ func (l *launch) begin(ctx context.Context) (err error) {
 	if err := l.sockets(); err != nil {
 		return err
 	}
-	if x.Handles {
+	if x.noSetattr, err = probeKernel(); err != nil {
+		return err
+	}
+	if x.Handles || x.noSetattr {
 		if x.handleBase, err = freeHandles(handleCount(l.s, x.Root)); err != nil {
 			return err
 		}

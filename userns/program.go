@@ -45,6 +45,7 @@ const (
 	opRefuse   = ^uintptr(0) - 3 // fail with errno a2 when *(*uint64)(a0) == a1
 	opNeedWord = ^uintptr(0) - 4 // fail with errno a2 unless *(*uint64)(a0) == a1
 	opPeek     = ^uintptr(0) - 5 // register a1 = *(*uint32)(a0)
+	opBlend    = ^uintptr(0) - 8 // register a0 = register & a1 | a2
 	opSame     = ^uintptr(0) - 6 // fail with errno a2 unless *(*uint64)(a0) == *(*uint64)(a1)
 	opSet      = ^uintptr(0) - 7 // register a0 = a1
 
@@ -353,4 +354,9 @@ func (p *Program) Peek(b []byte, r Reg) {
 // must have come from Bytes, are equal.
 func (p *Program) Same(label string, a, b []byte, errno syscall.Errno) {
 	p.Call(label, opSame, a, b, uintptr(errno))
+}
+
+// Blend keeps the register's bits that are in and, and sets those in or.
+func (p *Program) Blend(r Reg, and, or uintptr) {
+	p.Call("", opBlend, uintptr(r), and, or)
 }

@@ -418,6 +418,9 @@ func childLoop(f *childFrame) {
 		case opPeek:
 			*(*uintptr)(unsafe.Add(f.regs, o.a[1]*8)) = uintptr(*(*uint32)(*(*unsafe.Pointer)(unsafe.Pointer(&o.a[0]))))
 			continue
+		case opBlend:
+			*(*uintptr)(unsafe.Add(f.regs, o.a[0]*8)) = *(*uintptr)(unsafe.Add(f.regs, o.a[0]*8))&o.a[1] | o.a[2]
+			continue
 		case opSame:
 			if *(*uint64)(*(*unsafe.Pointer)(unsafe.Pointer(&o.a[0]))) != *(*uint64)(*(*unsafe.Pointer)(unsafe.Pointer(&o.a[1]))) {
 				e = syscall.Errno(o.a[2])
