@@ -76,10 +76,17 @@ func (f field) kind() flagKind {
 	return flagValue
 }
 
-// kongFields has kong read words into the fields that they name. It is given
-// a struct of those only: building the grammar of all 75 flags of run would
+// kongFields reads words into the fields that they name, as kong does. Where it
+// takes kong itself, that is given a struct of those only: building the grammar of all 75 flags of run would
 // be a tenth of the time that a container takes to start.
 func kongFields(name string, fields []field, s split) error {
+	if plainFields(fields, s) {
+		return nil
+	}
+	return readByKong(name, fields, s)
+}
+
+func readByKong(name string, fields []field, s split) error {
 	var used []field
 	var types []reflect.StructField
 	for _, f := range fields {
