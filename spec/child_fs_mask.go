@@ -55,16 +55,17 @@ func (c *child) maskedPaths() {
 	c.p.NeedWord("look at /dev/null: it is another file", st[statRdev:], unix.Mkdev(1, 3), unix.ENXIO)
 	for _, p := range c.s.Linux.MaskedPaths {
 		label := "mask " + path.Clean(p)
-		missing, isDir, done := c.p.NewSpot(), c.p.NewSpot(), c.p.NewSpot()
+		missing, isFile, done := c.p.NewSpot(), c.p.NewSpot(), c.p.NewSpot()
 		c.inRoot(label, p, unix.O_PATH, 0, c.target).Catch(unix.ENOENT, missing)
-		c.openTree(label, null, "", false)
-		c.move(label).Catch(unix.EINVAL, isDir) // a file does not go on a directory
-		c.p.Jump(done)
-		c.p.Mark(isDir)
-		c.closeReg(c.mount)
+		// Not by trying to put a file on a directory: to let go of a mount that
+		// was not used the kernel waits for all processors.
+		c.p.Call(label, unix.SYS_FACCESSAT, c.target, ".", unix.F_OK).Catch(unix.ENOTDIR, isFile).Allow(unix.EACCES)
 		c.emptyDir(label)
-		c.move(label)
+		c.p.Jump(done)
+		c.p.Mark(isFile)
+		c.openTree(label, null, "", false)
 		c.p.Mark(done)
+		c.move(label)
 		c.verify(label, p)
 		c.closeReg(c.mount)
 		c.closeReg(c.target)
