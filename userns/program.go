@@ -3,6 +3,8 @@ package userns
 import (
 	"encoding/binary"
 	"fmt"
+	"slices"
+	"strings"
 	"syscall"
 	"unsafe"
 
@@ -21,6 +23,7 @@ type Program struct {
 	ops    []op
 	labels []string
 	keep   [][]byte
+	room   []byte  // for short strings, see str
 	spots  []int32 // jump targets, by Spot
 	patch  []patch
 	regs   uint8
@@ -102,14 +105,18 @@ func (p *Program) Bytes(b []byte) []byte {
 }
 
 func (p *Program) str(s string) uintptr {
-	b := make([]byte, len(s)+1)
-	copy(b, s)
-	for i := range len(s) {
-		if s[i] == 0 {
-			p.fail(fmt.Errorf("%q: a NUL in a string for the kernel", s))
-		}
+	if strings.IndexByte(s, 0) >= 0 {
+		p.fail(fmt.Errorf("%q: a NUL in a string for the kernel", s))
 	}
-	p.keep = append(p.keep, b)
+	n := len(s) + 1
+	if n > len(p.room) {
+		// A container has a thousand strings; they come in large pieces.
+		p.room = make([]byte, max(n, 16<<10))
+		p.keep = append(p.keep, p.room)
+	}
+	b := p.room[:n:n]
+	p.room = p.room[n:]
+	copy(b, s)
 	return uintptr(unsafe.Pointer(&b[0]))
 }
 
@@ -145,6 +152,9 @@ func (p *Program) Call(label string, nr uintptr, args ...any) Step {
 		if isReg {
 			o.byReg |= 1 << i
 		}
+	}
+	if p.ops == nil { // most programs are of some hundred steps
+		p.ops, p.labels, p.keep = make([]op, 0, 512), make([]string, 0, 512), slices.Grow(p.keep, 512)
 	}
 	p.ops = append(p.ops, o)
 	p.labels = append(p.labels, label)
@@ -312,6 +322,11 @@ func (p *Program) NeedWord(label string, b []byte, want uint64, errno syscall.Er
 // WaitExec has read of it.
 func (p *Program) Fork(label string) {
 	pid, parent, child := p.NewReg(), p.NewSpot(), p.NewSpot()
+	// The new process goes on when this one has said who it is, and ended.
+	fds, r, w := p.Bytes(make([]byte, 8)), p.NewReg(), p.NewReg()
+	p.Call(label, unix.SYS_PIPE2, fds, unix.O_CLOEXEC)
+	p.Peek(fds, r)
+	p.Peek(fds[4:], w)
 	p.Call(label, unix.SYS_CLONE, unix.CLONE_PARENT|uintptr(unix.SIGCHLD), 0, 0, 0, 0).To(pid)
 	p.Need(label, pid, 0, syscall.EEXIST).Catch(syscall.EEXIST, parent)
 	p.Jump(child)
@@ -321,6 +336,9 @@ func (p *Program) Fork(label string) {
 	p.Call(label+": say so", unix.SYS_WRITE, ErrFD, report, uintptr(len(report)))
 	p.Call(label, unix.SYS_EXIT_GROUP, 0)
 	p.Mark(child)
+	p.Call(label, unix.SYS_CLOSE, w)
+	p.Call(label, unix.SYS_READ, r, p.Bytes(make([]byte, 1)), 1)
+	p.Call(label, unix.SYS_CLOSE, r)
 }
 
 // Report tells the launcher that the child has come this far; code is for
