@@ -26,6 +26,7 @@ type Process struct {
 
 	mu    sync.Mutex
 	guard *userns.Guard // nil once the end has begun
+	over  *userns.Guard // it, then
 }
 
 // Start runs the container in namespaces of its own and returns once the
@@ -127,10 +128,31 @@ func (p *Process) Signal(sig syscall.Signal) error {
 // Wait reaps the first process, and with it the whole container, the guard
 // and the file system's server.
 func (p *Process) Wait() (syscall.WaitStatus, *syscall.Rusage, error) {
+	ws, ru, err := p.WaitPayload()
+	p.Release()
+	return ws, ru, err
+}
+
+// WaitPayload is Wait without the guard and the server, which end meanwhile;
+// Release, which must follow, waits for those.
+func (p *Process) WaitPayload() (syscall.WaitStatus, *syscall.Rusage, error) {
 	ws, ru, err := p.child.Wait()
+	p.mu.Lock()
+	if p.guard != nil {
+		p.guard.HangUp()
+		p.over, p.guard = p.guard, nil // no new one in its place
+	}
+	p.mu.Unlock()
+	return ws, ru, err
+}
+
+// Release comes after WaitPayload.
+func (p *Process) Release() {
+	if p.over != nil {
+		p.over.Wait()
+	}
 	p.release()
 	p.child.Close()
-	return ws, ru, err
 }
 
 func socketPair() (ours, theirs *os.File, err error) {

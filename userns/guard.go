@@ -53,8 +53,12 @@ func (g *Guard) Wait() {
 	})
 }
 
-// Stop ends the guard (and kills the container, if it still runs) and reaps it.
+// HangUp lets the guard end, and kill the container if it still runs; Wait says
+// when it has.
+func (g *Guard) HangUp() { g.stop.Do(func() { unix.Close(g.pipe) }) }
+
+// Stop is both.
 func (g *Guard) Stop() {
-	g.stop.Do(func() { unix.Close(g.pipe) })
+	g.HangUp()
 	g.Wait()
 }

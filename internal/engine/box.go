@@ -24,7 +24,7 @@ import (
 //	                      directory in RUNROOT, which is not the same in each
 //	                      session; a file that nobody has locked is a container
 //	                      whose launcher was killed
-//	RUNROOT/containers/ID state.json
+//	RUNROOT/containers/ID state.json, once the payload runs
 //
 // Whoever makes or removes a container holds running/ID. The file appears
 // locked, in one step, so nobody can take a young container for a dead one;
@@ -95,7 +95,7 @@ func (e *Engine) newBox(ctx context.Context, c Container, replace bool) (*box, e
 }
 
 func (b *box) populate(ctx context.Context, replace bool) error {
-	for _, d := range []string{b.dir, filepath.Join(b.dir, "files"), filepath.Join(b.dir, "root"), b.run} {
+	for _, d := range []string{b.dir, filepath.Join(b.dir, "root")} {
 		err := unix.Mkdir(d, 0o700)
 		if errors.Is(err, fs.ErrNotExist) && d == b.dir {
 			err = os.MkdirAll(d, 0o700)

@@ -203,6 +203,9 @@ func TestKillAcrossSessions(t *testing.T) {
 	if st.StartTime, err = startTime(st.Pid); err != nil {
 		t.Fatal(err)
 	}
+	if err := os.Mkdir(b.run, 0o700); err != nil {
+		t.Fatal(err)
+	}
 	if err := writeJSON(filepath.Join(b.run, "state.json"), st, false); err != nil {
 		t.Fatal(err)
 	}

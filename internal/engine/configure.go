@@ -106,6 +106,11 @@ func (r *run) options() spec.Options {
 func (r *run) write() error {
 	b := r.box
 	files := filepath.Join(b.dir, "files")
+	if len(r.result.Files) > 0 {
+		if err := unix.Mkdir(files, 0o700); err != nil {
+			return fmt.Errorf("write the container's files: mkdir %s: %w", files, err)
+		}
+	}
 	for name, data := range r.result.Files {
 		if err := writeFile(filepath.Join(files, name), data, 0o644, unix.O_EXCL); err != nil {
 			return fmt.Errorf("write the container's files: %w", err)

@@ -53,6 +53,7 @@ type run struct {
 	stub    func() (*os.File, error)
 	streams *streams // nil for a dry run
 	newborn *spec.Newborn
+	process *spec.Process // has ended, and what served it is about to
 	box     *box
 	result  spec.Result
 	extra   spec.Extra
@@ -65,6 +66,9 @@ type run struct {
 
 func (r *run) close() {
 	r.newborn.Abandon()
+	if r.process != nil {
+		r.process.Release()
+	}
 	if r.ids.Reservation != nil {
 		r.ids.Reservation.Close()
 	}
@@ -205,6 +209,11 @@ func (r *run) run(ctx context.Context) (Exit, error) {
 		return Exit{Code: 125}, err
 	}
 	exit, err := r.wait(p, told)
+	if r.o.PID == "host" || r.extra.Root.Kind == fuse.FuseOverlayFS {
+		p.Release() // before the orphans are counted, and before the directories of the server go
+	} else {
+		r.process = p
+	}
 	limit := time.Duration(0)
 	if exit.TimedOut {
 		limit = time.Second
@@ -226,6 +235,9 @@ func (r *run) running(p *spec.Process) error {
 	}
 	r.box.PID = p.PID
 	data, err := json.Marshal(st)
+	if err == nil {
+		err = unix.Mkdir(r.box.run, 0o700) // now: the payload is at work
+	}
 	if err == nil {
 		err = writeFile(filepath.Join(r.box.run, stateFile), append(data, '\n'), 0o600, unix.O_EXCL)
 	}

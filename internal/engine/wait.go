@@ -15,7 +15,7 @@ import (
 	"coracle/spec"
 )
 
-// wait forwards signals until the payload ends.
+// wait forwards signals until the payload ends; p.Release must follow.
 func (r *run) wait(p *spec.Process, told <-chan os.Signal) (Exit, error) {
 	type end struct {
 		ws  syscall.WaitStatus
@@ -24,7 +24,7 @@ func (r *run) wait(p *spec.Process, told <-chan os.Signal) (Exit, error) {
 	}
 	ended := make(chan end, 1)
 	go func() {
-		ws, ru, err := p.Wait()
+		ws, ru, err := p.WaitPayload()
 		ended <- end{ws, ru, err}
 	}()
 	var timeout <-chan time.Time
