@@ -231,7 +231,7 @@ func (o *mountOpts) check(isBind bool, fstype string) error {
 	}
 	if isBind && len(o.data) > 0 {
 		// The kernel ignores them.
-		return fmt.Errorf("%s is an option of a file system, and a bind mount cannot change its source's", o.data[0].Key)
+		return fmt.Errorf("%s is an option of a file system, and a bind mount cannot change its source's", quoteJSON(o.data[0].Key))
 	}
 	return nil
 }
