@@ -8,7 +8,8 @@ import (
 	"io"
 	"strings"
 
-	"github.com/klauspost/compress/gzip"
+	"coracle/images/inflate"
+
 	"github.com/klauspost/compress/zstd"
 )
 
@@ -68,7 +69,7 @@ func decompress(r *bufio.Reader, mediaType string) (io.ReadCloser, error) {
 	}
 	switch is {
 	case "gzip":
-		z, err := gzip.NewReader(r)
+		z, err := inflate.NewReader(r)
 		if err == io.EOF {
 			err = io.ErrUnexpectedEOF
 		}
