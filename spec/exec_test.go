@@ -187,13 +187,11 @@ func TestExecWorkdirStaysInside(t *testing.T) {
 	if out, _, err := execIn(t, c, shell(fmt.Sprintf("busybox ln -s /proc/self/fd/%d /tmp/out; busybox ln -s ../../../../etc /tmp/in", fd)), ExecOptions{}); err != nil || out != "" {
 		t.Fatal(out, err)
 	}
-	for n := range 40 {
-		for _, cwd := range []string{fmt.Sprintf("/proc/self/fd/%d", n), fmt.Sprintf("/proc/self/fd/%d/..", n), fmt.Sprintf("/proc/thread-self/fd/%d", n)} {
-			p := shell("pwd")
-			p.Cwd = cwd
-			if out, _, err := execIn(t, c, p, ExecOptions{}); err == nil {
-				t.Errorf("%s: it ran in %q", cwd, out)
-			}
+	for n := range fd + 2 {
+		p := shell("pwd")
+		p.Cwd = fmt.Sprintf("/proc/self/fd/%d", n)
+		if out, _, err := execIn(t, c, p, ExecOptions{}); err == nil {
+			t.Errorf("%s: it ran in %q", p.Cwd, out)
 		}
 	}
 	for cwd, want := range map[string]string{"/tmp/out": "", "/proc/1/root": "", "/proc/self/cwd": "", "/tmp/in": "/etc\n", "/proc/sys": "/proc/sys\n"} {

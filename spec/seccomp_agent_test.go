@@ -26,6 +26,7 @@ type agent struct {
 	path  string
 	told  chan specs.ContainerProcessState
 	calls atomic.Int64
+	hold  func(call uintptr) // before a call is answered
 }
 
 // seccompNotif and seccompNotifResp are the structures of linux/seccomp.h.
@@ -60,14 +61,20 @@ func newAgent(t *testing.T) *agent {
 
 func newAgentAt(t *testing.T, path string) *agent {
 	t.Helper()
-	a := &agent{path: path, told: make(chan specs.ContainerProcessState, 1)}
+	a := &agent{path: path}
+	a.listen(t)
+	return a
+}
+
+func (a *agent) listen(t *testing.T) {
+	t.Helper()
+	a.told = make(chan specs.ContainerProcessState, 1)
 	l, err := net.ListenUnix("unix", &net.UnixAddr{Name: a.path, Net: "unix"})
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { l.Close() })
 	go a.serve(l)
-	return a
 }
 
 func (a *agent) serve(l *net.UnixListener) {
@@ -102,6 +109,9 @@ func (a *agent) serve(l *net.UnixListener) {
 			return
 		}
 		a.calls.Add(1)
+		if a.hold != nil {
+			a.hold(uintptr(req.nr))
+		}
 		resp := seccompNotifResp{id: req.id, flags: notifContinue}
 		switch uintptr(req.nr) {
 		case unix.SYS_GETPPID:
