@@ -3,6 +3,7 @@ package spec
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -18,7 +19,8 @@ import (
 
 // bareExec joins a container as Exec does and executes a command there, but
 // without hiding and without the stub: what the attacks below are held against.
-func bareExec(t *testing.T, c *Container, pause time.Duration, args ...string) string {
+// Before its exec it waits until what is asked for has come about.
+func bareExec(t *testing.T, c *Container, until func() bool, args ...string) string {
 	t.Helper()
 	first, err := c.firstProcess()
 	if err != nil {
@@ -33,11 +35,8 @@ func bareExec(t *testing.T, c *Container, pause time.Duration, args ...string) s
 	var p userns.Program
 	p.Call("join", unix.SYS_SETNS, first.pidfd.Fd(), first.flags)
 	p.Fork("fork")
-	if pause > 0 {
-		wait := p.Bytes(make([]byte, 16))
-		wait[0] = byte(pause / time.Second)
-		p.Call("wait", unix.SYS_NANOSLEEP, wait, 0)
-	}
+	p.Report("say so", reportForked)
+	p.AwaitLauncher()
 	p.Call("output", unix.SYS_DUP3, out.Fd(), 1, 0)
 	p.Call("errors", unix.SYS_DUP3, out.Fd(), 2, 0)
 	p.Call("exec", unix.SYS_EXECVE, args[0], p.Strings(args), p.Strings([]string{"PATH=/bin"}))
@@ -46,10 +45,11 @@ func bareExec(t *testing.T, c *Container, pause time.Duration, args ...string) s
 		t.Fatal(err)
 	}
 	defer child.Close()
-	if err := child.Release(); err != nil {
+	if err := errors.Join(child.Release(), child.Await(reportForked)); err != nil {
 		t.Fatal(err)
 	}
-	if err := child.WaitExec(); err != nil {
+	patiently(until)
+	if err := errors.Join(child.Release(), child.WaitExec()); err != nil {
 		t.Fatal(err)
 	}
 	if _, _, err := child.Wait(); err != nil {
@@ -60,6 +60,22 @@ func bareExec(t *testing.T, c *Container, pause time.Duration, args ...string) s
 		t.Fatal(err)
 	}
 	return string(data)
+}
+
+// patiently waits until done says so, for a while.
+func patiently(done func() bool) {
+	for n := 0; n < 500 && !done(); n++ {
+		time.Sleep(20 * time.Millisecond)
+	}
+}
+
+func atOnce() bool { return true }
+
+// grows says when a file has two lines more than now.
+func grows(path string) func() bool {
+	lines := func() int { data, _ := os.ReadFile(path); return strings.Count(string(data), "\n") }
+	n := lines()
+	return func() bool { return lines() > n+1 }
 }
 
 // CVE-2019-5736, the first way: a command of the image that is a link to, or a
@@ -73,7 +89,7 @@ func TestExecReentry(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, args := range [][]string{{"/bin/evil", "-test.list=TestExecReentry"}, {"/bin/script"}, {"/proc/self/exe", "-test.list=TestExecReentry"}} {
-		if out := bareExec(t, c, 0, args...); args[0] != "/bin/script" && !strings.Contains(out, "TestExecReentry") {
+		if out := bareExec(t, c, atOnce, args...); args[0] != "/bin/script" && !strings.Contains(out, "TestExecReentry") {
 			t.Errorf("%s does not get into a launcher without defence: %q", args[0], out)
 		}
 		out, code, err := execIn(t, c, &specs.Process{Args: args, Env: []string{"PATH=/bin"}, Cwd: "/"}, ExecOptions{})
@@ -87,13 +103,14 @@ func TestExecReentry(t *testing.T) {
 // to write over it later. It may do everything in the container, and the
 // newcomer is held at each of its last steps.
 func TestExecHidesFromTheContainer(t *testing.T) {
+	root := ""
+	held := 0
 	a := &agent{path: filepath.Join(t.TempDir(), "agent"), hold: func(call uintptr) {
-		if call == unix.SYS_SETRESUID || call == unix.SYS_EXECVE || call == unix.SYS_EXECVEAT {
-			time.Sleep(300 * time.Millisecond)
+		if held++; held <= 4 {
+			patiently(grows(root + "/tmp/seen"))
 		}
 	}}
 	all := strings.Fields("CAP_" + strings.ReplaceAll(capNames, " ", " CAP_"))
-	root := ""
 	c := running(t, func(s *specs.Spec, o *CreateOptions) {
 		root = s.Root.Path
 		s.Process.Capabilities = &specs.LinuxCapabilities{Bounding: all, Effective: all, Permitted: all}
@@ -115,7 +132,7 @@ func TestExecHidesFromTheContainer(t *testing.T) {
 		return out
 	}
 	inode := fmt.Sprintf(" %d ", inodeOf(t, exe))
-	if bareExec(t, c, time.Second, "/bin/true"); !strings.Contains(seen(), inode) {
+	if bareExec(t, c, func() bool { return strings.Contains(seen(), inode) }, "/bin/true"); !strings.Contains(seen(), inode) {
 		t.Errorf("without defence the container does not see our program; it saw:\n%s", ours())
 	}
 	if err := os.Remove(root + "/tmp/seen"); err != nil {
@@ -163,14 +180,16 @@ func rewrite(t *testing.T, c *Container, s *specs.Spec) {
 // joins it, nor of the caller's files: nothing but the standard streams is open
 // in the stub, either.
 func TestExecLeavesNothingOpen(t *testing.T) {
-	a := &agent{path: filepath.Join(t.TempDir(), "agent"), hold: func(call uintptr) {
-		if call == unix.SYS_EXECVE {
-			time.Sleep(300 * time.Millisecond)
+	root, held := "", 0
+	a := &agent{path: filepath.Join(t.TempDir(), "agent"), hold: func(uintptr) {
+		if held++; held == 1 {
+			patiently(grows(root + "/tmp/seen"))
 		}
 	}}
 	a.listen(t)
 	all := strings.Fields("CAP_" + strings.ReplaceAll(capNames, " ", " CAP_"))
 	c := running(t, func(s *specs.Spec, o *CreateOptions) {
+		root = s.Root.Path
 		s.Process.Capabilities = &specs.LinuxCapabilities{Bounding: all, Effective: all, Permitted: all}
 		s.Process.Args = []string{"sh", "-c", `while :; do for p in /proc/[0-9]*; do
 			grep -q '^.coracle:' $p/cmdline && for f in $p/fd/*; do readlink $f >>/tmp/seen; done; done; busybox usleep 20000; done`}
