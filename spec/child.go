@@ -53,10 +53,11 @@ type Extra struct {
 	// Handles opens sources and the root's directories before the child becomes
 	// root of its namespace: where the caller is not in the id map, that root
 	// cannot pass directories that only the caller may. Upper and work exist.
-	Handles    bool
-	noSetattr  bool // the kernel has no mount_setattr(2): see child_fs_old.go
-	handleBase int
-	mapped     map[int]*os.File // clones of idmapped mounts' sources, by their number: openIDMapped
+	Handles     bool
+	noSetattr   bool     // the kernel has no mount_setattr(2): see child_fs_old.go
+	mountPoints []string // the launcher's, then
+	handleBase  int
+	mapped      map[int]*os.File // clones of idmapped mounts' sources, by their number: openIDMapped
 
 	// NoPivot moves the root to / instead of pivoting to it.
 	NoPivot bool

@@ -4,11 +4,15 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
+	"os"
+	"path"
+	"path/filepath"
 	"strings"
 	"syscall"
 
 	"coracle/userns"
 
+	"github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sys/unix"
 )
 
@@ -98,7 +102,44 @@ func (c *child) change(r userns.Reg, ch changed) {
 	c.remount(ch, fmt.Sprintf("/proc/self/fd/%d", fd), r)
 }
 
-func (c *child) remount(ch changed, path string, r userns.Reg) {
+// changeBelow changes what is mounted below a bind's source, one after the
+// other, by the list that the launcher has read.
+func (c *child) changeBelow(label string, m *specs.Mount, o *mountOpts) {
+	source, err := filepath.EvalSymlinks(c.x.hostPath(m.Source))
+	if err != nil {
+		c.fail(fmt.Errorf("%s: look for mounts below: %w", label, err))
+		return
+	}
+	for _, point := range c.x.mountPoints {
+		below, ok := strings.CutPrefix(point, strings.TrimSuffix(source, "/")+"/")
+		if !ok || below == "" {
+			continue
+		}
+		hidden := c.p.NewSpot() // by another mount, or not cloned at all
+		c.inRoot(label, path.Join(m.Destination, below), unix.O_PATH, 0, c.target).Catch(unix.ENOENT, hidden)
+		c.change(c.target, changed{label: label + ": " + below, set: o.rset, clr: o.rclr})
+		c.closeReg(c.target)
+		c.p.Mark(hidden)
+	}
+}
+
+// mountPoints are those of this process's mount namespace.
+func mountPoints() ([]string, error) {
+	data, err := os.ReadFile("/proc/self/mountinfo")
+	if err != nil {
+		return nil, fmt.Errorf("list the mounts: %w", err)
+	}
+	var points []string
+	unescape := strings.NewReplacer(`\040`, " ", `\011`, "\t", `\012`, "\n", `\134`, `\`)
+	for line := range strings.Lines(string(data)) {
+		if f := strings.Fields(line); len(f) > 4 {
+			points = append(points, unescape.Replace(f[4]))
+		}
+	}
+	return points, nil
+}
+
+func (c *child) remount(ch changed, name string, r userns.Reg) {
 	if ch.set|ch.clr != 0 {
 		// statfs(2) and mount(2) have these four in common; times stay as they are.
 		const same = unix.MS_RDONLY | unix.MS_NOSUID | unix.MS_NODEV | unix.MS_NOEXEC
@@ -106,13 +147,13 @@ func (c *child) remount(ch changed, path string, r userns.Reg) {
 		c.p.Call(ch.label, unix.SYS_FSTATFS, r, st)
 		c.p.Peek(st[statfsFlags:], c.tmp)
 		c.p.Blend(c.tmp, same&^mountFlags(ch.clr&^unix.MOUNT_ATTR__ATIME), mountFlags(ch.set)|unix.MS_REMOUNT|unix.MS_BIND)
-		c.p.Call(ch.label, unix.SYS_MOUNT, "none", path, 0, c.tmp, 0)
+		c.p.Call(ch.label, unix.SYS_MOUNT, "none", name, 0, c.tmp, 0)
 	}
 	if ch.how != 0 {
 		how := uintptr(ch.how)
 		if ch.recursive {
 			how |= unix.MS_REC
 		}
-		c.p.Call(ch.label, unix.SYS_MOUNT, "none", path, 0, how, 0)
+		c.p.Call(ch.label, unix.SYS_MOUNT, "none", name, 0, how, 0)
 	}
 }

@@ -163,7 +163,7 @@ func TestStartPropagation(t *testing.T) {
 		{"unbindable", "", false, false, false},
 	} {
 		name := tt.root + "+" + tt.volume
-		before := mountPoints(t)
+		before := pointsNow(t)
 		s := testSpec(busyboxRoot(t), "sh", "-c", `mount -t tmpfs in /v/a && touch /v/a/there && touch /v/ready
 			for i in 1 2 3 4 5 6 7 8 9 10; do test -e /v/go && break; sleep 0.1; done
 			test -e /v/b/there && echo seen; umount /v/a; true`)
@@ -205,13 +205,13 @@ func TestStartPropagation(t *testing.T) {
 		if err != nil || seen != tt.out || (out == "seen\n") != tt.in {
 			t.Errorf("%s, user namespace %v: %v: seen outside %v, inside %q", name, tt.user, err, seen, out)
 		}
-		if after := mountPoints(t); after != before {
+		if after := pointsNow(t); after != before {
 			t.Fatalf("%s: the host's mounts have changed:\n%s\nnow:\n%s", name, before, after)
 		}
 	}
 }
 
-func mountPoints(t *testing.T) string {
+func pointsNow(t *testing.T) string {
 	t.Helper()
 	data, err := os.ReadFile("/proc/self/mountinfo")
 	if err != nil {
@@ -248,7 +248,7 @@ func TestStartWithoutPivot(t *testing.T) {
 	if err := os.WriteFile(root+"/mine", nil, 0o644); err != nil {
 		t.Fatal(err)
 	}
-	before := mountPoints(t)
+	before := pointsNow(t)
 	s = without(testSpec(root, "sh", "-c", "ls /mine /../mine; cat /proc/self/mountinfo"), specs.UserNamespace)
 	s.Root.Readonly = true
 	out, code, err := runSpec(t, s, Extra{NoPivot: true})
@@ -260,7 +260,7 @@ func TestStartWithoutPivot(t *testing.T) {
 			t.Errorf("%s of the host is within reach:\n%s", host, out)
 		}
 	}
-	if after := mountPoints(t); after != before {
+	if after := pointsNow(t); after != before {
 		t.Errorf("the host's mounts have changed:\n%s\nnow:\n%s", before, after)
 	}
 }

@@ -47,6 +47,9 @@ func (c *child) bindOne(i int, m *specs.Mount, o *mountOpts) {
 	c.restrict(label, o)
 	c.open(target{label: label, dest: m.Destination, kind: likeMount})
 	c.attach(label)
+	if o.rset|o.rclr != 0 && c.x.noSetattr {
+		c.changeBelow(label, m, o)
+	}
 }
 
 // restrict changes the cloned tree in c.mount before anyone can see it.
@@ -55,7 +58,7 @@ func (c *child) restrict(label string, o *mountOpts) {
 		c.setattr(label, o.set, o.clr, 0, false)
 	}
 	if o.rset|o.rclr != 0 {
-		c.setattr(label, o.rset, o.rclr, 0, true)
+		c.setattr(label, o.rset, o.rclr, 0, !c.x.noSetattr) // else see changeBelow
 	}
 	c.propagate(label, o)
 }

@@ -59,6 +59,11 @@ func (l *launch) begin(ctx context.Context) (err error) {
 	if x.noSetattr, err = probeKernel(); err != nil {
 		return err
 	}
+	if x.noSetattr {
+		if x.mountPoints, err = mountPoints(); err != nil {
+			return err
+		}
+	}
 	if x.Handles || x.noSetattr {
 		if x.handleBase, err = freeHandles(handleCount(l.s, x.Root)); err != nil {
 			return err
