@@ -286,7 +286,7 @@ func (m *making) prepare() (err error) {
 	}
 	m.c.Cgroup = m.cgroup.Ref()
 	x.Cgroup = m.cgroup
-	return nil
+	return m.giveCgroup()
 }
 
 // pipes makes the two named pipes of a container that waits.
@@ -327,6 +327,9 @@ func (m *making) record(pid int) (err error) {
 	m.c.Pid = pid
 	if m.cgroup != nil {
 		m.c.Cgroup = m.cgroup.Ref() // a scope of systemd's is there only now
+		if err := m.giveCgroup(); err != nil {
+			return err
+		}
 	}
 	if m.c.StartTime, _, err = ProcessStart(pid); err != nil {
 		return fmt.Errorf("look at the container's process: %w", err)
