@@ -2,6 +2,7 @@ package spec
 
 import (
 	"encoding/binary"
+	"fmt"
 	"os"
 	"strings"
 
@@ -107,6 +108,9 @@ type child struct {
 	joined bool       // the container is there already, see compileExec
 	ns     *namespaces
 	flags  uintptr // that clone(2) gets
+	// hostMounts: without a mount namespace the root is one mount in the
+	// caller's, and all else on it, so that it goes in one piece: detachRoot.
+	hostMounts bool
 
 	propagated   bool           // the host's later mounts may come in: see propagation
 	sharing      bool           // and ours may go out
@@ -130,6 +134,10 @@ func Compile(s *specs.Spec, x *Extra) (*userns.Program, uintptr, error) {
 	}
 	flags := x.namespaces.cloneFlags(x.ownCgroup())
 	c := &child{p: &userns.Program{}, s: s, x: x, ns: x.namespaces, flags: flags, userns: inUserNamespace(s)}
+	c.hostMounts = !c.ns.has(unix.CLONE_NEWNS)
+	if c.hostMounts && c.userns {
+		return nil, 0, fmt.Errorf("linux.namespaces: a mount namespace is needed: a user namespace may not mount in its parent's")
+	}
 	c.root, c.target, c.mount = c.p.NewReg(), c.p.NewReg(), c.p.NewReg()
 	c.dir, c.tmp = c.p.NewReg(), c.p.NewReg()
 

@@ -13,6 +13,9 @@ import (
 // shared with the host, both ways, and in a user namespace not even that: there
 // the kernel has cut the way out.
 func (c *child) propagation() {
+	if c.hostMounts {
+		return
+	}
 	root, _ := propagationFlag(c.s.Linux.RootfsPropagation)
 	c.propagated = root == unix.MS_SLAVE || root == unix.MS_SHARED
 	for _, m := range c.s.Mounts {
@@ -59,7 +62,7 @@ func (c *child) privateParent(dir string) {
 // it is to be a slave of it.
 func (c *child) privateRoot(label string) {
 	how, _ := propagationFlag(c.s.Linux.RootfsPropagation)
-	if c.propagated && how != unix.MS_SLAVE {
+	if c.hostMounts || c.propagated && how != unix.MS_SLAVE {
 		c.setattr(label, 0, 0, unix.MS_PRIVATE, true)
 	}
 }
@@ -67,9 +70,12 @@ func (c *child) privateRoot(label string) {
 // pivot makes the root the root, and leaves nothing of the old one behind:
 // both names of it are the same directory, and the old one lies on top.
 func (c *child) pivot() {
-	if c.x.NoPivot {
+	switch {
+	case c.hostMounts:
+		c.changeRoot()
+	case c.x.NoPivot:
 		c.moveRoot()
-	} else {
+	default:
 		c.pivotRoot()
 	}
 	if ro := (changed{label: "make the root read-only", set: unix.MOUNT_ATTR_RDONLY}); c.s.Root.Readonly && c.x.noSetattr {
@@ -83,6 +89,13 @@ func (c *child) pivot() {
 		}
 		c.p.Call("make the root "+c.s.Linux.RootfsPropagation, unix.SYS_MOUNT, 0, "/", 0, how, 0)
 	}
+}
+
+// changeRoot enters the root in the caller's own mount namespace, which keeps
+// its root. It holds as chroot(2) does: not against one who has CAP_SYS_CHROOT.
+func (c *child) changeRoot() {
+	c.p.Call("enter the root", unix.SYS_FCHDIR, c.root)
+	c.p.Call("enter the root", unix.SYS_CHROOT, ".")
 }
 
 func (c *child) pivotRoot() {

@@ -33,8 +33,8 @@ func (v *validator) namespaces() error {
 			}
 		}
 	}
-	if !seen[specs.MountNamespace] {
-		return wrong(list, "a mount namespace is missing: without one the container would mount on the host")
+	if !seen[specs.MountNamespace] && (!v.h.Root || seen[specs.UserNamespace]) {
+		return wrong(list, "a mount namespace is missing: only the host's root may mount in the host's own")
 	}
 	if seen[specs.TimeNamespace] && !v.h.TimeNamespaces {
 		return wrong(list, "this kernel has no time namespaces (Linux 5.6)")

@@ -105,7 +105,8 @@ type joining struct {
 // firstProcess is the container's, whose namespaces are joined.
 type firstProcess struct {
 	pidfd *os.File
-	flags uintptr // the namespaces that are not ours already
+	root  *os.File // its root; nil where that is the one of its mount namespace
+	flags uintptr  // the namespaces that are not ours already
 	// inodes are those that the container was made with. Its first process can
 	// have left them since, for others that it has prepared for us.
 	inodes map[string]uint64
@@ -144,6 +145,11 @@ func (c *Container) firstProcess() (t firstProcess, err error) {
 	if t.pidfd, err = c.process(); err != nil {
 		return t, err
 	}
+	defer func() {
+		if err != nil {
+			t.close()
+		}
+	}()
 	t.inodes = make(map[string]uint64, len(c.Namespaces))
 	for _, k := range namespaceKinds {
 		want, ok := c.Namespaces[k.file]
@@ -152,15 +158,12 @@ func (c *Container) firstProcess() (t firstProcess, err error) {
 		}
 		var own, now unix.Stat_t
 		if err := unix.Stat("/proc/self/ns/"+k.file, &own); err != nil {
-			t.pidfd.Close()
 			return t, fmt.Errorf("look at our own %s namespace: %w", k.kind, err)
 		}
 		if err := unix.Stat("/proc/"+strconv.Itoa(c.Pid)+"/ns/"+k.file, &now); err != nil {
-			t.pidfd.Close()
 			return t, fmt.Errorf("look at the %s namespace of container %s: %w", k.kind, c.ID, err)
 		}
 		if now.Ino != want {
-			t.pidfd.Close()
 			return t, fmt.Errorf("join container %s: its first process has left the %s namespace that it was made with", c.ID, k.kind)
 		}
 		if own.Ino != want {
@@ -168,7 +171,20 @@ func (c *Container) firstProcess() (t firstProcess, err error) {
 			t.inodes[k.file] = want
 		}
 	}
+	if t.flags&unix.CLONE_NEWNS == 0 {
+		if t.root, err = os.OpenFile(fmt.Sprintf("/proc/%d/root", c.Pid), unix.O_PATH|unix.O_DIRECTORY, 0); err != nil {
+			return t, fmt.Errorf("open the root of container %s: %w", c.ID, err)
+		}
+	}
 	return t, nil
+}
+
+func (t firstProcess) close() {
+	for _, f := range []*os.File{t.pidfd, t.root} {
+		if f != nil {
+			f.Close()
+		}
+	}
 }
 
 // start clones the process, into the cgroup, and sees it through to its exec.
@@ -199,13 +215,13 @@ func (e *joining) start(ctx context.Context) error {
 	if err := e.l.child.Release(); err != nil {
 		return errors.Join(e.l.child.WaitExec(), err)
 	}
-	if e.l.sock != nil {
-		e.l.console, _ = receiveFD(e.l.sock) // a child that fails before says why
-	}
-	if e.x.notify != nil && e.first.flags&unix.CLONE_NEWPID != 0 {
-		if err := e.l.child.Await(reportForked); err != nil {
+	if e.first.flags&unix.CLONE_NEWPID != 0 {
+		if err := e.l.child.AwaitFork(); err != nil {
 			return err
 		}
+	}
+	if e.l.sock != nil {
+		e.l.console, _ = receiveFD(e.l.sock) // a child that fails before says why
 	}
 	if err := e.l.agent.hand(&e.x, e.l.child.PID); err != nil {
 		return err
@@ -245,7 +261,7 @@ func (e *joining) close() {
 	if e.x.Cgroup != nil {
 		e.x.Cgroup.Close()
 	}
-	for _, f := range []*os.File{e.first.pidfd, e.stub} {
+	for _, f := range []*os.File{e.first.pidfd, e.first.root, e.stub} {
 		if f != nil {
 			f.Close()
 		}

@@ -45,6 +45,10 @@ func (c *child) join(t firstProcess) {
 	if t.flags != 0 {
 		c.p.Call("join the container's namespaces", unix.SYS_SETNS, t.pidfd.Fd(), t.flags)
 	}
+	if t.root != nil {
+		c.p.Call("enter the container's root", unix.SYS_FCHDIR, t.root.Fd())
+		c.p.Call("enter the container's root", unix.SYS_CHROOT, ".")
+	}
 	buf := c.p.Bytes(make([]byte, 256)) // struct statx
 	const inode = 32                    // the place of stx_ino
 	for _, k := range namespaceKinds {
@@ -67,9 +71,6 @@ func (c *child) join(t firstProcess) {
 	}
 	if t.flags&unix.CLONE_NEWPID != 0 {
 		c.p.Fork("enter the container's pid namespace")
-		if c.x.notify != nil {
-			c.p.Report("say so", reportForked)
-		}
 	}
 }
 

@@ -21,7 +21,7 @@ import (
 //	clone, [write its maps], Release    →  begins (both may be done by then, see Newborn)
 //	[                                   ←  reportUserNS, where namespaces are entered one by one
 //	write its maps, Release             →  ]
-//	[                                   ←  reportForked]
+//	[                                   ←  forks into the pid namespace, and waits
 //	                                       mounts
 //	[                                   ←  reportMounts
 //	hooks, Release                      →  ]
@@ -177,7 +177,7 @@ func (l *launch) maps(ctx context.Context) error {
 		}
 	}
 	if n.has(unix.CLONE_NEWPID) {
-		return l.child.Await(reportForked)
+		return l.child.AwaitFork()
 	}
 	return nil
 }

@@ -76,7 +76,8 @@ type making struct {
 	lock   *os.File
 	cgroup *cgroupv2.Cgroup
 	stub   *os.File
-	hooked bool // hooks have run, so poststop hooks have to
+	under  uint64 // the mount that the root's directory is on
+	hooked bool   // hooks have run, so poststop hooks have to
 }
 
 func (m *making) make(ctx context.Context, id string) (_ *Process, err error) {
@@ -257,6 +258,7 @@ func (m *making) filter() error {
 // prepare makes what the start needs.
 func (m *making) prepare() (err error) {
 	x := &m.o.Extra
+	m.under = mountID(m.c.Rootfs)
 	if x.Stub == nil {
 		if m.stub, err = userns.OpenStub(); err != nil {
 			return err
@@ -350,6 +352,9 @@ func (m *making) record(pid int) (err error) {
 // handOver gives away what the caller asked for, now that all is made.
 func (m *making) handOver(p *Process) error {
 	m.c.State.Status = specs.StateCreated
+	if m.hostMounts() {
+		m.c.RootMount = mountID(m.c.Rootfs)
+	}
 	if err := m.c.recordNamespaces(); err != nil && !errors.Is(err, fs.ErrNotExist) && !errors.Is(err, unix.ESRCH) {
 		return err // a payload that has ended already is none
 	}
@@ -383,6 +388,10 @@ func (m *making) undo(ctx context.Context, p *Process) {
 	}
 	if m.hooked {
 		m.c.poststop(ctx, m.s)
+	}
+	if id := mountID(m.c.Rootfs); m.hostMounts() && id != m.under {
+		m.c.RootMount = id
+		m.c.detachRoot()
 	}
 	if m.cgroup != nil {
 		if err := m.cgroup.Remove(ctx); err != nil {

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"slices"
 	"time"
 
 	"coracle/cgroupv2"
@@ -75,6 +76,7 @@ func (c *Container) Delete(ctx context.Context, force bool) error {
 	} else if err != nil {
 		c.rt.warn("delete container %s: %v", c.ID, err)
 	}
+	c.detachRoot()
 	s, serr := c.Spec()
 	if err := c.rt.removeDir(c.ID); err != nil {
 		return err
@@ -141,3 +143,28 @@ func (c *Container) end(ctx context.Context) {
 }
 
 func (c *Container) cgroup() (*cgroupv2.Cgroup, error) { return cgroupv2.Open(c.Cgroup) }
+
+// detachRoot takes the root of a container without a mount namespace, and all
+// that is mounted on it, out of ours.
+func (c *Container) detachRoot() {
+	if c.RootMount == 0 || mountID(c.Rootfs) != c.RootMount {
+		return
+	}
+	if err := unix.Unmount(c.Rootfs, unix.MNT_DETACH|unix.UMOUNT_NOFOLLOW); err != nil {
+		c.rt.warn("unmount the root of container %s, %s: %v", c.ID, c.Rootfs, err)
+	}
+}
+
+// mountID is the id of the mount that a path leads to, 0 where it cannot be told.
+func mountID(path string) uint64 {
+	var st unix.Statx_t
+	if unix.Statx(unix.AT_FDCWD, path, unix.AT_SYMLINK_NOFOLLOW, unix.STATX_MNT_ID, &st) != nil || st.Mask&unix.STATX_MNT_ID == 0 {
+		return 0
+	}
+	return st.Mnt_id
+}
+
+// hostMounts says whether the container has no mount namespace of its own.
+func (m *making) hostMounts() bool {
+	return !slices.ContainsFunc(m.s.Linux.Namespaces, func(n specs.LinuxNamespace) bool { return n.Type == specs.MountNamespace })
+}

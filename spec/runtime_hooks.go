@@ -203,7 +203,7 @@ func (c *Container) startInside(h specs.Hook, stub *os.File, stdio [3]*os.File) 
 	if err != nil {
 		return nil, err
 	}
-	defer ns.Close()
+	defer ns.close()
 	for i, f := range stdio {
 		p.Call("place a standard stream", unix.SYS_DUP3, f.Fd(), i, 0)
 	}
@@ -223,35 +223,34 @@ func (c *Container) startInside(h specs.Hook, stub *os.File, stdio [3]*os.File) 
 
 // joinAll appends the steps that join every namespace of the container's
 // process that is not ours already, and make the child root there. The result
-// is to be kept open until the child has started.
-func (c *Container) joinAll(p *userns.Program) (io.Closer, error) {
-	f, err := c.process()
-	if err != nil {
-		return nil, err
+// is to be closed once the child has started.
+func (c *Container) joinAll(p *userns.Program) (firstProcess, error) {
+	if c.Namespaces == nil { // it is being made: nothing of the image's has run in it
+		if err := c.recordNamespaces(); err != nil {
+			return firstProcess{}, err
+		}
+		defer func() { c.Namespaces = nil }()
 	}
-	var flags uintptr
-	for _, k := range namespaceKinds {
-		var theirs, ours unix.Stat_t
-		if err := unix.Stat(fmt.Sprintf("/proc/%d/ns/%s", c.Pid, k.file), &theirs); err != nil {
-			f.Close()
-			return nil, fmt.Errorf("look at the %s namespace of process %d: %w", k.kind, c.Pid, err)
-		}
-		if unix.Stat("/proc/self/ns/"+k.file, &ours) == nil && ours.Ino != theirs.Ino {
-			flags |= k.flag
-		}
+	t, err := c.firstProcess()
+	if err != nil {
+		return t, err
 	}
 	// Nobody inside may trace this process or open its files: it is our program.
 	p.Call("hide from the container's processes", unix.SYS_PRCTL, unix.PR_SET_DUMPABLE, 0, 0, 0, 0)
-	p.Call("join the container's namespaces", unix.SYS_SETNS, f.Fd(), flags)
-	if flags&unix.CLONE_NEWUSER != 0 {
+	p.Call("join the container's namespaces", unix.SYS_SETNS, t.pidfd.Fd(), t.flags)
+	if t.root != nil {
+		p.Call("enter the container's root", unix.SYS_FCHDIR, t.root.Fd())
+		p.Call("enter the container's root", unix.SYS_CHROOT, ".")
+	}
+	if t.flags&unix.CLONE_NEWUSER != 0 {
 		p.Call("become group 0", unix.SYS_SETRESGID, 0, 0, 0).Allow(unix.EINVAL) // a map without 0
 		p.Call("become user 0", unix.SYS_SETRESUID, 0, 0, 0).Allow(unix.EINVAL)
 	}
-	if flags&unix.CLONE_NEWPID != 0 {
+	if t.flags&unix.CLONE_NEWPID != 0 {
 		p.Fork("enter the pid namespace")
 	}
 	p.Call("start a session", unix.SYS_SETSID)
-	return f, nil
+	return t, nil
 }
 
 // stateFD is a file with the state as hooks get it.

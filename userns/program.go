@@ -318,7 +318,7 @@ func (p *Program) NeedWord(label string, b []byte, want uint64, errno syscall.Er
 
 // Fork makes the rest of the program run in a new process, which is the
 // launcher's child, too: setns(2) and unshare(2) put only later children into a
-// pid namespace. Child.PID and PIDFD are the new one's once Next, Await or
+// pid namespace. Child.PID and PIDFD are the new one's once AwaitFork, Await or
 // WaitExec has read of it.
 func (p *Program) Fork(label string) {
 	pid, parent, child := p.NewReg(), p.NewSpot(), p.NewSpot()

@@ -232,6 +232,19 @@ func (c *Child) follow(pid int) error {
 	return err
 }
 
+// AwaitFork blocks until the child has been followed to a new process
+// (Program.Fork). It fails as Await does.
+func (c *Child) AwaitFork() error {
+	got, err := c.next()
+	switch {
+	case errors.Is(err, io.EOF):
+		return fmt.Errorf("wait for the child: %w", io.ErrUnexpectedEOF)
+	case err == nil && got != reportFork:
+		return fmt.Errorf("the child reports %d, and has not forked", got-reportBase)
+	}
+	return err
+}
+
 // ReportText tells the launcher in words why the step that its caller carries
 // out for a child is about to fail: WaitExec puts them in the StepError. w is
 // the error pipe.
