@@ -35,7 +35,6 @@ func bareExec(t *testing.T, c *Container, until func() bool, args ...string) str
 	var p userns.Program
 	p.Call("join", unix.SYS_SETNS, first.pidfd.Fd(), first.flags)
 	p.Fork("fork")
-	p.Report("say so", reportForked)
 	p.AwaitLauncher()
 	p.Call("output", unix.SYS_DUP3, out.Fd(), 1, 0)
 	p.Call("errors", unix.SYS_DUP3, out.Fd(), 2, 0)
@@ -45,7 +44,7 @@ func bareExec(t *testing.T, c *Container, until func() bool, args ...string) str
 		t.Fatal(err)
 	}
 	defer child.Close()
-	if err := errors.Join(child.Release(), child.Await(reportForked)); err != nil {
+	if err := errors.Join(child.Release(), child.AwaitFork()); err != nil {
 		t.Fatal(err)
 	}
 	patiently(until)
