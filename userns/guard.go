@@ -29,10 +29,12 @@ func StartGuard(stub *os.File, pidfd *os.File) (*Guard, error) {
 		return nil, fmt.Errorf("make the guard's pipe: %w", err)
 	}
 	defer unix.Close(pipe[0])
-	pid, err := syscall.ForkExec(fmt.Sprintf("/proc/self/fd/%d", stub.Fd()), []string{StubGuard, "0", "0"}, &syscall.ProcAttr{
+	// By its number there: ForkExec moves a pipe of its own out of the way of
+	// Files, and may put it where the stub is here.
+	pid, err := syscall.ForkExec("/proc/self/fd/2", []string{StubGuard, "0", "0"}, &syscall.ProcAttr{
 		Dir:   "/",
 		Env:   []string{},
-		Files: []uintptr{uintptr(pipe[0]), pidfd.Fd()},
+		Files: []uintptr{uintptr(pipe[0]), pidfd.Fd(), stub.Fd()}, // the stub closes all but the first two
 		Sys:   &syscall.SysProcAttr{Setsid: true},
 	})
 	if err != nil {

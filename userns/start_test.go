@@ -359,3 +359,30 @@ func TestStubIsSmallAndSealed(t *testing.T) {
 		t.Errorf("writing the stub: %v, want EPERM", err)
 	}
 }
+
+// ForkExec puts a pipe of its own behind the last descriptor that it hands on;
+// the stub may be there.
+func TestGuardWhereverTheStubIs(t *testing.T) {
+	stub, err := OpenStub()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer stub.Close()
+	c, r := runStub(t, Exec{Candidates: []string{"/bin/sleep"}, Args: []string{"sleep", "30"}}, 0, nil)
+	defer r.Close()
+	defer c.Abort()
+	const last = 200
+	for fd, f := range map[int]*os.File{last: c.PIDFD, last + 1: stub} {
+		if err := unix.Dup3(int(f.Fd()), fd, unix.O_CLOEXEC); err != nil {
+			t.Fatal(err)
+		}
+	}
+	pidfd, moved := os.NewFile(last, "pidfd"), os.NewFile(last+1, "stub")
+	defer pidfd.Close()
+	defer moved.Close()
+	g, err := StartGuard(moved, pidfd)
+	if err != nil {
+		t.Fatal(err)
+	}
+	g.Stop()
+}
