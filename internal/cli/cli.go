@@ -94,6 +94,8 @@ func (a *app) dispatch(args []string) (int, error) {
 		return 0, nil
 	case lead.verb == "oci":
 		return a.ociMain(append(lead.flags, lead.rest...))
+	case lead.verb == "help" && len(lead.rest) > 0 && lead.rest[0] == "oci":
+		return a.ociMain(append([]string{"help"}, lead.rest[1:]...))
 	case lead.verb == "help" && len(lead.rest) > 0:
 		lead.verb, lead.rest = lead.rest[0], []string{"--help"}
 	case lead.help || lead.verb == "help":

@@ -21,7 +21,7 @@ func writeOverview(w io.Writer) {
 Usage: coracle [flags] COMMAND [flags] [arguments]
 `)
 	group := ""
-	for _, e := range commands() {
+	for _, e := range append(commands(), ociEntry()) {
 		if e.group != group {
 			group = e.group
 			fmt.Fprintf(w, "\n%s:\n", group)

@@ -56,6 +56,12 @@ func ociCommands() []entry {
 	}
 }
 
+// ociEntry is the line of `coracle help` about the runtime, whose own grammar
+// begins behind it.
+func ociEntry() entry {
+	return entry{name: "oci", group: "System", summary: "run OCI bundles, with runc's command line (also as " + ociName + ")"}
+}
+
 // ociMain runs one command line of the runtime.
 func (a *app) ociMain(args []string) (int, error) {
 	a.oci = &ociGlobals{}

@@ -98,7 +98,7 @@ func readFeatures() *features {
 		Userns:     []string{"keep-id", "nomap", "auto", "uidmap"},
 		Layers:     []string{"tar", "tar+gzip", "tar+zstd"},
 	}
-	for _, e := range commands() {
+	for _, e := range append(commands(), ociEntry()) {
 		f.Commands = append(f.Commands, e.name)
 	}
 	return f
