@@ -8,8 +8,7 @@ import (
 	"io"
 	"strings"
 
-	"coracle/images/inflate"
-
+	"github.com/klauspost/compress/gzip"
 	"github.com/klauspost/compress/zstd"
 )
 
@@ -69,7 +68,7 @@ func decompress(r *bufio.Reader, mediaType string) (io.ReadCloser, error) {
 	}
 	switch is {
 	case "gzip":
-		z, err := inflate.NewReader(r)
+		z, err := gzip.NewReader(r)
 		if err == io.EOF {
 			err = io.ErrUnexpectedEOF
 		}
