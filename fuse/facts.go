@@ -2,7 +2,6 @@ package fuse
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"os"
@@ -56,7 +55,7 @@ func Probe(ctx context.Context, r ProbeRequest) (Facts, error) {
 	boot := bootID()
 	cache := ""
 	if r.Cache != "" && boot != "" {
-		cache = filepath.Join(r.Cache, "probe-"+strconv.FormatUint(st.Dev, 16)+".json")
+		cache = filepath.Join(r.Cache, "probe-"+strconv.FormatUint(st.Dev, 16))
 		if f, ok := readFacts(cache); ok && f.Boot == boot && f.Device == st.Dev && f.Version == factsVersion {
 			return f, nil
 		}
@@ -97,25 +96,70 @@ func readFacts(path string) (Facts, bool) {
 	if err != nil || n == len(buf) {
 		return Facts{}, false
 	}
-	var f Facts
-	if err := json.Unmarshal(buf[:n], &f); err != nil {
-		return Facts{}, false
+	return parseFacts(string(buf[:n]))
+}
+
+// parseFacts reads what formatFacts wrote: a line for each value. JSON would
+// have to learn about the structure at every start, for half a millisecond.
+func parseFacts(text string) (f Facts, ok bool) {
+	for _, p := range f.values() {
+		var word string
+		var err error
+		if word, text, ok = strings.Cut(text, "\n"); !ok {
+			return Facts{}, false
+		}
+		switch p := p.(type) {
+		case *bool:
+			*p, err = strconv.ParseBool(word)
+		case *int:
+			*p, err = strconv.Atoi(word)
+		case *uint64:
+			*p, err = strconv.ParseUint(word, 10, 64)
+		case *string:
+			*p, err = strconv.Unquote(word)
+		}
+		if err != nil {
+			return Facts{}, false
+		}
 	}
-	return f, true
+	return f, text == ""
+}
+
+func formatFacts(f Facts) []byte {
+	var b []byte
+	for _, p := range f.values() {
+		switch p := p.(type) {
+		case *bool:
+			b = strconv.AppendBool(b, *p)
+		case *int:
+			b = strconv.AppendInt(b, int64(*p), 10)
+		case *uint64:
+			b = strconv.AppendUint(b, *p, 10)
+		case *string:
+			b = strconv.AppendQuote(b, *p)
+		}
+		b = append(b, '\n')
+	}
+	return b
+}
+
+// values are all of them, in the order of the file; a change of it raises
+// factsVersion.
+func (f *Facts) values() []any {
+	return []any{
+		&f.Version, &f.Boot, &f.Device, &f.StoreFS, &f.Overlay, &f.OverlayWhy, &f.LowerOnly, &f.TmpfsUpper, &f.LowerPlus, &f.MaxLayers,
+		&f.DataOnly, &f.XinoOn, &f.IndexOn, &f.Volatile, &f.Whiteout, &f.HostLower, &f.Reflink,
+	}
 }
 
 // writeFacts keeps an answer. That it could not be kept costs only the next
 // start some milliseconds, so nothing is said.
 func writeFacts(path string, f Facts) {
-	data, err := json.Marshal(f)
-	if err != nil {
-		return
-	}
 	tmp, err := os.CreateTemp(filepath.Dir(path), ".probe-")
 	if err != nil {
 		return
 	}
-	_, err = tmp.Write(append(data, '\n'))
+	_, err = tmp.Write(formatFacts(f))
 	err = errors.Join(err, tmp.Close())
 	if err == nil {
 		err = os.Rename(tmp.Name(), path)

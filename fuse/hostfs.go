@@ -5,9 +5,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
-	"os"
 	"strings"
 
 	"golang.org/x/sys/unix"
@@ -23,7 +21,7 @@ func ChooseHost(ctx context.Context, r Request) (Rootfs, error) {
 	if err != nil {
 		return Rootfs{}, err
 	}
-	info, err := os.ReadFile("/proc/self/mountinfo")
+	info, err := readPlain("/proc/self/mountinfo", 0, 1<<24)
 	if err != nil {
 		return Rootfs{}, fmt.Errorf("plan the view of the host: %w", err)
 	}
@@ -66,17 +64,50 @@ func (realHost) Readlink(name string) (string, error) {
 }
 
 func (realHost) ReadFile(name string, limit int64) ([]byte, error) {
-	fd, err := unix.Open(name, unix.O_RDONLY|unix.O_CLOEXEC|unix.O_NOFOLLOW|unix.O_NONBLOCK|unix.O_NOCTTY, 0)
+	return readPlain(name, unix.O_NOFOLLOW|unix.O_NONBLOCK|unix.O_NOCTTY, limit)
+}
+
+// readPlain is os.ReadFile by three or four system calls in place of ten.
+func readPlain(name string, flags int, limit int64) ([]byte, error) {
+	fd, err := unix.Open(name, unix.O_RDONLY|unix.O_CLOEXEC|flags, 0)
 	if err != nil {
 		return nil, &fs.PathError{Op: "open", Path: name, Err: err}
 	}
-	f := os.NewFile(uintptr(fd), name)
-	defer f.Close()
-	data, err := io.ReadAll(io.LimitReader(f, limit+1))
-	if err == nil && int64(len(data)) > limit {
-		err = &fs.PathError{Op: "read", Path: name, Err: ErrTooBig}
+	defer unix.Close(fd)
+	data := make([]byte, 0, 8<<10)
+	for int64(len(data)) <= limit {
+		if len(data) == cap(data) {
+			data = append(data, 0)[:len(data)]
+		}
+		n, err := unix.Read(fd, data[len(data):cap(data)])
+		if errors.Is(err, unix.EINTR) {
+			continue
+		}
+		if err != nil {
+			return nil, &fs.PathError{Op: "read", Path: name, Err: err}
+		}
+		if n == 0 {
+			return data, nil
+		}
+		data = data[:len(data)+n]
 	}
-	return data, err
+	return nil, &fs.PathError{Op: "read", Path: name, Err: ErrTooBig}
+}
+
+// Empty looks inside only where the number of links does not tell: a directory
+// with more than two has others in it, and a large one is dear to read.
+func (h realHost) Empty(name string) (bool, error) {
+	fd, err := unix.Open(name, unix.O_RDONLY|unix.O_DIRECTORY|unix.O_CLOEXEC|unix.O_NOFOLLOW, 0)
+	if err != nil {
+		return false, &fs.PathError{Op: "open", Path: name, Err: err}
+	}
+	defer unix.Close(fd)
+	var st unix.Stat_t
+	if err := unix.Fstat(fd, &st); err == nil && st.Nlink > 2 {
+		return false, nil
+	}
+	entries, err := readEntries(fd, name, 1)
+	return len(entries) == 0, err
 }
 
 // ReadDir reads names and types in one go, without a stat for each.
@@ -86,6 +117,10 @@ func (realHost) ReadDir(name string, limit int) ([]HostEntry, error) {
 		return nil, &fs.PathError{Op: "open", Path: name, Err: err}
 	}
 	defer unix.Close(fd)
+	return readEntries(fd, name, limit)
+}
+
+func readEntries(fd int, name string, limit int) ([]HostEntry, error) {
 	var out []HostEntry
 	buf := make([]byte, min(1<<10+limit*64, 1<<15)) // a name of its full length fits in any case
 	for len(out) < limit {

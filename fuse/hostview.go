@@ -16,6 +16,7 @@ import (
 // follow a last link or set off an automount.
 type HostFS interface {
 	ReadDir(name string, limit int) ([]HostEntry, error) // may stop after limit entries
+	Empty(name string) (bool, error)                     // fails where ReadDir does
 	Lstat(name string) (Stat, error)
 	Readlink(name string) (string, error)
 	ReadFile(name string, limit int64) ([]byte, error) // ErrTooBig beyond limit
@@ -122,14 +123,14 @@ func (p *hostPlanner) whole(name string, m *mountInfo) error {
 		p.bind(name, false)
 		return nil //nolint:nilerr // what we may not look at is shown as it is
 	}
-	entries, err := p.FS.ReadDir(name, 1)
+	empty, err := p.FS.Empty(name)
 	if err != nil {
 		// Through an overlay it could not be read either, and the upper would
 		// only show an owner and a mode that are not the host's.
 		p.bind(name, false)
 		return nil //nolint:nilerr // see above
 	}
-	if len(entries) == 0 {
+	if empty {
 		p.add(HostMount{Kind: HostDir, Target: target(name), Mode: st.Mode & 0o7777})
 		return nil
 	}

@@ -18,6 +18,11 @@ type fakeHost struct {
 	touched []string
 }
 
+func (h *fakeHost) Empty(name string) (bool, error) {
+	entries, err := h.ReadDir(name, 1)
+	return len(entries) == 0, err
+}
+
 func (h *fakeHost) ReadDir(name string, limit int) ([]HostEntry, error) {
 	h.touched = append(h.touched, name)
 	st, err := h.Lstat(name)

@@ -4,6 +4,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"reflect"
 	"testing"
 	"time"
 )
@@ -17,7 +18,7 @@ func TestProbe(t *testing.T) {
 	if left, _ := os.ReadDir(store); len(left) != 0 {
 		t.Errorf("the probe left %v in the store", left)
 	}
-	cached, _ := filepath.Glob(filepath.Join(cache, "probe-*.json"))
+	cached, _ := filepath.Glob(filepath.Join(cache, "probe-*"))
 	if len(cached) != 1 {
 		t.Fatalf("cache holds %v", cached)
 	}
@@ -71,5 +72,37 @@ func BenchmarkChooseHost(b *testing.B) {
 		if _, err := ChooseHost(b.Context(), r); err != nil {
 			b.Skip(err)
 		}
+	}
+}
+
+// What is written is read again, all of it, and nothing that is cut short.
+func TestFactsFile(t *testing.T) {
+	var f Facts
+	v := reflect.ValueOf(&f).Elem()
+	for i := range v.NumField() {
+		switch x := v.Field(i); x.Kind() {
+		case reflect.Bool:
+			x.SetBool(true)
+		case reflect.String:
+			x.SetString("a\nb \"c\" " + v.Type().Field(i).Name)
+		case reflect.Int:
+			x.SetInt(int64(100 + i))
+		case reflect.Uint64:
+			x.SetUint(1<<63 + uint64(i))
+		default:
+			t.Fatalf("a field of kind %s", x.Kind())
+		}
+	}
+	text := string(formatFacts(f))
+	if got, ok := parseFacts(text); !ok || got != f {
+		t.Errorf("read %+v, %v; want %+v", got, ok, f)
+	}
+	for i := range text {
+		if got, ok := parseFacts(text[:i]); ok {
+			t.Errorf("%d of %d bytes: %+v", i, len(text), got)
+		}
+	}
+	if _, ok := parseFacts(text + "\n"); ok {
+		t.Error("a line too many")
 	}
 }
