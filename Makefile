@@ -13,7 +13,7 @@ GOLANGCI := github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.15.0
 # Random inputs per fuzz target in `make test`.
 FUZZ ?= 2000x
 
-.PHONY: help build cross dist test vet fmt lint unit fuzz e2e demo bench deps deps-demo clean
+.PHONY: help build cross dist test vet fmt lint unit fuzz e2e test-vm demo bench deps deps-demo clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 10
@@ -32,7 +32,7 @@ deps: ## install the Debian packages of .ci/packages (root), or say what to type
 deps-demo:
 	.ci/deps build demo
 
-test: deps fmt vet lint unit fuzz e2e ## all tests
+test: deps fmt vet lint unit fuzz e2e test-vm ## all tests
 
 fmt: ## fail when gofmt would change something
 	@bad=$$(git ls-files '*.go' | xargs -r gofmt -l); [ -z "$$bad" ] || { echo "gofmt would change:"; echo "$$bad"; exit 1; }
@@ -52,6 +52,9 @@ fuzz: ## each fuzz target for a bounded count (FUZZ=2000x)
 
 e2e: cross build ## scripts against the built binary, as an unprivileged user (RUN=regexp)
 	go test -v -count=1 -timeout 30m -parallel 2 $(if $(RUN),-run '$(RUN)') ./internal/e2e
+
+test-vm: ## scripts in a Debian 13 login node under QEMU, without KVM (RUN=regexp, KERNEL=6.1)
+	CORACLE_VM_RUN='$(RUN)' CORACLE_VM_KERNEL='$(KERNEL)' go test -v -count=1 -timeout 60m ./internal/e2e/vm
 
 demo: deps-demo build ## a real Debian image from nothing to a running container
 	internal/e2e/demo.sh
