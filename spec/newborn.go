@@ -3,6 +3,7 @@ package spec
 import (
 	"context"
 
+	"coracle/cgroupv2"
 	"coracle/userns"
 
 	"github.com/opencontainers/runtime-spec/specs-go"
@@ -17,22 +18,25 @@ type Newborn struct {
 	child *userns.Child // nil where none could be made: Start makes one as well
 	err   error         // of its id maps
 
-	flags uintptr
+	flags  uintptr
+	cgroup int // its directory, -1 for the caller's
 }
 
 // Begin starts one for Extra.Newborn, which is to be used or abandoned. Of s it
-// reads the namespaces; m are the id maps. It is nil where the first process must
-// not share our memory, see userns.Begin.
-func Begin(ctx context.Context, s *specs.Spec, m userns.Map) *Newborn {
+// reads the namespaces; m are the id maps, and cg is its cgroup, nil for the
+// caller's. It is nil where the first process must not share our memory, see
+// userns.Begin.
+func Begin(ctx context.Context, s *specs.Spec, m userns.Map, cg *cgroupv2.Cgroup) *Newborn {
 	n, err := planNamespaces(s)
 	// The kernel sets oom_score_adj of all that share a memory.
-	if err != nil || !n.atOnce() || n.fresh&unix.CLONE_NEWUSER == 0 || s.Process.OOMScoreAdj != nil {
+	if err != nil || !n.atOnce() || n.fresh&unix.CLONE_NEWUSER == 0 || s.Process.OOMScoreAdj != nil || cg != nil && cg.Pending() {
 		return nil
 	}
-	b := &Newborn{done: make(chan struct{}), flags: n.cloneFlags(false)}
+	b := &Newborn{done: make(chan struct{}), cgroup: (&Extra{Cgroup: cg}).cgroupFD()}
+	b.flags = n.cloneFlags(b.cgroup >= 0)
 	go func() {
 		defer close(b.done)
-		b.child, err = userns.Begin(b.flags)
+		b.child, err = userns.Begin(b.flags, b.cgroup)
 		if err != nil {
 			return // Start finds out what is wrong, if anything is
 		}
@@ -65,7 +69,7 @@ func (b *Newborn) Abandon() {
 // adopt makes the newborn the child, if there is one and it will do.
 func (l *launch) adopt(prog *userns.Program, flags uintptr) (bool, error) {
 	b := l.x.Newborn
-	if b == nil || b.flags != flags || l.x.Cgroup != nil {
+	if b == nil || b.flags != flags || b.cgroup != l.x.cgroupFD() {
 		b.Abandon()
 		return false, nil
 	}

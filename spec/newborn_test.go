@@ -28,7 +28,7 @@ func TestNewborn(t *testing.T) {
 		defer out.Close()
 		x := Extra{Stub: stub, Stdio: [3]*os.File{nil, out, out}}
 		if early {
-			if x.Newborn = Begin(context.Background(), s, singleMap()); x.Newborn == nil {
+			if x.Newborn = Begin(context.Background(), s, singleMap(), nil); x.Newborn == nil {
 				t.Fatal("there is none")
 			}
 			<-x.Newborn.done
@@ -61,7 +61,7 @@ func TestNewborn(t *testing.T) {
 // What is left over ends, and a step that fails is told as ever.
 func TestNewbornEnds(t *testing.T) {
 	s := testSpec(busyboxRoot(t), "true")
-	b := Begin(context.Background(), s, singleMap())
+	b := Begin(context.Background(), s, singleMap(), nil)
 	<-b.done
 	if b.child == nil {
 		t.Fatalf("there is none: %v", b.err)
@@ -73,7 +73,7 @@ func TestNewbornEnds(t *testing.T) {
 	}
 
 	s.Process.Cwd = "/bin/busybox/x"
-	b = Begin(context.Background(), s, singleMap())
+	b = Begin(context.Background(), s, singleMap(), nil)
 	_, _, err := runSpec(t, s, Extra{Newborn: b})
 	var se *userns.StepError
 	if !errors.As(err, &se) || !strings.Contains(se.Step, "/bin/busybox/x") {
@@ -84,7 +84,7 @@ func TestNewbornEnds(t *testing.T) {
 	// The kernel would change the launcher's, too.
 	score := 500
 	s.Process.OOMScoreAdj = &score
-	if b := Begin(context.Background(), s, singleMap()); b != nil {
+	if b := Begin(context.Background(), s, singleMap(), nil); b != nil {
 		b.Abandon()
 		t.Error("a newborn with an oom_score_adj")
 	}

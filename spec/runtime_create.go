@@ -95,10 +95,10 @@ func (m *making) make(ctx context.Context, id string) (_ *Process, err error) {
 		}
 		m.close()
 	}()
-	if err := m.prepare(); err != nil {
+	if err := m.prepare(ctx); err != nil {
 		return nil, err
 	}
-	l := &launch{s: m.s, x: &m.o.Extra, m: userns.Map{UIDs: m.s.Linux.UIDMappings, GIDs: m.s.Linux.GIDMappings}}
+	l := &launch{s: m.s, x: &m.o.Extra, m: m.maps()}
 	defer l.close()
 	err = l.begin(ctx)
 	if p.child = l.child; err != nil {
@@ -158,7 +158,7 @@ func (m *making) configure(ctx context.Context, id string) (err error) {
 		},
 		Rootfs: m.s.Root.Path, Created: time.Now().UTC(), Owner: uint32(os.Getuid()), Boot: bootID(),
 	}}
-	return m.filter()
+	return nil
 }
 
 // ownRoot makes root.path absolute and looks whether it can be one.
@@ -255,10 +255,15 @@ func (m *making) filter() error {
 	return nil
 }
 
-// prepare makes what the start needs.
-func (m *making) prepare() (err error) {
+// prepare makes what the start needs: first the cgroup, for then the kernel can
+// be at the namespaces while the rest is done.
+func (m *making) prepare(ctx context.Context) (err error) {
 	x := &m.o.Extra
 	m.under = mountID(m.c.Rootfs)
+	if err := m.makeCgroup(); err != nil {
+		return err
+	}
+	x.Newborn = Begin(ctx, m.s, m.maps(), m.cgroup)
 	if x.Stub == nil {
 		if m.stub, err = userns.OpenStub(); err != nil {
 			return err
@@ -277,6 +282,14 @@ func (m *making) prepare() (err error) {
 			return err
 		}
 	}
+	return m.filter()
+}
+
+func (m *making) maps() userns.Map {
+	return userns.Map{UIDs: m.s.Linux.UIDMappings, GIDs: m.s.Linux.GIDMappings}
+}
+
+func (m *making) makeCgroup() (err error) {
 	if m.rt.NoCgroup {
 		return nil
 	}
@@ -287,7 +300,7 @@ func (m *making) prepare() (err error) {
 		return err
 	}
 	m.c.Cgroup = m.cgroup.Ref()
-	x.Cgroup = m.cgroup
+	m.o.Extra.Cgroup = m.cgroup
 	return m.giveCgroup()
 }
 
@@ -383,6 +396,7 @@ func (m *making) handOver(p *Process) error {
 
 // undo removes all that was made of a container that did not come about.
 func (m *making) undo(ctx context.Context, p *Process) {
+	m.o.Extra.Newborn.Abandon() // unless it was used
 	if p.child != nil {
 		p.abort()
 	}

@@ -21,9 +21,11 @@ import (
 // Only for namespaces that the clone itself makes. Where others are already,
 // one who may trace the child would have the launcher's memory, too.
 //
+// cgroup is the directory of the one that it is to be born in, or -1.
+//
 // An error says that this cannot be done here (clone3(2) is younger than
 // clone(2), and refused by some filters); Start may do.
-func Begin(flags uintptr) (*Child, error) {
+func Begin(flags uintptr, cgroup int) (*Child, error) {
 	if raceDetector {
 		return nil, fmt.Errorf("clone: %w", errors.ErrUnsupported)
 	}
@@ -37,6 +39,10 @@ func Begin(flags uintptr) (*Child, error) {
 		flags:      uint64(flags | unix.CLONE_PIDFD | unix.CLONE_VM | unix.CLONE_FILES | unix.CLONE_CLEAR_SIGHAND),
 		exitSignal: uint64(syscall.SIGCHLD), pidfd: uint64(uintptr(unsafe.Pointer(&s.pidfd))),
 		stack: uint64(uintptr(unsafe.Pointer(&s.stack[0]))), stackSize: sharedStack - 64, // childLoop's argument lies above
+	}
+	if cgroup >= 0 {
+		args.flags |= unix.CLONE_INTO_CGROUP
+		args.cgroup = uint64(cgroup)
 	}
 	syscall.ForkLock.Lock()
 	pid, errno := startShared(args, s.frame)

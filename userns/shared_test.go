@@ -15,7 +15,7 @@ import (
 )
 
 func begin(p *Program, flags uintptr) (*Child, error) {
-	c, err := Begin(flags)
+	c, err := Begin(flags, -1)
 	if err != nil {
 		return nil, err
 	}
@@ -38,7 +38,7 @@ func TestShared(t *testing.T) {
 
 // The program is written while the child waits for it.
 func TestGiveLate(t *testing.T) {
-	c, err := Begin(unix.CLONE_NEWUSER | unix.CLONE_NEWPID)
+	c, err := Begin(unix.CLONE_NEWUSER|unix.CLONE_NEWPID, -1)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -75,7 +75,7 @@ func TestSharedLeavesUsDumpable(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer stub.Close()
-	c, err := Begin(0)
+	c, err := Begin(0, -1)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -127,7 +127,7 @@ func TestSharedSignals(t *testing.T) {
 }
 
 func TestGiveRefusesBadPrograms(t *testing.T) {
-	c, err := Begin(0)
+	c, err := Begin(0, -1)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -143,7 +143,7 @@ func TestGiveRefusesBadPrograms(t *testing.T) {
 // closed before its release is not, and nobody waits for the child to close it.
 func TestSharedDescriptors(t *testing.T) {
 	before, after := pipe(t), pipe(t)
-	c, err := Begin(0)
+	c, err := Begin(0, -1)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -194,7 +194,7 @@ func pipe(t *testing.T) [2]*os.File {
 // test itself, started again, is that launcher.
 func TestSharedEndsWithLauncher(t *testing.T) {
 	if os.Getenv("USERNS_TEST_LAUNCHER") == "1" {
-		c, err := Begin(unix.CLONE_NEWUSER | unix.CLONE_NEWPID)
+		c, err := Begin(unix.CLONE_NEWUSER|unix.CLONE_NEWPID, -1)
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -79,7 +79,7 @@ func (r *run) begin(ctx context.Context) error {
 	if _, err := r.stub(); err != nil {
 		return err
 	}
-	r.newborn = spec.Begin(ctx, r.result.Spec, r.ids.Map)
+	r.newborn = spec.Begin(ctx, r.result.Spec, r.ids.Map, nil)
 	return nil
 }
 
