@@ -15,9 +15,12 @@ import (
 )
 
 // running is a container that sleeps.
-func running(t *testing.T, change func(s *specs.Spec, o *CreateOptions)) *Container {
+func running(t *testing.T, change func(s *specs.Spec, o *CreateOptions), more ...func(*Runtime)) *Container {
 	t.Helper()
 	r, root := testRuntime(t)
+	for _, f := range more {
+		f(r)
+	}
 	o, _ := boxOf(t, root, "sleep", "1000")
 	for _, n := range []string{"tr", "cut", "wc", "mkdir", "sort", "kill"} {
 		_ = os.Symlink("busybox", root+"/bin/"+n)
@@ -379,4 +382,47 @@ func TestExecNotify(t *testing.T) {
 	case <-time.After(5 * time.Second):
 		t.Error("the agent was told nothing")
 	}
+}
+
+func BenchmarkExec(b *testing.B) {
+	c := benchContainer(b)
+	for b.Loop() {
+		pr, err := c.Exec(context.Background(), &specs.Process{Args: []string{"/bin/true"}, Env: []string{"PATH=/bin"}, Cwd: "/"}, ExecOptions{})
+		if err != nil {
+			b.Fatal(err)
+		}
+		if _, _, err := pr.Wait(); err != nil {
+			b.Fatal(err)
+		}
+	}
+}
+
+func benchContainer(b *testing.B) *Container {
+	b.Helper()
+	root := b.TempDir()
+	for _, d := range []string{"bin", "proc", "sys", "dev", "tmp"} {
+		_ = os.Mkdir(filepath.Join(root, d), 0o755)
+	}
+	box, err := os.ReadFile("/bin/busybox")
+	if err != nil {
+		b.Skip(err)
+	}
+	_ = os.WriteFile(root+"/bin/sleep", box, 0o755)
+	_ = os.WriteFile(root+"/bin/true", box, 0o755)
+	s := testSpec(root, "sleep", "1000")
+	m := singleMap()
+	s.Linux.UIDMappings, s.Linux.GIDMappings = m.UIDs, m.GIDs
+	r := &Runtime{Root: b.TempDir() + "/state", NoCgroup: true}
+	if _, err := r.Create(context.Background(), "bench", CreateOptions{Bundle: root, Config: s}); err != nil {
+		b.Fatal(err)
+	}
+	b.Cleanup(func() { _ = r.Delete(context.Background(), "bench", true) })
+	if err := r.Start(context.Background(), "bench"); err != nil {
+		b.Fatal(err)
+	}
+	c, err := r.Load("bench")
+	if err != nil {
+		b.Fatal(err)
+	}
+	return c
 }
