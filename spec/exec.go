@@ -116,6 +116,7 @@ func (e *joining) prepare() (err error) {
 	if e.first, err = e.c.firstProcess(); err != nil {
 		return err
 	}
+	e.s.Process.Env = withHome(e.s.Process.Env, "/proc/"+strconv.Itoa(e.c.Pid)+"/root", e.s.Process.User.UID)
 	e.x = Extra{Stub: e.o.Stub, Stdio: e.o.Stdio, Preserve: e.o.Preserve}
 	e.x.ID, e.x.NoNewKeyring = e.c.ID, e.o.NoNewKeyring
 	e.x.State = e.c.State

@@ -80,12 +80,12 @@ func TestExecJoinsEverything(t *testing.T) {
 	c := running(t, nil)
 	out, code, err := execIn(t, c, shell(`
 		for n in user mnt pid net ipc uts cgroup; do test "$(readlink /proc/self/ns/$n)" = "$(readlink /proc/1/ns/$n)" || echo other $n; done
-		hostname; pwd; echo env $B; id -u; echo ppid $PPID; cat /proc/1/comm
+		hostname; pwd; echo env $B $HOME; id -u; echo ppid $PPID; cat /proc/1/comm
 		grep Cap /proc/self/status | tr -d '\n\t'; echo; ls /proc/self/fd | wc -l; umask; exit 7`), ExecOptions{})
 	if err != nil {
 		t.Fatal(err)
 	}
-	want := "boat\n/tmp\nenv c\n0\nppid 0\nsleep\n" +
+	want := "boat\n/tmp\nenv c /\n0\nppid 0\nsleep\n" +
 		"CapInh:0000000000000000CapPrm:0000000000000021CapEff:0000000000000021CapBnd:0000000000000021CapAmb:0000000000000000\n4\n0022\n"
 	if out != want || code != 7 {
 		t.Errorf("exit %d, got:\n%s\nwant:\n%s", code, out, want)

@@ -238,6 +238,9 @@ func (m *making) environment() {
 		s.Mounts = append(slices.Clone(s.Mounts), specs.Mount{Destination: inside, Type: "bind", Source: socket, Options: []string{"bind", "nosuid", "nodev", "noexec"}})
 		p.Env = append(slices.Clone(p.Env), "NOTIFY_SOCKET="+inside)
 	}
+	if m.o.Extra.Root == nil { // else nothing is there yet, and the engine has set it
+		p.Env = withHome(p.Env, s.Root.Path, p.User.UID)
+	}
 }
 
 // filter compiles the seccomp rules.
