@@ -56,7 +56,6 @@ func (h *HostFacts) readLinux(s *specs.Spec) {
 		return
 	}
 	h.SELinux = l.MountLabel != "" && haveSELinux()
-	h.Resctrl = l.IntelRdt != nil && unix.Access("/sys/fs/resctrl/schemata", unix.W_OK) == nil
 	for _, ns := range l.Namespaces {
 		if ns.Type == specs.TimeNamespace {
 			h.TimeNamespaces = unix.Access("/proc/self/ns/time", unix.F_OK) == nil

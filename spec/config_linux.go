@@ -119,10 +119,7 @@ func (v *validator) intelRdt() error {
 			return wrong(at(field+".schemata", i), "not one line")
 		}
 	}
-	if !v.h.Resctrl {
-		return wrong(field, "/sys/fs/resctrl is not mounted, or not ours to write: it takes root on the host and a processor with RDT")
-	}
-	return nil
+	return wrong(field, "this runtime assigns no classes of service: that takes root on the host, a processor with RDT and resctrl mounted")
 }
 
 func checkMemoryPolicy(p *specs.LinuxMemoryPolicy) error {

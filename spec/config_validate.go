@@ -27,7 +27,6 @@ type HostFacts struct {
 	HostNamespaces []specs.LinuxNamespaceType
 
 	AppArmor, SELinux bool // the security modules, enabled
-	Resctrl           bool // /sys/fs/resctrl is mounted and ours to write
 	TimeNamespaces    bool // Linux 5.6
 	IDMappedMounts    bool // Linux 5.12, and files of this user namespace
 	LastCapability    int  // the kernel's last (capabilities(7)); 0: all that we know

@@ -20,7 +20,7 @@ func rootless() HostFacts { return HostFacts{UserNamespace: true, TimeNamespaces
 // everything is a machine that has whatever can be asked for.
 func everything() HostFacts {
 	return HostFacts{
-		Root: true, AppArmor: true, SELinux: true, Resctrl: true, TimeNamespaces: true, IDMappedMounts: true,
+		Root: true, AppArmor: true, SELinux: true, TimeNamespaces: true, IDMappedMounts: true,
 	}
 }
 

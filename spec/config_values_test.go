@@ -326,7 +326,7 @@ func TestValidateLinux(t *testing.T) {
 		{set(func(l *specs.Linux) {
 			l.Personality = &specs.LinuxPersonality{Domain: "LINUX", Flags: []specs.LinuxPersonalityFlag{"X"}}
 		}), "linux.personality.flags: the specification has none"},
-		{func(s *specs.Spec, h *HostFacts) { s.Linux.IntelRdt = &specs.LinuxIntelRdt{}; h.Resctrl = false }, "linux.intelRdt: /sys/fs/resctrl is not mounted"},
+		{rdt(specs.LinuxIntelRdt{ClosID: "/", Schemata: []string{"L3:0=f"}, EnableMonitoring: true}), "linux.intelRdt: this runtime assigns no classes of service"},
 		{rdt(specs.LinuxIntelRdt{ClosID: ".."}), `linux.intelRdt.closID: ".." is not`},
 		{rdt(specs.LinuxIntelRdt{ClosID: "a/b"}), `linux.intelRdt.closID: "a/b" is not`},
 		{rdt(specs.LinuxIntelRdt{MemBwSchema: "L3:0=f"}), "linux.intelRdt.memBwSchema: "},
@@ -357,9 +357,6 @@ func TestValidateLinux(t *testing.T) {
 		{filter(specs.LinuxSeccomp{DefaultAction: specs.ActAllow, Syscalls: []specs.LinuxSyscall{{Names: []string{"a"}, Action: specs.ActErrno, Args: []specs.LinuxSeccompArg{{Index: 6, Op: specs.OpEqualTo}}}}}), "linux.seccomp.syscalls[0].args[0].index: "},
 	})
 	ok := map[string]func(*specs.Spec){
-		"": func(s *specs.Spec) {
-			rdt(specs.LinuxIntelRdt{ClosID: "/", Schemata: []string{"L3:0=f"}, EnableMonitoring: true})(s, nil)
-		},
 		"#1": func(s *specs.Spec) { s.Linux.CgroupsPath = "user.slice:coracle:a..b" },
 		"#2": func(s *specs.Spec) { s.Linux.Personality = &specs.LinuxPersonality{Domain: specs.PerLinux32} },
 		"#3": func(s *specs.Spec) {

@@ -19,8 +19,8 @@ func Features(annotations map[string]string) *features.Features {
 		Linux: &features.Linux{
 			Namespaces:   texts(namespaceTypes()),
 			Capabilities: capabilityNames(),
-			// The unified hierarchy alone, by its files.
-			Cgroup: &features.Cgroup{V1: &no, V2: &yes, Systemd: &no, SystemdUser: &no, Rdma: &yes},
+			// The unified hierarchy alone, by its files or as scopes of systemd.
+			Cgroup: &features.Cgroup{V1: &no, V2: &yes, Systemd: &yes, SystemdUser: &yes, Rdma: &yes},
 			Seccomp: &features.Seccomp{
 				Enabled: &yes, Actions: known.Actions, Operators: known.Operators, Archs: known.Archs,
 				KnownFlags: known.Flags, SupportedFlags: known.SupportedFlags,
@@ -30,7 +30,7 @@ func Features(annotations map[string]string) *features.Features {
 			IntelRdt:        &features.IntelRdt{Enabled: &no, Schemata: &no, Monitoring: &no},
 			MemoryPolicy:    &features.MemoryPolicy{Modes: texts(memoryPolicyModes()), Flags: texts(memoryPolicyFlags())},
 			MountExtensions: &features.MountExtensions{IDMap: &features.IDMap{Enabled: &yes}},
-			NetDevices:      &features.NetDevices{Enabled: &no},
+			NetDevices:      &features.NetDevices{Enabled: &yes},
 		},
 		Annotations:                        annotations,
 		PotentiallyUnsafeConfigAnnotations: annotationNames(),

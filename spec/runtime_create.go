@@ -277,7 +277,7 @@ func (m *making) prepare(ctx context.Context) (err error) {
 	x.Bundle = m.o.Bundle
 	x.Hooks = len(hooksOf(m.s, func(h *specs.Hooks) [][]specs.Hook {
 		return [][]specs.Hook{h.Prestart, h.CreateRuntime, h.CreateContainer} //nolint:staticcheck // deprecated, and still to be run
-	})) > 0
+	})) > 0 || len(m.s.Linux.NetDevices) > 0 // which are moved at that time
 	// Hooks that run in the container between its creation and its start.
 	m.wait = m.wait || len(hooksOf(m.s, func(h *specs.Hooks) [][]specs.Hook { return [][]specs.Hook{h.StartContainer} })) > 0
 	if m.wait {

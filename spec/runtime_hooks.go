@@ -34,7 +34,14 @@ func hooksOf(s *specs.Spec, points func(*specs.Hooks) [][]specs.Hook) []specs.Ho
 // (runtime-spec config.md#posix-platform-hooks): prestart and createRuntime
 // here, createContainer in the container's namespaces.
 func (m *making) hooks(ctx context.Context) error {
+	// First: hooks may look at the interfaces.
+	if err := moveNetDevices(m.s, m.c.Pid); err != nil {
+		return err
+	}
 	m.hooked = true
+	if m.s.Hooks == nil {
+		return nil
+	}
 	h, st := m.s.Hooks, m.c.State
 	for _, point := range []struct {
 		name  string
