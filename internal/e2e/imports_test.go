@@ -24,7 +24,8 @@ func mayImport() map[string][]string {
 		"spec":             {"userns", "fuse", "cgroupv2", "internal/nofile"},
 		"internal/nofile":  nil,
 		"internal/signals": nil,
-		"internal/engine":  {"userns", "fuse", "netns", "cgroupv2", "images", "spec", "internal/nofile", "internal/signals"},
+		"internal/stack":   nil,
+		"internal/engine":  {"userns", "fuse", "netns", "cgroupv2", "images", "spec", "internal/nofile", "internal/signals", "internal/stack"},
 		"internal/cli":     {"internal/engine", "userns", "spec", "images", "internal/nofile"},
 		"internal/e2e":     nil,
 	}

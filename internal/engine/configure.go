@@ -14,6 +14,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"coracle/fuse"
+	"coracle/internal/stack"
 	"coracle/spec"
 	"coracle/spec/seccomp"
 )
@@ -155,6 +156,7 @@ func inBackground[T any](f func() (T, error)) func() (T, error) {
 	}
 	done := make(chan result, 1)
 	go func() {
+		stack.Reserve()
 		v, err := f()
 		done <- result{v, err}
 	}()

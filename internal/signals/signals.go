@@ -20,7 +20,7 @@ import (
 )
 
 // pipe is the write end, for the handler.
-var pipe int32
+var pipe int32 //nolint:unused // the handler reads it
 
 var (
 	mu        sync.Mutex
