@@ -10,9 +10,11 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"strings"
 
 	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+	"golang.org/x/sys/unix"
 )
 
 // storeVersion is raised when an older coracle could do harm to the store.
@@ -73,8 +75,34 @@ func unusable(root, why string) *Error {
 	return fail(ErrStore, "open the store %s: %s", root, why)
 }
 
-// check says whether a usable store stands there; on the path of every start.
+// What create writes.
+const layoutText = `{"imageLayoutVersion":"` + ocispec.ImageLayoutVersion + `"}`
+
+func versionText() string { return fmt.Sprintf(`{"storeVersion":%d}`, storeVersion) }
+
+// asMade says whether the store is as this program makes it, to the letter. It
+// is on the path of every start, and takes a tenth of what check takes.
+func (s *Store) asMade() bool {
+	for _, f := range [][2]string{{ocispec.ImageLayoutFile, layoutText}, {versionFile, versionText()}} {
+		var buf [128]byte
+		fd, err := unix.Open(s.root+"/"+f[0], unix.O_RDONLY|unix.O_CLOEXEC, 0)
+		if err != nil {
+			return false
+		}
+		n, err := unix.Read(fd, buf[:])
+		unix.Close(fd)
+		if err != nil || strings.TrimSuffix(string(buf[:n]), "\n") != f[1] {
+			return false
+		}
+	}
+	return true
+}
+
+// check says whether a usable store stands there.
 func (s *Store) check() (bool, error) {
+	if s.asMade() {
+		return true, nil
+	}
 	var version struct {
 		StoreVersion int `json:"storeVersion"`
 	}
@@ -148,10 +176,10 @@ func (s *Store) create() error {
 			return err
 		}
 	}
-	if err := s.replace(filepath.Join(s.root, versionFile), fmt.Appendf(nil, `{"storeVersion":%d}`, storeVersion)); err != nil {
+	if err := s.replace(filepath.Join(s.root, versionFile), []byte(versionText())); err != nil {
 		return err
 	}
-	return s.replace(filepath.Join(s.root, ocispec.ImageLayoutFile), []byte(`{"imageLayoutVersion":"`+ocispec.ImageLayoutVersion+`"}`))
+	return s.replace(filepath.Join(s.root, ocispec.ImageLayoutFile), []byte(layoutText))
 }
 
 // refuseForeign keeps us from scattering files into somebody's directory: it

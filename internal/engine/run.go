@@ -2,7 +2,6 @@ package engine
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -234,7 +233,7 @@ func (r *run) running(p *spec.Process) error {
 		StartTime: t, Boot: bootID(), Started: r.started,
 	}
 	r.box.PID = p.PID
-	data, err := json.Marshal(st)
+	data, err := st.encode()
 	if err == nil {
 		err = unix.Mkdir(r.box.run, 0o700) // now: the payload is at work
 	}

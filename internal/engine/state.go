@@ -27,6 +27,35 @@ type state struct {
 
 const stateFile = "state.json"
 
+// encode is json.Marshal, without its study of the structure where there are no
+// annotations: a start writes one.
+func (s state) encode() ([]byte, error) {
+	if len(s.Annotations) > 0 || s.Pid == 0 {
+		return json.Marshal(s)
+	}
+	b := []byte("{")
+	for _, f := range [][2]string{{"ociVersion", s.Version}, {"id", s.ID}, {"status", string(s.Status)}, {"pid", ""}, {"bundle", s.Bundle},
+		{"startTime", ""}, {"boot", s.Boot}, {"started", s.Started.Format(time.RFC3339Nano)}} {
+		if len(b) > 1 {
+			b = append(b, ',')
+		}
+		b = append(append(append(b, '"'), f[0]...), `":`...)
+		switch f[0] {
+		case "pid":
+			b = strconv.AppendInt(b, int64(s.Pid), 10)
+		case "startTime":
+			b = strconv.AppendUint(b, s.StartTime, 10)
+		default:
+			word, err := json.Marshal(f[1])
+			if err != nil {
+				return nil, err
+			}
+			b = append(b, word...)
+		}
+	}
+	return append(b, '}'), nil
+}
+
 // dropState removes the state and its directory.
 func (e *Engine) dropState(id string) error {
 	dir := e.runDir(id)
@@ -51,7 +80,7 @@ func (e *Engine) readState(id string) (state, error) {
 
 // startTime is when the process started; a pid alone may be somebody else's.
 func startTime(pid int) (uint64, error) {
-	data, err := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/stat")
+	data, err := readShort("/proc/" + strconv.Itoa(pid) + "/stat")
 	if err != nil {
 		return 0, err
 	}
@@ -82,7 +111,7 @@ func (s state) open() (*os.File, error) {
 }
 
 func bootID() string {
-	data, _ := os.ReadFile("/proc/sys/kernel/random/boot_id")
+	data, _ := readShort("/proc/sys/kernel/random/boot_id")
 	return string(bytes.TrimSpace(data))
 }
 
