@@ -128,6 +128,7 @@ func (c *child) process() {
 	c.labels()
 	c.keepNotify(exec.FirstFD)
 	stub := c.p.PrepareStub(c.x.Stub, exec)
+	path := c.stubPath(stub)
 	c.limits()
 	c.scheduling()
 	c.personality()
@@ -146,6 +147,10 @@ func (c *child) process() {
 		c.seccomp()
 	}
 	c.findCommand(exec)
+	if path != "" {
+		c.p.ExecStubPath(path, exec)
+		return
+	}
 	c.p.ExecStub(stub, exec)
 }
 

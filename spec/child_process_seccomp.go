@@ -97,3 +97,28 @@ func (c *child) sendListener(label string, alive, listener userns.Reg) {
 	c.p.Mark(end)
 	c.p.Call(label, unix.SYS_EXIT_GROUP, 0)
 }
+
+// stubPath is a path to the stub, for a filter that lets execve(2) pass and not
+// execveat(2), as lists of what a container needs often are: it goes through the
+// container's /proc, which must be one. The descriptor's number in it has to be
+// known beforehand. "" where the stub is executed by its descriptor.
+func (c *child) stubPath(stub userns.Reg) string {
+	f := c.x.Seccomp
+	if len(f) == 0 || seccomp.Allows(f, unix.SYS_EXECVEAT) || !seccomp.Allows(f, unix.SYS_EXECVE) {
+		return ""
+	}
+	const reserve = 64 // for what the child itself opens
+	n, err := freeHandles(reserve)
+	if err != nil {
+		c.fail(err)
+		return ""
+	}
+	n += reserve - 1
+	const label = "linux.seccomp: execveat is not allowed: find the exec stub in /proc"
+	got, buf := c.p.NewReg(), c.p.Bytes(make([]byte, 256))
+	c.p.Call(label, unix.SYS_FCNTL, stub, unix.F_DUPFD_CLOEXEC, n).To(got)
+	c.p.Need(label, got, uintptr(n), unix.EBUSY)
+	c.p.Call(label, unix.SYS_STATFS, "/proc/self/fd", buf)
+	c.p.NeedWord(label+": it is no procfs", buf, procSuperMagic, unix.EXDEV)
+	return fmt.Sprintf("/proc/self/fd/%d", n)
+}

@@ -177,6 +177,17 @@ func (p *Program) PrepareStub(stub *os.File, x Exec) Reg {
 
 // ExecStub appends the last step.
 func (p *Program) ExecStub(stub Reg, x Exec) {
+	argv := x.stubArgs()
+	p.Call("exec "+x.Args[0], unix.SYS_EXECVEAT, stub, "", p.Strings(argv), p.Strings(x.Env), unix.AT_EMPTY_PATH)
+}
+
+// ExecStubPath is ExecStub for where execveat(2) cannot be had: by a path that
+// leads to the stub.
+func (p *Program) ExecStubPath(path string, x Exec) {
+	p.Call("exec "+x.Args[0], unix.SYS_EXECVE, path, p.Strings(x.stubArgs()), p.Strings(x.Env))
+}
+
+func (x Exec) stubArgs() []string {
 	name := StubExec
 	switch {
 	case x.Created != nil && x.Init:
@@ -187,6 +198,5 @@ func (p *Program) ExecStub(stub Reg, x Exec) {
 		name = StubInit
 	}
 	argv := append([]string{name, strconv.FormatUint(uint64(x.FirstFD), 10)}, x.Candidates...)
-	argv = append(append(argv, ""), x.Args...)
-	p.Call("exec "+x.Args[0], unix.SYS_EXECVEAT, stub, "", p.Strings(argv), p.Strings(x.Env), unix.AT_EMPTY_PATH)
+	return append(append(argv, ""), x.Args...)
 }
