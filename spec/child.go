@@ -249,6 +249,12 @@ func (c *child) sysctls() {
 	for _, key := range sortedKeys(c.s.Linux.Sysctl) {
 		value := c.s.Linux.Sysctl[key]
 		label := "sysctl " + key + "=" + value
+		if sysctlPath(key) == "kernel/domainname" {
+			// Its file belongs to the host's root; the owner of the UTS namespace
+			// has a call of its own.
+			c.p.Call(label, unix.SYS_SETDOMAINNAME, value, uintptr(len(value)))
+			continue
+		}
 		c.openat2(c.dir, label, sysctlPath(key), unix.O_WRONLY, unix.RESOLVE_BENEATH|unix.RESOLVE_NO_SYMLINKS|unix.RESOLVE_NO_XDEV, c.tmp)
 		c.p.Call(label, unix.SYS_WRITE, c.tmp, []byte(value), uintptr(len(value)))
 		c.closeReg(c.tmp)
