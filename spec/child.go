@@ -112,13 +112,15 @@ type child struct {
 	// caller's, and all else on it, so that it goes in one piece: detachRoot.
 	hostMounts bool
 
-	propagated   bool           // the host's later mounts may come in: see propagation
-	sharing      bool           // and ours may go out
-	waiting      []changed      // of c.mount, see later
-	exe, carrier userns.Reg     // our own executable, and its sealed copy: see carrier.go
-	readonlyDev  bool           // /dev becomes read-only once its nodes are there
-	want, got    []byte         // for verify
-	handles      map[string]int // descriptor numbers, see openHandles
+	propagated   bool                 // the host's later mounts may come in: see propagation
+	sharing      bool                 // and ours may go out
+	waiting      []changed            // of c.mount, see later
+	exe, carrier userns.Reg           // our own executable, and its sealed copy: see carrier.go
+	readonlyDev  bool                 // /dev becomes read-only once its nodes are there
+	want, got    []byte               // for verify
+	statfs       []byte               // for refuseProc
+	hows         map[[2]uint64][]byte // for openat2, by flags and resolve
+	handles      map[string]int       // descriptor numbers, see openHandles
 	err          error
 }
 
@@ -182,12 +184,19 @@ func (c *child) fail(err error) {
 
 const atFDCWD = ^uintptr(99) // AT_FDCWD
 
-// openHow lays out struct open_how.
-func (c *child) openHow(flags, mode, resolve uint64) []byte {
+// openHow lays out struct open_how, each once.
+func (c *child) openHow(flags, resolve uint64) []byte {
+	key := [2]uint64{flags, resolve}
+	if b, ok := c.hows[key]; ok {
+		return b
+	}
 	b := make([]byte, 24)
 	binary.NativeEndian.PutUint64(b, flags)
-	binary.NativeEndian.PutUint64(b[8:], mode)
 	binary.NativeEndian.PutUint64(b[16:], resolve)
+	if c.hows == nil {
+		c.hows = make(map[[2]uint64][]byte)
+	}
+	c.hows[key] = b
 	return b
 }
 
@@ -198,7 +207,7 @@ func (c *child) inRoot(label, name string, flags, resolve uint64, to userns.Reg)
 }
 
 func (c *child) openat2(dir userns.Reg, label, name string, flags, resolve uint64, to userns.Reg) userns.Step {
-	how := c.openHow(flags|unix.O_CLOEXEC, 0, unix.RESOLVE_NO_MAGICLINKS|resolve)
+	how := c.openHow(flags|unix.O_CLOEXEC, unix.RESOLVE_NO_MAGICLINKS|resolve)
 	return c.p.Call(label, unix.SYS_OPENAT2, dir, strings.TrimPrefix(name, "/")+dotIfEmpty(name), how, uintptr(len(how))).To(to)
 }
 

@@ -117,9 +117,11 @@ const procSuperMagic = 0x9fa0
 // it could hide what the kernel or an LSM says of a process (CVE-2019-19921,
 // CVE-2025-52881).
 func (c *child) refuseProc(label string) {
-	buf := c.p.Bytes(make([]byte, 256)) // struct statfs; f_type comes first
-	c.p.Call(label+": look at the target", unix.SYS_FSTATFS, c.target, buf)
-	c.p.RefuseWord(label+": the image's links lead into /proc", buf, procSuperMagic, unix.EXDEV)
+	if c.statfs == nil {
+		c.statfs = c.p.Bytes(make([]byte, 256)) // struct statfs; f_type comes first
+	}
+	c.p.Call(label+": look at the target", unix.SYS_FSTATFS, c.target, c.statfs)
+	c.p.RefuseWord(label+": the image's links lead into /proc", c.statfs, procSuperMagic, unix.EXDEV)
 }
 
 // attach puts c.mount on c.target and forgets both.
