@@ -217,7 +217,8 @@ func forFstab(s string) bool {
 	return strings.HasPrefix(s, "x-") || strings.HasPrefix(s, "X-") || strings.HasPrefix(s, "comment=")
 }
 
-// check names the option that a mount cannot have.
+// check names the option that a mount cannot have, and drops what says
+// nothing to a bind mount.
 func (o *mountOpts) check(isBind bool, fstype string) error {
 	switch {
 	case o.remount:
@@ -229,9 +230,10 @@ func (o *mountOpts) check(isBind bool, fstype string) error {
 	case (o.idmap || o.ridmap) && !isBind:
 		return fmt.Errorf("idmap is for a bind mount")
 	}
-	if isBind && len(o.data) > 0 {
-		// The kernel ignores them.
-		return fmt.Errorf("%s is an option of a file system, and a bind mount cannot change its source's", quoteJSON(o.data[0].Key))
+	if isBind {
+		// mount(2) does not look at them either, and bundles that runc and
+		// crun run have them; Validate warns.
+		o.data = nil
 	}
 	return nil
 }

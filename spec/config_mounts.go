@@ -44,6 +44,9 @@ func (v *validator) mount(field string, m *specs.Mount) error {
 	case !bind && m.Type == "":
 		return wrong(field+".type", "missing, and it is no bind mount")
 	}
+	if bind && len(o.data) > 0 {
+		v.warn(field+".options", "%s is an option of a file system, and a bind mount cannot change its source's", quoteJSON(o.data[0].Key))
+	}
 	if err := o.check(bind, m.Type); err != nil {
 		return wrong(field+".options", "%s", err)
 	}

@@ -28,7 +28,6 @@ func TestValidateMounts(t *testing.T) {
 		{mount(specs.Mount{Destination: "/a", Type: "bind"}), "mounts[2].source: missing"},
 		{mount(specs.Mount{Destination: "/a", Source: "/b", Options: []string{"bind", "tmpcopyup"}}), "mounts[2].options: tmpcopyup is for a tmpfs"},
 		{mount(specs.Mount{Destination: "/a", Type: "proc", Options: []string{"tmpcopyup"}}), "mounts[2].options: tmpcopyup is for a tmpfs"},
-		{mount(specs.Mount{Destination: "/a", Source: "/b", Options: []string{"bind", "mode=755"}}), "mounts[2].options: \"mode\" is an option of a file system"},
 		{mount(specs.Mount{Destination: "/a", Options: []string{"remount", "tmpcopyup"}}), "mounts[2].options: remount changes a mount"},
 		{mount(specs.Mount{Destination: "/a", Type: "tmpfs", UIDMappings: one, GIDMappings: one}), "mounts[2].options: idmap needs a bind mount"},
 		{mount(idmap(one, nil)), "mounts[2].gidMappings: missing"},

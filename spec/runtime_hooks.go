@@ -47,6 +47,10 @@ func (m *making) hooks(ctx context.Context) error {
 		name  string
 		hooks []specs.Hook
 	}{{"prestart", h.Prestart}, {"createRuntime", h.CreateRuntime}} { //nolint:staticcheck // deprecated, and still to be run
+		st := st
+		if point.name == "prestart" {
+			st.Status = specs.StateCreated // what crun says and the OCI's suite expects; it has its process by now
+		}
 		for i, hook := range point.hooks {
 			if err := runHook(ctx, hook, st); err != nil {
 				return fmt.Errorf("hooks.%s[%d]: %w", point.name, i, err)

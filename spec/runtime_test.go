@@ -204,7 +204,7 @@ func TestHooks(t *testing.T) {
 		if err := json.Unmarshal([]byte(text), &st); err != nil || st.ID != "h" || st.Annotations["org.example"] != "boat" {
 			t.Errorf("%s: state %q, %v", point, text, err)
 		}
-		want := map[string]specs.ContainerState{"prestart": "creating", "createRuntime": "creating", "createContainer": "creating",
+		want := map[string]specs.ContainerState{"prestart": "created", "createRuntime": "creating", "createContainer": "creating",
 			"startContainer": "created", "poststart": "running", "poststop": "stopped"}[point]
 		if st.Status != want {
 			t.Errorf("%s: status %s, want %s", point, st.Status, want)
