@@ -15,42 +15,44 @@ import (
 func TestPodman(t *testing.T) {
 	p := newPlace(t)
 	r := p.ociRuntime(t)
-	crun, err := exec.LookPath("crun")
-	must(t, err)
-	ours := r.command
-	if r.name != "coracle" {
-		ours, err = exec.LookPath(r.command)
-		must(t, err)
-	}
+	compare(t, p, r, "podman", testUser, "crun", 100)
+}
+
+// TestContainerd has containerd's ctr do its work as root, once with runc and
+// once with the runtime under test.
+func TestContainerd(t *testing.T) {
+	p := newPlace(t)
+	compare(t, p, p.ociRuntime(t), "containerd", "root", "runc", 30)
+}
+
+// compare runs testdata/oci/NAME with the peer and with the runtime under
+// test at a time, and tells where their transcripts, of at least that many
+// command lines, differ.
+func compare(t *testing.T, p place, r ociRuntime, name, user, peer string, atLeast int) {
+	t.Helper()
 	var said [2]string
 	t.Run("type", func(t *testing.T) {
-		for i, command := range []string{crun, ours} {
+		for i, command := range []string{peer, r.command} {
 			t.Run(fmt.Sprint(i), func(t *testing.T) {
 				t.Parallel()
-				said[i] = p.podman(t, fmt.Sprintf("podman%d", i), command)
+				path, err := exec.LookPath(command)
+				must(t, err)
+				dir := p.join("v", fmt.Sprint(name, i))
+				must(t, os.MkdirAll(dir, 0o755))
+				out, err := p.v2view(t, user, dir, nil, p.join("oci", name), path)
+				if err != nil {
+					t.Fatalf("%s: %v\n%s", command, err, out)
+				}
+				said[i] = string(out)
 			})
 		}
 	})
-	if n := strings.Count(said[0], "\n$ "); n < 100 {
-		t.Fatalf("crun got through %d command lines:\n%s", n, said[0])
-	}
-	if said[0] == said[1] {
-		return
+	if n := strings.Count("\n"+said[0], "\n$ "); n < atLeast {
+		t.Fatalf("%s got through %d command lines:\n%s", peer, n, said[0])
 	}
 	for _, d := range differing(transcript(said[0]), transcript(said[1])) {
 		t.Errorf("%s", d)
 	}
-}
-
-// podman gives the transcript of the command lines on that runtime.
-func (p place) podman(t *testing.T, name, command string) string {
-	dir := p.join("v", name)
-	must(t, os.MkdirAll(dir, 0o755))
-	out, err := p.v2view(t, testUser, dir, nil, p.join("oci/podman"), command)
-	if err != nil {
-		t.Errorf("%s: %v\n%s", command, err, out)
-	}
-	return string(out)
 }
 
 // transcript cuts at the command lines.
@@ -61,7 +63,7 @@ func transcript(text string) []string {
 // differing gives, for each command line, both answers where they differ.
 func differing(want, got []string) (all []string) {
 	if len(want) != len(got) {
-		all = append(all, fmt.Sprintf("%d command lines with crun, %d with the runtime under test", len(want), len(got)))
+		all = append(all, fmt.Sprintf("%d command lines with the peer, %d with the runtime under test", len(want), len(got)))
 	}
 	for i := range min(len(want), len(got)) {
 		if want[i] != got[i] {
