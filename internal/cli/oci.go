@@ -45,6 +45,7 @@ func ociCommands() []entry {
 		{"kill", "Lifecycle", "[flags] ID [SIGNAL]", "send a signal to a container (SIGTERM)", false, func() command { return &ociKillCmd{} }},
 		{"delete", "Lifecycle", "[flags] ID", "remove a container that has stopped", false, func() command { return &ociDeleteCmd{} }},
 		{"exec", "Lifecycle", "[flags] ID COMMAND [ARG...]", "run another process in a container", true, func() command { return &ociExecCmd{} }},
+		{"restore", "Lifecycle", "[flags] ID", "make a container from a checkpoint, with CRIU", false, func() command { return &ociRestoreCmd{} }},
 		{"list", "Looking", "[flags]", "list containers", false, func() command { return &ociListCmd{} }},
 		{"ps", "Looking", "[flags] ID [PS OPTIONS]", "list a container's processes", true, func() command { return &ociPsCmd{} }},
 		{"events", "Looking", "[flags] ID", "print statistics and events of a container", false, func() command { return &ociEventsCmd{} }},
@@ -53,6 +54,7 @@ func ociCommands() []entry {
 		{"pause", "Changing", "ID", "freeze all processes of a container", false, func() command { return &ociPauseCmd{} }},
 		{"update", "Changing", "[flags] ID", "change a container's limits", false, func() command { return &ociUpdateCmd{} }},
 		{"resume", "Changing", "ID", "let a frozen container go on", false, func() command { return &ociResumeCmd{} }},
+		{"checkpoint", "Changing", "[flags] ID", "write a running container to a directory, with CRIU", false, func() command { return &ociCheckpointCmd{} }},
 	}
 }
 
