@@ -21,6 +21,12 @@ var groups = []group{
 	{"host", startHost},
 	{"version", startVersion},
 	{"memory", memory},
+	{"oci-run", ociRun},
+	{"oci-mounts", ociMounts},
+	{"oci-lifecycle", ociLifecycle},
+	{"oci-exec", ociExec},
+	{"oci-state", ociState},
+	{"oci-parallel", ociParallel},
 	{"pull", pull},
 	{"keep-id", keepID},
 }

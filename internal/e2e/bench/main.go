@@ -12,7 +12,6 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
-	"os/user"
 	"path/filepath"
 	"strings"
 	"syscall"
@@ -101,11 +100,8 @@ func measureAsUser(only string, rounds int) (*Report, error) {
 		return nil, err
 	}
 	if os.Getuid() == 0 {
-		u, err := user.Lookup(testUser)
-		if err != nil {
-			return nil, err
-		}
-		args = append([]string{"setpriv", "--reuid", u.Uid, "--regid", u.Gid, "--init-groups"}, args...)
+		// With a cgroup of the user's own, in a view without cgroup v1.
+		args = append([]string{filepath.Join(dir, "bin/v2view"), filepath.Base(dir), testUser}, args...)
 	}
 	cmd := exec.Command(args[0], args[1:]...)
 	cmd.Dir = filepath.Join(dir, "home")
@@ -126,7 +122,7 @@ func prepare(dir string) error {
 			return err
 		}
 	}
-	for from, to := range map[string]string{"bin/coracle": "bin/coracle", "internal/e2e/testdata/make": "make"} {
+	for from, to := range map[string]string{"bin/coracle": "bin/coracle", "internal/e2e/testdata/make": "make", "internal/e2e/testdata/oci/v2view": "bin/v2view"} {
 		if err := exec.Command("cp", "-r", from, filepath.Join(dir, to)).Run(); err != nil {
 			return fmt.Errorf("copy %s: %w", from, err)
 		}
