@@ -164,7 +164,7 @@ func TestHooks(t *testing.T) {
 	s := o.Config
 	s.Annotations = map[string]string{"org.example": "boat"}
 	s.Hooks = &specs.Hooks{
-		Prestart:        []specs.Hook{hookTo(log, "prestart")},
+		Prestart:        []specs.Hook{hookTo(log, "prestart")}, //nolint:staticcheck // deprecated, and still to be run
 		CreateRuntime:   []specs.Hook{hookTo(log, "createRuntime $(readlink /proc/self/ns/mnt)")},
 		CreateContainer: []specs.Hook{hookTo(log, "createContainer $(readlink /proc/self/ns/mnt) $(hostname)")},
 		StartContainer:  []specs.Hook{hookTo("/log", "startContainer $(ls -d /bin/busybox) $$")},
@@ -226,7 +226,7 @@ func TestFailingHooksStopTheContainer(t *testing.T) {
 	ctx := context.Background()
 	limit := 1
 	for point, set := range map[string]func(*specs.Hooks, []specs.Hook){
-		"prestart":        func(h *specs.Hooks, x []specs.Hook) { h.Prestart = x },
+		"prestart":        func(h *specs.Hooks, x []specs.Hook) { h.Prestart = x }, //nolint:staticcheck // deprecated, and still to be run
 		"createRuntime":   func(h *specs.Hooks, x []specs.Hook) { h.CreateRuntime = x },
 		"createContainer": func(h *specs.Hooks, x []specs.Hook) { h.CreateContainer = x },
 		"startContainer":  func(h *specs.Hooks, x []specs.Hook) { h.StartContainer = x },

@@ -218,7 +218,7 @@ type ociState struct {
 func ociStateOf(s spec.Status) ociState {
 	return ociState{
 		OCIVersion: s.Version, ID: s.ID, PID: s.Pid, Status: string(s.Status), Bundle: s.Bundle, Rootfs: s.Rootfs,
-		Created: s.Created, Annotations: s.Annotations,
+		Created: s.Created, Annotations: s.Annotations, Owner: ownerName(s),
 	}
 }
 

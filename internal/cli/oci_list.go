@@ -30,10 +30,7 @@ func (c *ociListCmd) run(a *app) (int, error) {
 	}
 	var rows []ociState
 	for _, b := range boxes {
-		s := b.Status()
-		row := ociStateOf(s)
-		row.Owner = ownerName(s)
-		rows = append(rows, row)
+		rows = append(rows, ociStateOf(b.Status()))
 	}
 	if c.Quiet {
 		for _, row := range rows {

@@ -19,7 +19,7 @@ func (r *run) explain(err error) (Exit, error) {
 	}
 	var se *userns.StepError
 	if errors.As(err, &se) {
-		if why := whyRefused(context.Background(), err); why != err {
+		if why := whyRefused(context.Background(), err); why != err { //nolint:errorlint // the same error comes back where there is nothing to say
 			return Exit{Code: 125}, fmt.Errorf("start the container: %w", why)
 		}
 		return Exit{Code: 125}, &Error{Op: "start the container", Err: err, Help: stepHint(se)}
