@@ -39,7 +39,7 @@ func compare(t *testing.T, p place, r ociRuntime, name, user, peer string, atLea
 				must(t, err)
 				dir := p.join("v", fmt.Sprint(name, i))
 				must(t, os.MkdirAll(dir, 0o755))
-				out, err := p.v2view(t, user, dir, nil, p.join("oci", name), path)
+				out, err := p.v2view(t, user, dir, []string{"IN_MEMORY=yes"}, p.join("oci", name), path)
 				if err != nil {
 					t.Fatalf("%s: %v\n%s", command, err, out)
 				}
