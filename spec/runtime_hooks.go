@@ -88,7 +88,12 @@ func (c *Container) poststart(ctx context.Context, s *specs.Spec) {
 	}
 }
 
+// A start that fails runs them, and a delete after it does not again.
 func (c *Container) poststop(ctx context.Context, s *specs.Spec) {
+	if c.Poststopped {
+		return
+	}
+	c.Poststopped = true
 	st := c.State
 	st.Status, st.Pid = specs.StateStopped, 0
 	for i, hook := range hooksOf(s, func(h *specs.Hooks) [][]specs.Hook { return [][]specs.Hook{h.Poststop} }) {
@@ -114,6 +119,11 @@ func runHook(ctx context.Context, h specs.Hook, st specs.State) error {
 	state, err := json.Marshal(st)
 	if err != nil {
 		return err
+	}
+	// What our caller left open is not for hooks. The payload, which may be
+	// promised some of it, has descriptors of its own by now.
+	if err := unix.CloseRange(3, ^uint(0), unix.CLOSE_RANGE_CLOEXEC); err != nil && !errors.Is(err, unix.ENOSYS) {
+		return fmt.Errorf("run %s: close descriptors: %w", h.Path, err)
 	}
 	cmd := exec.CommandContext(ctx, h.Path)
 	cmd.Args, cmd.Env = hookArgs(h), h.Env
@@ -227,6 +237,10 @@ func (c *Container) startInside(h specs.Hook, stub *os.File, stdio [3]*os.File) 
 	}
 	if err := errors.Join(child.Release(), child.WaitExec()); err != nil {
 		child.Abort()
+		var ee *userns.ExecError
+		if errors.As(err, &ee) {
+			err = ee.Errno // an ExecError is about the payload
+		}
 		return nil, err
 	}
 	return child, nil

@@ -53,7 +53,7 @@ func (c *Container) start(ctx context.Context, s *specs.Spec) error {
 	if err := c.startContainer(ctx, s); err != nil {
 		c.end(ctx)
 		c.poststop(ctx, s)
-		return err
+		return errors.Join(err, c.save())
 	}
 	if err := c.release(); err != nil {
 		return err

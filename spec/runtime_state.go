@@ -39,6 +39,8 @@ type record struct {
 	// RootMount is the id of the root's mount in the caller's own mount
 	// namespace, 0 for a container that has one of its own.
 	RootMount uint64 `json:"rootMount,omitempty"`
+	// Poststopped: the poststop hooks have run.
+	Poststopped bool `json:"poststopped,omitempty"`
 }
 
 // Container is a container of a Runtime, as its state file had it when it was

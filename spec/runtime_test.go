@@ -254,11 +254,51 @@ func TestFailingHooksStopTheContainer(t *testing.T) {
 			if data, _ := os.ReadFile(log); !strings.HasPrefix(string(data), "poststop") {
 				t.Errorf("%s, %s: the poststop hook did not run", point, why)
 			}
+			var ee *userns.ExecError
+			if errors.As(err, &ee) {
+				t.Errorf("%s, %s: it looks as if the payload could not be executed: %v", point, why, err)
+			}
 			if data, _ := os.ReadFile(out); len(data) > 0 {
 				t.Errorf("%s, %s: the payload ran", point, why)
 			}
 			_ = r.Delete(ctx, "f", true)
+			if data, _ := os.ReadFile(log); strings.Count(string(data), "poststop") != 1 {
+				t.Errorf("%s, %s: the poststop hook did not run once: %q", point, why, data)
+			}
 		}
+	}
+}
+
+// What the caller has open is not for hooks.
+func TestHooksGetNoDescriptors(t *testing.T) {
+	r, root := testRuntime(t)
+	dir, err := os.Open("/etc")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer dir.Close()
+	fd, err := unix.Dup(int(dir.Fd())) // without close-on-exec, as a caller's would be
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer unix.Close(fd)
+	log := filepath.Join(root, "log")
+	list := func(to string) []specs.Hook {
+		return []specs.Hook{{Path: "/bin/sh", Args: []string{"sh", "-c", "for f in /proc/self/fd/*; do readlink $f; done >> " + to + "; echo ran >> " + to}}}
+	}
+	o, _ := boxOf(t, root, "true")
+	o.Config.Hooks = &specs.Hooks{CreateRuntime: list(log), CreateContainer: list(log), StartContainer: list("/log"), Poststart: list(log), Poststop: list(log)}
+	ctx := context.Background()
+	if _, err := r.Create(ctx, "d", o); err != nil {
+		t.Fatal(err)
+	}
+	err = r.Start(ctx, "d")
+	if err := errors.Join(err, r.Delete(ctx, "d", true)); err != nil {
+		t.Fatal(err)
+	}
+	data, err := os.ReadFile(log)
+	if err != nil || strings.Count(string(data), "ran\n") != 5 || strings.Contains(string(data), "/etc\n") {
+		t.Errorf("%v: %s", err, data)
 	}
 }
 
