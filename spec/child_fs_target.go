@@ -173,12 +173,12 @@ func (c *child) setattrOf(r userns.Reg, label string, set, clr, propagation uint
 	c.setattrCall(r, label, set, clr, propagation, recursive)
 }
 
-func (c *child) setattrCall(r userns.Reg, label string, set, clr, propagation uint64, recursive bool) {
+func (c *child) setattrCall(r userns.Reg, label string, set, clr, propagation uint64, recursive bool) userns.Step {
 	flags := uintptr(unix.AT_EMPTY_PATH)
 	if recursive {
 		flags |= unix.AT_RECURSIVE
 	}
-	c.p.Call(label, unix.SYS_MOUNT_SETATTR, r, "", flags, mountAttr(set, clr, propagation), 32)
+	return c.p.Call(label, unix.SYS_MOUNT_SETATTR, r, "", flags, mountAttr(set, clr, propagation), 32)
 }
 
 // mountAttr lays out struct mount_attr.

@@ -54,8 +54,15 @@ func (c *child) bindOne(i int, m *specs.Mount, o *mountOpts) {
 
 // restrict changes the cloned tree in c.mount before anyone can see it.
 func (c *child) restrict(label string, o *mountOpts) {
-	if o.set|o.clr != 0 {
-		c.setattr(label, o.set, o.clr, 0, false)
+	set, clr := o.set, o.clr
+	if clr&unix.MOUNT_ATTR__ATIME != 0 && !c.x.noSetattr {
+		// In a user namespace the kernel keeps how the host's own mount tells
+		// access times. That is a wish and no restriction: crun drops it too.
+		c.setattrCall(c.mount, label, set&unix.MOUNT_ATTR__ATIME, unix.MOUNT_ATTR__ATIME, 0, false).Allow(unix.EPERM)
+		set, clr = set&^unix.MOUNT_ATTR__ATIME, clr&^unix.MOUNT_ATTR__ATIME
+	}
+	if set|clr != 0 {
+		c.setattr(label, set, clr, 0, false)
 	}
 	if o.rset|o.rclr != 0 {
 		c.setattr(label, o.rset, o.rclr, 0, !c.x.noSetattr) // else see changeBelow
