@@ -171,7 +171,10 @@ func (c *ociKillCmd) run(a *app) (int, error) {
 	if err != nil {
 		return 1, err
 	}
-	sig, err := spec.ParseSignal(c.Signal)
+	sig, err := 0, error(nil)
+	if c.Signal != "0" { // which asks kill(2) whether somebody is there
+		sig, err = spec.ParseSignal(c.Signal)
+	}
 	if err != nil {
 		return 1, err
 	}
