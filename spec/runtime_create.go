@@ -54,14 +54,12 @@ func (r *Runtime) Run(ctx context.Context, id string, o CreateOptions) (*Contain
 		return nil, nil, err
 	}
 	if m.wait {
-		err = m.c.start(ctx, m.s)
-	} else {
-		m.c.poststart(ctx, m.s)
+		if err := m.c.start(ctx, m.s); err != nil {
+			p.abort()
+			return nil, nil, errors.Join(err, m.c.Delete(ctx, true))
+		}
 	}
-	if err != nil {
-		p.abort()
-		return nil, nil, errors.Join(err, m.c.Delete(ctx, true))
-	}
+	m.c.poststart(ctx, m.s)
 	return m.c, p, nil
 }
 
@@ -109,7 +107,7 @@ func (m *making) make(ctx context.Context, id string) (_ *Process, err error) {
 	if err := m.record(p.PID); err != nil {
 		return nil, err
 	}
-	if err := l.hooks(func() error { return m.hooks(ctx) }); err != nil {
+	if err := l.hooks(func() error { return m.hooks(ctx, l.child.PIDFD) }); err != nil {
 		return nil, err
 	}
 	err = l.finish()

@@ -28,8 +28,8 @@ func (r *Runtime) Delete(ctx context.Context, id string, force bool) error {
 		}
 		return err
 	}
-	if force && c.status() == specs.StateCreating {
-		c.end(ctx) // its maker notices, and lets go of the lock
+	if force {
+		c.end(ctx) // its maker or starter notices, and lets go of the lock
 	}
 	lock, err := r.lock(id)
 	if errors.Is(err, ErrNotExist) && force {

@@ -33,7 +33,9 @@ func hooksOf(s *specs.Spec, points func(*specs.Hooks) [][]specs.Hook) []specs.Ho
 // hooks runs what comes between the making of the namespaces and pivot_root
 // (runtime-spec config.md#posix-platform-hooks): prestart and createRuntime
 // here, createContainer in the container's namespaces.
-func (m *making) hooks(ctx context.Context) error {
+func (m *making) hooks(ctx context.Context, pidfd *os.File) error {
+	ctx, stop := whileAlive(ctx, pidfd)
+	defer stop()
 	// First: hooks may look at the interfaces.
 	if err := moveNetDevices(m.s, m.c.Pid); err != nil {
 		return err
@@ -110,6 +112,27 @@ func hookContext(ctx context.Context, h specs.Hook) (context.Context, context.Ca
 	}
 	limit := time.Duration(*h.Timeout) * time.Second
 	return context.WithTimeoutCause(ctx, limit, fmt.Errorf("it took longer than its timeout of %s", limit))
+}
+
+// whileAlive is a context that ends with a process: nobody waits for the hooks
+// of a container that was killed meanwhile. stop is to be called before the
+// pidfd is closed.
+func whileAlive(ctx context.Context, pidfd *os.File) (_ context.Context, stop func()) {
+	ctx, cancel := context.WithCancelCause(ctx)
+	watched := make(chan struct{})
+	go func() {
+		defer close(watched)
+		for ctx.Err() == nil {
+			fds := []unix.PollFd{{Fd: int32(pidfd.Fd()), Events: unix.POLLIN}}
+			if n, _ := unix.Poll(fds, 20); n > 0 {
+				cancel(errors.New("the container was killed"))
+			}
+		}
+	}()
+	return ctx, func() {
+		cancel(nil)
+		<-watched
+	}
 }
 
 // runHook runs a hook where we are, with the state on its standard input.

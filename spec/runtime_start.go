@@ -32,9 +32,15 @@ func (r *Runtime) Start(ctx context.Context, id string) error {
 	if err != nil {
 		return err
 	}
-	return c.start(ctx, s)
+	if err := c.start(ctx, s); err != nil {
+		return err
+	}
+	lock.Close() // whoever deletes the container does not wait for these hooks
+	c.poststart(ctx, s)
+	return nil
 }
 
+// start leaves the poststart hooks to its caller.
 func (c *Container) start(ctx context.Context, s *specs.Spec) error {
 	switch st := c.status(); st {
 	case specs.StateCreated:
@@ -59,11 +65,7 @@ func (c *Container) start(ctx context.Context, s *specs.Spec) error {
 		return err
 	}
 	c.State.Status = specs.StateRunning
-	if err := c.save(); err != nil {
-		return err
-	}
-	c.poststart(ctx, s)
-	return nil
+	return c.save()
 }
 
 // release lets the payload go, and reads whether it could be executed.

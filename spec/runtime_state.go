@@ -130,6 +130,9 @@ func (c *Container) Spec() (*specs.Spec, error) {
 func (c *Container) Status() Status {
 	s := Status{State: c.State, Rootfs: c.Rootfs, Created: c.Created, Owner: c.Owner}
 	s.Status = c.status()
+	if s.Status == specs.StateCreated && c.Namespaces == nil && c.beingMade() {
+		s.Status = specs.StateCreating // its maker has the pipe open, too
+	}
 	if s.Status == specs.StateStopped || s.Status == specs.StateCreating {
 		s.Pid = 0
 	}

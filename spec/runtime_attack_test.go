@@ -1,0 +1,148 @@
+package spec
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"coracle/userns"
+
+	"github.com/opencontainers/runtime-spec/specs-go"
+	"golang.org/x/sys/unix"
+)
+
+// What our caller left open is not for hooks, wherever they run.
+func TestHooksInheritNothing(t *testing.T) {
+	r, root := testRuntime(t)
+	ctx := context.Background()
+	secret := filepath.Join(t.TempDir(), "left-open")
+	if err := os.WriteFile(secret, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	fd, err := unix.Open(secret, unix.O_RDONLY, 0) // not close-on-exec
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer unix.Close(fd)
+	log := filepath.Join(t.TempDir(), "log")
+	look := func(point string) []specs.Hook {
+		return []specs.Hook{{Path: "/bin/sh", Args: []string{"sh", "-c",
+			fmt.Sprintf("echo %s $(readlink /proc/self/fd/%d) . >> %s", point, fd, log)}, Env: []string{"PATH=/usr/bin:/bin"}}}
+	}
+	o, _ := boxOf(t, root, "true")
+	o.Config.Hooks = &specs.Hooks{CreateRuntime: look("createRuntime"), CreateContainer: look("createContainer"),
+		Poststart: look("poststart"), Poststop: look("poststop")}
+	_, p, err := r.Run(ctx, "inherit", o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, _, err := p.Wait(); err != nil {
+		t.Error(err)
+	}
+	if err := r.Delete(ctx, "inherit", true); err != nil {
+		t.Error(err)
+	}
+	said, _ := os.ReadFile(log)
+	if got, want := string(said), "createRuntime .\ncreateContainer .\npoststart .\npoststop .\n"; got != want {
+		t.Errorf("hooks see\n%swant\n%s", got, want)
+	}
+}
+
+// A hook that cannot be executed is not mistaken for the payload.
+func TestHookThatCannotBeExecuted(t *testing.T) {
+	r, root := testRuntime(t)
+	for point, hooks := range map[string]*specs.Hooks{
+		"createContainer": {CreateContainer: []specs.Hook{{Path: "/no/such/hook"}}},
+		"startContainer":  {StartContainer: []specs.Hook{{Path: "/no/such/hook"}}},
+	} {
+		o, _ := boxOf(t, root, "true")
+		o.Config.Hooks = hooks
+		_, _, err := r.Run(context.Background(), "nohook", o)
+		var e *userns.ExecError
+		if err == nil || errors.As(err, &e) || !errors.Is(err, unix.ENOENT) || !strings.Contains(err.Error(), point+"[0]: run /no/such/hook") {
+			t.Errorf("%s: %v", point, err)
+		}
+	}
+}
+
+// After a startContainer hook that failed, poststop hooks run, and not again
+// with the deletion.
+func TestPoststopRunsOnce(t *testing.T) {
+	r, root := testRuntime(t)
+	ctx := context.Background()
+	log := filepath.Join(t.TempDir(), "log")
+	o, _ := boxOf(t, root, "true")
+	o.Config.Hooks = &specs.Hooks{StartContainer: []specs.Hook{{Path: "/bin/sh", Args: []string{"sh", "-c", "exit 7"}}},
+		Poststop: []specs.Hook{hookTo(log, "poststop")}}
+	if _, err := r.Create(ctx, "once", o); err != nil {
+		t.Fatal(err)
+	}
+	if err := r.Start(ctx, "once"); err == nil {
+		t.Error("it started")
+	}
+	if err := r.Delete(ctx, "once", false); err != nil {
+		t.Error(err)
+	}
+	if _, _, err := r.Run(ctx, "once", o); err == nil {
+		t.Error("it ran")
+	}
+	said, _ := os.ReadFile(log)
+	if n := strings.Count(string(said), "poststop"); n != 2 {
+		t.Errorf("the poststop hooks of two containers ran %d times", n)
+	}
+}
+
+// Deleting by force waits for no hook.
+func TestDeleteForceWhileAHookHangs(t *testing.T) {
+	hang := []specs.Hook{{Path: "/bin/sh", Args: []string{"sh", "-c", "echo > $0; exec sleep 30", ""}, Env: []string{"PATH=/usr/bin:/bin"}}}
+	for point, hooks := range map[string]*specs.Hooks{
+		"createRuntime":   {CreateRuntime: hang},
+		"createContainer": {CreateContainer: hang},
+		"startContainer":  {StartContainer: hang},
+		"poststart":       {Poststart: hang},
+	} {
+		t.Run(point, func(t *testing.T) {
+			r, root := testRuntime(t)
+			ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+			defer cancel()
+			mark := filepath.Join(root, "tmp-mark")
+			if point == "startContainer" {
+				hang[0].Args[3] = "/tmp-mark"
+			} else {
+				hang[0].Args[3] = mark
+			}
+			o, _ := boxOf(t, root, "sleep", "1000")
+			o.Config.Hooks = hooks
+			made := make(chan error, 1)
+			go func() {
+				_, err := r.Create(ctx, "hang", o)
+				if err == nil {
+					err = r.Start(ctx, "hang")
+				}
+				made <- err
+			}()
+			waitFor(t, "the hook to run", func() bool { _, err := os.Stat(mark); return err == nil })
+			if got := status(t, r, "hang"); strings.HasPrefix(point, "create") && got != specs.StateCreating {
+				t.Errorf("during the hook it is %s", got)
+			}
+			began := time.Now()
+			if err := r.Delete(context.Background(), "hang", true); err != nil {
+				t.Error(err)
+			}
+			// The hook hangs for 30 seconds, its caller's patience ends after 20.
+			if took := time.Since(began); took > 10*time.Second {
+				t.Errorf("deleting took %s", took)
+			}
+			if _, err := r.Load("hang"); !errors.Is(err, ErrNotExist) {
+				t.Errorf("it is still there: %v", err)
+			}
+			cancel() // for the poststart hook, which is its caller's
+			<-made
+		})
+	}
+}
