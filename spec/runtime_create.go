@@ -302,6 +302,12 @@ func (m *making) makeCgroup() (err error) {
 	}
 	m.c.Cgroup = m.cgroup.Ref()
 	m.o.Extra.Cgroup = m.cgroup
+	if m.cgroup.Path() != "" {
+		// At once: a maker that is killed leaves a cgroup that can be deleted.
+		if err := m.c.save(); err != nil {
+			return err
+		}
+	}
 	return m.giveCgroup()
 }
 
