@@ -266,12 +266,13 @@ func TestExecHandsOver(t *testing.T) {
 	if data, _ := os.ReadFile(pidFile); string(data) != fmt.Sprint(pr.PID) {
 		t.Errorf("the pid file has %q, want %d", data, pr.PID)
 	}
-	conn, _, err := unix.Accept4(l, unix.SOCK_CLOEXEC)
+	fd, _, err := unix.Accept4(l, unix.SOCK_CLOEXEC)
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer unix.Close(conn)
-	master, err := receiveFD(os.NewFile(uintptr(conn), "console"))
+	conn := os.NewFile(uintptr(fd), "console")
+	defer conn.Close()
+	master, err := receiveFD(conn)
 	if err != nil {
 		t.Fatal(err)
 	}
