@@ -14,9 +14,10 @@ import (
 // are known: the kernel makes them, and newuidmap and newgidmap write its maps,
 // while the launcher works out what the process will have to do.
 type Newborn struct {
-	done  chan struct{} // closed when the rest is known
-	child *userns.Child // nil where none could be made: Start makes one as well
-	err   error         // of its id maps
+	born   chan struct{} // closed when there is a child, or none can be
+	mapped chan struct{} // closed when its maps are written; nil until Map
+	child  *userns.Child // nil where none could be made: Start makes one as well
+	err    error         // of its id maps
 
 	flags  uintptr
 	cgroup int // its directory, -1 for the caller's
@@ -28,24 +29,60 @@ type Newborn struct {
 // userns.Begin.
 func Begin(ctx context.Context, s *specs.Spec, m userns.Map, cg *cgroupv2.Cgroup) *Newborn {
 	n, err := planNamespaces(s)
-	// The kernel sets oom_score_adj of all that share a memory.
-	if err != nil || !n.atOnce() || n.fresh&unix.CLONE_NEWUSER == 0 || s.Process.OOMScoreAdj != nil || cg != nil && cg.Pending() {
+	if err != nil || !n.canShare(s) || cg != nil && cg.Pending() {
 		return nil
 	}
-	b := &Newborn{done: make(chan struct{}), cgroup: (&Extra{Cgroup: cg}).cgroupFD()}
-	b.flags = n.cloneFlags(b.cgroup >= 0)
+	b := n.begin((&Extra{Cgroup: cg}).cgroupFD())
+	b.Map(ctx, m)
+	return b
+}
+
+// BeginNamespaces starts one while nothing is known but its namespaces, all of
+// them fresh, a user namespace among them; Map follows. Should the
+// configuration have others, Start makes another first process.
+func BeginNamespaces(kinds ...specs.LinuxNamespaceType) *Newborn {
+	s := &specs.Spec{Linux: &specs.Linux{}}
+	for _, k := range kinds {
+		s.Linux.Namespaces = append(s.Linux.Namespaces, specs.LinuxNamespace{Type: k})
+	}
+	n, err := planNamespaces(s)
+	if err != nil || !n.canShare(s) {
+		return nil
+	}
+	return n.begin(-1)
+}
+
+// canShare says whether the first process may share our memory for a while.
+func (n namespaces) canShare(s *specs.Spec) bool {
+	// The kernel sets oom_score_adj of all that share a memory.
+	return n.atOnce() && n.fresh&unix.CLONE_NEWUSER != 0 && (s.Process == nil || s.Process.OOMScoreAdj == nil)
+}
+
+func (n namespaces) begin(cgroup int) *Newborn {
+	b := &Newborn{born: make(chan struct{}), cgroup: cgroup, flags: n.cloneFlags(cgroup >= 0)}
 	go func() {
-		defer close(b.done)
-		b.child, err = userns.Begin(b.flags, b.cgroup)
-		if err != nil {
-			return // Start finds out what is wrong, if anything is
+		defer close(b.born)
+		b.child, _ = userns.Begin(b.flags, b.cgroup) // Start finds out what is wrong, if anything is
+	}()
+	return b
+}
+
+// Map has the id maps written.
+func (b *Newborn) Map(ctx context.Context, m userns.Map) {
+	if b == nil {
+		return
+	}
+	b.mapped = make(chan struct{})
+	go func() {
+		defer close(b.mapped)
+		if <-b.born; b.child == nil {
+			return
 		}
 		if b.err = userns.WriteMap(ctx, b.child.PID, m); b.err != nil {
 			b.child.Abort()
 			b.child = nil
 		}
 	}()
-	return b
 }
 
 // take hands the process over, once; nil where there is none.
@@ -53,7 +90,10 @@ func (b *Newborn) take() (*userns.Child, error) {
 	if b == nil {
 		return nil, nil
 	}
-	<-b.done
+	<-b.born
+	if b.mapped != nil {
+		<-b.mapped
+	}
 	c := b.child
 	b.child = nil
 	return c, b.err
@@ -69,7 +109,7 @@ func (b *Newborn) Abandon() {
 // adopt makes the newborn the child, if there is one and it will do.
 func (l *launch) adopt(prog *userns.Program, flags uintptr) (bool, error) {
 	b := l.x.Newborn
-	if b == nil || b.flags != flags || b.cgroup != l.x.cgroupFD() {
+	if b == nil || b.flags != flags || b.cgroup != l.x.cgroupFD() || b.mapped == nil || !l.x.namespaces.canShare(l.s) {
 		b.Abandon()
 		return false, nil
 	}

@@ -4,9 +4,11 @@ import (
 	"context"
 	"errors"
 	"os"
+	"slices"
 	"strings"
 	"testing"
 
+	specs "github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sys/unix"
 
 	"coracle/userns"
@@ -31,7 +33,7 @@ func TestNewborn(t *testing.T) {
 			if x.Newborn = Begin(context.Background(), s, singleMap(), nil); x.Newborn == nil {
 				t.Fatal("there is none")
 			}
-			<-x.Newborn.done
+			<-x.Newborn.born
 			if x.Newborn.child == nil {
 				t.Fatalf("there is none: %v", x.Newborn.err)
 			}
@@ -62,7 +64,7 @@ func TestNewborn(t *testing.T) {
 func TestNewbornEnds(t *testing.T) {
 	s := testSpec(busyboxRoot(t), "true")
 	b := Begin(context.Background(), s, singleMap(), nil)
-	<-b.done
+	<-b.born
 	if b.child == nil {
 		t.Fatalf("there is none: %v", b.err)
 	}
@@ -87,5 +89,63 @@ func TestNewbornEnds(t *testing.T) {
 	if b := Begin(context.Background(), s, singleMap(), nil); b != nil {
 		b.Abandon()
 		t.Error("a newborn with an oom_score_adj")
+	}
+}
+
+// One that was there before its configuration is used if that has the same
+// namespaces, and else another is made.
+func TestNewbornBeforeItsConfiguration(t *testing.T) {
+	stub, err := userns.OpenStub()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer stub.Close()
+	root := busyboxRoot(t)
+	score := 500
+	for name, c := range map[string]struct {
+		change func(s *specs.Spec)
+		used   bool
+	}{
+		"the same namespaces": {func(*specs.Spec) {}, true},
+		"others": {func(s *specs.Spec) {
+			s.Linux.Namespaces = append(s.Linux.Namespaces, specs.LinuxNamespace{Type: specs.UTSNamespace})
+			s.Hostname = "other"
+		}, false},
+		"an oom_score_adj": {func(s *specs.Spec) { s.Process.OOMScoreAdj = &score }, false},
+	} {
+		s := testSpec(root, "true")
+		var kinds []specs.LinuxNamespaceType
+		for _, n := range s.Linux.Namespaces {
+			if n.Type != specs.UTSNamespace {
+				kinds = append(kinds, n.Type)
+			}
+		}
+		s.Hostname = ""
+		s.Linux.Namespaces = slices.DeleteFunc(s.Linux.Namespaces, func(n specs.LinuxNamespace) bool { return n.Type == specs.UTSNamespace })
+		c.change(s)
+		b := BeginNamespaces(kinds...)
+		if <-b.born; b.child == nil {
+			t.Fatal("there is none")
+		}
+		pid := b.child.PID
+		b.Map(context.Background(), singleMap())
+		p, err := Start(context.Background(), s, Extra{Stub: stub, Newborn: b}, singleMap())
+		if err != nil {
+			t.Fatalf("%s: %v", name, err)
+		}
+		if (p.PID == pid) != c.used {
+			t.Errorf("%s: newborn %d, first process %d", name, pid, p.PID)
+		}
+		if ws, _, err := p.Wait(); err != nil || ws != 0 {
+			t.Errorf("%s: status %v, %v", name, ws, err)
+		}
+		if err := unix.Kill(pid, 0); !errors.Is(err, unix.ESRCH) {
+			t.Errorf("%s: process %d is still there: %v", name, pid, err)
+		}
+	}
+	b := BeginNamespaces(specs.UserNamespace, specs.MountNamespace) // and then nothing comes of it
+	b.Abandon()
+	if b.child != nil {
+		t.Error("it is still there")
 	}
 }

@@ -11,6 +11,7 @@ import (
 	"strings"
 	"sync"
 
+	specs "github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sys/unix"
 
 	"coracle/fuse"
@@ -37,9 +38,6 @@ func (r *run) configure(ctx context.Context, id, name, dir string) (err error) {
 		r.e.warn(w, "")
 	}
 	s := r.result.Spec
-	if err := r.begin(ctx); err != nil {
-		return err
-	}
 	x := spec.Extra{
 		Newborn: r.newborn, Init: r.result.Init, Preserve: r.o.PreserveFDs, Handles: outsider(r.ids),
 		Resolve: r.root.resolve, Compiled: r.root.close, Directories: r.result.Directories,
@@ -70,18 +68,16 @@ func (r *run) configure(ctx context.Context, id, name, dir string) (err error) {
 	return nil
 }
 
-// begin starts the container's first process now, where it can: it waits, and
-// has what is open by then. A terminal's socket is not; and what --pid host
-// leaves behind is adopted only later.
-func (r *run) begin(ctx context.Context) error {
-	if r.streams == nil || r.o.TTY || r.o.PID == "host" {
-		return nil
+// begin starts the container's first process before all else, in the namespaces
+// that most have: the kernel takes as long over them as we over the
+// configuration. If it turns out that others are wanted, Start makes another.
+func (r *run) begin() {
+	usual := func(mode string) bool { return mode == "" || mode == "private" || mode == "none" }
+	if o := r.o; o.DryRun || !usual(o.PID) || !usual(o.IPC) || !usual(o.UTS) || !usual(o.Network) {
+		return
 	}
-	if _, err := r.stub(); err != nil {
-		return err
-	}
-	r.newborn = spec.Begin(ctx, r.result.Spec, r.ids.Map, nil)
-	return nil
+	r.newborn = spec.BeginNamespaces(specs.UserNamespace, specs.MountNamespace, specs.PIDNamespace, specs.IPCNamespace,
+		specs.UTSNamespace, specs.NetworkNamespace, specs.CgroupNamespace)
 }
 
 // options are the user's; on the host's own root a command starts where the

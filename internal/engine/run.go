@@ -26,6 +26,7 @@ import (
 func (e *Engine) Run(ctx context.Context, o RunOptions) (_ Exit, err error) {
 	r := &run{e: e, o: o, stub: sync.OnceValues(userns.OpenStub)}
 	defer r.close()
+	r.begin()
 	if err := r.resolve(ctx); err != nil {
 		return Exit{Code: 125}, err
 	}
@@ -96,6 +97,7 @@ func (r *run) resolve(ctx context.Context) (err error) {
 	if r.ids, err = userns.Resolve(ctx, r.caller, req); err != nil {
 		return err
 	}
+	r.newborn.Map(ctx, r.ids.Map)
 	if r.ids.Notice != "" {
 		r.e.warn(r.ids.Notice, r.ids.Hint)
 	}
