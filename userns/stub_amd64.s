@@ -55,6 +55,16 @@ created:
 	LEAQ 1(R14), DI
 	MOVL $3, AX // close
 	SYSCALL
+	TESTQ AX, AX
+	JEQ  started
+	LEAQ 1(R14), DI // a filter of the payload's denies it: see exec
+	MOVQ DI, SI
+	XORL DX, DX
+	MOVL $436, AX // close_range
+	SYSCALL
+	TESTQ AX, AX
+	JNE  denied
+started:
 	MOVQ 0(R12), SI
 	CMPB 16(SI), $45 // '-'
 	JEQ  init
@@ -77,6 +87,26 @@ find:
 	MOVL $1, DX
 	MOVL $72, AX
 	SYSCALL
+	// A filter of the payload's can deny that, or pretend. With the pipe open
+	// the payload must not go on: its launcher waits for the pipe's end.
+	MOVQ R14, DI
+	MOVL $1, SI // F_GETFD
+	MOVL $72, AX
+	SYSCALL
+	CMPQ AX, $1 // FD_CLOEXEC
+	JEQ  closes
+	MOVQ R14, DI
+	MOVQ R14, SI
+	MOVL $4, DX // CLOSE_RANGE_CLOEXEC
+	MOVL $436, AX // close_range
+	SYSCALL
+	TESTQ AX, AX
+	JEQ  closes
+denied:
+	NEGL AX
+	MOVL AX, R15
+	JMP  fail
+closes:
 	MOVL $2, R15 // ENOENT until a candidate says otherwise
 try:
 	MOVQ 0(R8), DI
@@ -174,6 +204,15 @@ parent:
 	MOVQ R14, DI
 	MOVL $3, AX // close
 	SYSCALL
+	TESTQ AX, AX
+	JEQ  next
+	MOVQ R14, DI
+	MOVQ R14, SI
+	XORL DX, DX
+	MOVL $436, AX // close_range
+	SYSCALL
+	TESTQ AX, AX
+	JNE  refuse
 next:
 	LEAQ -64(BX), DI
 	LEAQ -256(BX), SI

@@ -54,6 +54,14 @@ created:
 	ADD  $1, R22, R0
 	MOVD $57, R8 // close
 	SVC
+	CBZ  R0, started
+	ADD  $1, R22, R0
+	MOVD R0, R1
+	MOVD ZR, R2
+	MOVD $436, R8 // close_range
+	SVC
+	CBNZ R0, denied
+started:
 	MOVD 0(R20), R1
 	MOVBU 16(R1), R2
 	CMP  $45, R2 // '-'
@@ -74,6 +82,22 @@ find:
 	MOVD $1, R2
 	MOVD $25, R8
 	SVC
+	MOVD R22, R0
+	MOVD $1, R1 // F_GETFD
+	MOVD $25, R8
+	SVC
+	CMP  $1, R0 // FD_CLOEXEC
+	BEQ  closes
+	MOVD R22, R0
+	MOVD R22, R1
+	MOVD $4, R2 // CLOSE_RANGE_CLOEXEC
+	MOVD $436, R8 // close_range
+	SVC
+	CBZ  R0, closes
+denied:
+	NEG  R0, R23
+	JMP  fail
+closes:
 	MOVD $2, R23 // ENOENT until a candidate says otherwise
 try:
 	MOVD 0(R24), R0
@@ -169,6 +193,13 @@ parent:
 	MOVD R22, R0
 	MOVD $57, R8 // close
 	SVC
+	CBZ  R0, next
+	MOVD R22, R0
+	MOVD R22, R1
+	MOVD ZR, R2
+	MOVD $436, R8 // close_range
+	SVC
+	CBNZ R0, refuse
 next:
 	SUB  $64, R19, R0
 	SUB  $256, R19, R1
