@@ -3,7 +3,6 @@ package spec
 import (
 	"context"
 	"errors"
-	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
@@ -15,43 +14,6 @@ import (
 	"github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sys/unix"
 )
-
-// What our caller left open is not for hooks, wherever they run.
-func TestHooksInheritNothing(t *testing.T) {
-	r, root := testRuntime(t)
-	ctx := context.Background()
-	secret := filepath.Join(t.TempDir(), "left-open")
-	if err := os.WriteFile(secret, nil, 0o600); err != nil {
-		t.Fatal(err)
-	}
-	fd, err := unix.Open(secret, unix.O_RDONLY, 0) // not close-on-exec
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer unix.Close(fd)
-	log := filepath.Join(t.TempDir(), "log")
-	look := func(point string) []specs.Hook {
-		return []specs.Hook{{Path: "/bin/sh", Args: []string{"sh", "-c",
-			fmt.Sprintf("echo %s $(readlink /proc/self/fd/%d) . >> %s", point, fd, log)}, Env: []string{"PATH=/usr/bin:/bin"}}}
-	}
-	o, _ := boxOf(t, root, "true")
-	o.Config.Hooks = &specs.Hooks{CreateRuntime: look("createRuntime"), CreateContainer: look("createContainer"),
-		Poststart: look("poststart"), Poststop: look("poststop")}
-	_, p, err := r.Run(ctx, "inherit", o)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if _, _, err := p.Wait(); err != nil {
-		t.Error(err)
-	}
-	if err := r.Delete(ctx, "inherit", true); err != nil {
-		t.Error(err)
-	}
-	said, _ := os.ReadFile(log)
-	if got, want := string(said), "createRuntime .\ncreateContainer .\npoststart .\npoststop .\n"; got != want {
-		t.Errorf("hooks see\n%swant\n%s", got, want)
-	}
-}
 
 // A hook that cannot be executed is not mistaken for the payload.
 func TestHookThatCannotBeExecuted(t *testing.T) {

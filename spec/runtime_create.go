@@ -56,7 +56,7 @@ func (r *Runtime) Run(ctx context.Context, id string, o CreateOptions) (*Contain
 	if m.wait {
 		if err := m.c.start(ctx, m.s); err != nil {
 			p.abort()
-			return nil, nil, errors.Join(err, m.c.Delete(ctx, true))
+			return nil, nil, errors.Join(err, m.c.Delete(context.WithoutCancel(ctx), true))
 		}
 	}
 	m.c.poststart(ctx, m.s)
@@ -89,7 +89,7 @@ func (m *making) make(ctx context.Context, id string) (_ *Process, err error) {
 	p := &Process{}
 	defer func() {
 		if err != nil {
-			m.undo(ctx, p)
+			m.undo(context.WithoutCancel(ctx), p)
 		}
 		m.close()
 	}()

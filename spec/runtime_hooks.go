@@ -1,16 +1,12 @@
 package spec
 
 import (
-	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"os"
-	"os/exec"
-	"strings"
-	"time"
 
 	"coracle/userns"
 
@@ -105,15 +101,6 @@ func (c *Container) poststop(ctx context.Context, s *specs.Spec) {
 	}
 }
 
-// hookContext bounds a hook by its timeout.
-func hookContext(ctx context.Context, h specs.Hook) (context.Context, context.CancelFunc) {
-	if h.Timeout == nil {
-		return context.WithCancel(ctx)
-	}
-	limit := time.Duration(*h.Timeout) * time.Second
-	return context.WithTimeoutCause(ctx, limit, fmt.Errorf("it took longer than its timeout of %s", limit))
-}
-
 // whileAlive is a context that ends with a process: nobody waits for the hooks
 // of a container that was killed meanwhile. stop is to be called before the
 // pidfd is closed.
@@ -133,111 +120,6 @@ func whileAlive(ctx context.Context, pidfd *os.File) (_ context.Context, stop fu
 		cancel(nil)
 		<-watched
 	}
-}
-
-// runHook runs a hook where we are, with the state on its standard input.
-func runHook(ctx context.Context, h specs.Hook, st specs.State) error {
-	ctx, cancel := hookContext(ctx, h)
-	defer cancel()
-	state, err := json.Marshal(st)
-	if err != nil {
-		return err
-	}
-	// What our caller left open is not for hooks. The payload, which may be
-	// promised some of it, has descriptors of its own by now.
-	if err := unix.CloseRange(3, ^uint(0), unix.CLOSE_RANGE_CLOEXEC); err != nil && !errors.Is(err, unix.ENOSYS) {
-		return fmt.Errorf("run %s: close descriptors: %w", h.Path, err)
-	}
-	cmd := exec.CommandContext(ctx, h.Path)
-	cmd.Args, cmd.Env = hookArgs(h), h.Env
-	if cmd.Env == nil {
-		cmd.Env = []string{} // nil would hand on ours
-	}
-	cmd.Stdin = bytes.NewReader(state)
-	said := &tail{}
-	cmd.Stdout, cmd.Stderr = said, said
-	cmd.WaitDelay = time.Second // for what the hook left behind with its output
-	err = cmd.Run()
-	if errors.Is(err, exec.ErrWaitDelay) {
-		err = nil
-	}
-	return hookError(ctx, h, err, said.String())
-}
-
-func hookArgs(h specs.Hook) []string {
-	if len(h.Args) == 0 {
-		return []string{h.Path}
-	}
-	return h.Args
-}
-
-func hookError(ctx context.Context, h specs.Hook, err error, said string) error {
-	if err == nil {
-		return nil
-	}
-	if ctx.Err() != nil {
-		err = context.Cause(ctx)
-	}
-	if said = strings.TrimSpace(said); said != "" {
-		return fmt.Errorf("run %s: %w: %s", h.Path, err, said)
-	}
-	return fmt.Errorf("run %s: %w", h.Path, err)
-}
-
-// tail keeps the last KiB of what a hook says.
-type tail struct{ b []byte }
-
-func (t *tail) Write(p []byte) (int, error) {
-	t.b = append(t.b, p...)
-	if n := len(t.b) - 1024; n > 0 {
-		t.b = append(t.b[:0], t.b[n:]...)
-	}
-	return len(p), nil
-}
-
-func (t *tail) String() string { return string(t.b) }
-
-// runHookInside runs a hook in all namespaces of the container, whose first
-// process is waiting.
-func (c *Container) runHookInside(ctx context.Context, h specs.Hook, st specs.State) error {
-	ctx, cancel := hookContext(ctx, h)
-	defer cancel()
-	stdin, err := stateFD(st)
-	if err != nil {
-		return err
-	}
-	defer stdin.Close()
-	out, err := memFile("hook-output")
-	if err != nil {
-		return err
-	}
-	defer out.Close()
-	stub, err := userns.OpenStub()
-	if err != nil {
-		return err
-	}
-	defer stub.Close()
-	child, err := c.startInside(h, stub, [3]*os.File{stdin, out, out})
-	if err == nil {
-		stop := context.AfterFunc(ctx, func() { _ = child.Kill() })
-		var ws unix.WaitStatus
-		sys, _, werr := child.Wait()
-		stop()
-		child.Close()
-		if ws, err = unix.WaitStatus(sys), werr; err == nil && !(ws.Exited() && ws.ExitStatus() == 0) {
-			err = statusError(ws)
-		}
-	}
-	said := make([]byte, 1024)
-	n, _ := out.ReadAt(said, 0)
-	return hookError(ctx, h, err, string(said[:n]))
-}
-
-func statusError(ws unix.WaitStatus) error {
-	if ws.Signaled() {
-		return fmt.Errorf("it was killed by signal %d", ws.Signal())
-	}
-	return fmt.Errorf("exit status %d", ws.ExitStatus())
 }
 
 // startInside starts a program in the container's namespaces, as their root.

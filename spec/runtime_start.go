@@ -57,6 +57,7 @@ func (c *Container) start(ctx context.Context, s *specs.Spec) error {
 		}
 	}
 	if err := c.startContainer(ctx, s); err != nil {
+		ctx = context.WithoutCancel(ctx) // cleaning up takes the time it takes
 		c.end(ctx)
 		c.poststop(ctx, s)
 		return errors.Join(err, c.save())

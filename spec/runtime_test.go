@@ -269,39 +269,6 @@ func TestFailingHooksStopTheContainer(t *testing.T) {
 	}
 }
 
-// What the caller has open is not for hooks.
-func TestHooksGetNoDescriptors(t *testing.T) {
-	r, root := testRuntime(t)
-	dir, err := os.Open("/etc")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer dir.Close()
-	fd, err := unix.Dup(int(dir.Fd())) // without close-on-exec, as a caller's would be
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer unix.Close(fd)
-	log := filepath.Join(root, "log")
-	list := func(to string) []specs.Hook {
-		return []specs.Hook{{Path: "/bin/sh", Args: []string{"sh", "-c", "for f in /proc/self/fd/*; do readlink $f; done >> " + to + "; echo ran >> " + to}}}
-	}
-	o, _ := boxOf(t, root, "true")
-	o.Config.Hooks = &specs.Hooks{CreateRuntime: list(log), CreateContainer: list(log), StartContainer: list("/log"), Poststart: list(log), Poststop: list(log)}
-	ctx := context.Background()
-	if _, err := r.Create(ctx, "d", o); err != nil {
-		t.Fatal(err)
-	}
-	err = r.Start(ctx, "d")
-	if err := errors.Join(err, r.Delete(ctx, "d", true)); err != nil {
-		t.Fatal(err)
-	}
-	data, err := os.ReadFile(log)
-	if err != nil || strings.Count(string(data), "ran\n") != 5 || strings.Contains(string(data), "/etc\n") {
-		t.Errorf("%v: %s", err, data)
-	}
-}
-
 // Eight callers at once: one makes it, one starts it, one deletes it.
 func TestConcurrentCallers(t *testing.T) {
 	r, root := testRuntime(t)

@@ -78,7 +78,7 @@ func (c *ociExecCmd) run(a *app) (int, error) {
 		return 0, nil
 	}
 	exit, err := engine.Foreground(engine.Stdio{Stdin: os.Stdin, Stdout: os.Stdout, Stderr: os.Stderr}, p.Terminal,
-		func(child [3]*os.File, size *rspec.Box) (*spec.Process, error) {
+		func(ctx context.Context, child [3]*os.File, size *rspec.Box) (*spec.Process, error) {
 			o.Stdio = child
 			if p.Terminal && p.ConsoleSize == nil {
 				p.ConsoleSize = size

@@ -127,7 +127,7 @@ func (c *ociRunCmd) run(a *app) (int, error) {
 	}
 	var box *spec.Container
 	exit, err := engine.Foreground(engine.Stdio{Stdin: os.Stdin, Stdout: os.Stdout, Stderr: os.Stderr}, cfg.Process != nil && cfg.Process.Terminal,
-		func(child [3]*os.File, size *rspec.Box) (p *spec.Process, err error) {
+		func(ctx context.Context, child [3]*os.File, size *rspec.Box) (p *spec.Process, err error) {
 			o.Extra.Stdio = child
 			if cfg.Process != nil && cfg.Process.Terminal && cfg.Process.ConsoleSize == nil {
 				cfg.Process.ConsoleSize = size
