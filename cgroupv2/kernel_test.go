@@ -294,9 +294,7 @@ func insideNamespace(args []string) error {
 // What FD's comment says of CLONE_NEWCGROUP, in the clone and after it.
 func TestNamespaceRoot(t *testing.T) {
 	tree, name := realTree(t)
-	if tree.Own != "/" {
-		t.Skip("the test's own cgroup is not the root")
-	}
+	need(t, tree.Own == "/", "the test in the root of the tree")
 	c := newReal(t, name+"/c")
 	runInside(t, "namespace", c.Path(), syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWCGROUP}, "/")
 	runInside(t, "namespace", c.Path(), syscall.SysProcAttr{}, name+"/c")
@@ -320,9 +318,7 @@ func TestChown(t *testing.T) {
 // machines have.
 func TestLimitsThatTheTreeLacks(t *testing.T) {
 	tree, name := realTree(t)
-	if slices.Contains(tree.Controllers, "memory") {
-		t.Skip("this tree has the memory controller")
-	}
+	need(t, !slices.Contains(tree.Controllers, "memory"), "a tree without the memory controller")
 	limit := int64(1 << 26)
 	_, err := New(Config{ID: "x", Path: name + "/up/c", Resources: &specs.LinuxResources{Memory: &specs.LinuxMemory{Limit: &limit}}})
 	var field *FieldError

@@ -13,7 +13,7 @@ import (
 // RawSyscall6 it may call nothing, on either architecture. An ordinary helper
 // dies of "stack growth after fork"; a bounds check would call the runtime.
 func TestChildLoopCallsOnlyRawSyscall(t *testing.T) {
-	if testing.Short() {
+	if testing.Short() && os.Getenv("CORACLE_MUST_WORK") != "1" {
 		t.Skip("-short: it compiles the package for two architectures")
 	}
 	call := regexp.MustCompile(`\b(CALL|BL)\s+(\S+)`)
