@@ -121,6 +121,7 @@ type child struct {
 	statfs       []byte               // for refuseProc
 	hows         map[[2]uint64][]byte // for openat2, by flags and resolve
 	handles      map[string]int       // descriptor numbers, see openHandles
+	cloned       map[int]int          // those of bind mounts' sources, by their number, see cloneSources
 	err          error
 }
 

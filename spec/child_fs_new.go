@@ -160,6 +160,9 @@ func (c *child) classicFS(label string, m *specs.Mount, o *mountOpts) {
 			data = append(data, p.Key+"="+p.Value)
 		}
 	}
+	if c.joined {
+		c.fail(fmt.Errorf("%s: an option has more than %d bytes: those cannot be mounted beside the container's processes", label, maxParam))
+	}
 	c.open(target{label: label, dest: m.Destination})
 	c.p.Call(label, unix.SYS_FCHDIR, c.target)
 	c.p.Call(label, unix.SYS_MOUNT, m.Source, ".", m.Type, flags, strings.Join(data, ","))

@@ -52,6 +52,7 @@ func ociCommands() []entry {
 		{"spec", "Looking", "[flags]", "write an example config.json", false, func() command { return &ociSpecCmd{} }},
 		{"features", "Looking", "", "print what this runtime knows, as JSON", false, func() command { return &ociFeaturesCmd{} }},
 		{"pause", "Changing", "ID", "freeze all processes of a container", false, func() command { return &ociPauseCmd{} }},
+		{"mounts", "Changing", "add|remove ID FILE", "add mounts to a container that is there, or remove them", false, func() command { return &ociMountsCmd{} }},
 		{"update", "Changing", "[flags] ID", "change a container's limits", false, func() command { return &ociUpdateCmd{} }},
 		{"resume", "Changing", "ID", "let a frozen container go on", false, func() command { return &ociResumeCmd{} }},
 		{"checkpoint", "Changing", "[flags] ID", "write a running container to a directory, with CRIU", false, func() command { return &ociCheckpointCmd{} }},
