@@ -35,6 +35,7 @@ type launch struct {
 	child          *userns.Child
 	sock, fuseSock *os.File // our ends
 	ns             *os.File // the child's user namespace
+	mounts         *os.File // its mount namespace, see Process
 	fuse           *userns.Child
 	console        *os.File
 	agent          *seccompAgent
@@ -219,7 +220,7 @@ func (l *launch) finish() (err error) {
 // close releases what only the start needs.
 func (l *launch) close() {
 	l.agent.close()
-	for _, f := range []*os.File{l.sock, l.fuseSock, l.ns, l.x.Console, l.x.FuseSock} {
+	for _, f := range []*os.File{l.sock, l.fuseSock, l.ns, l.mounts, l.x.Console, l.x.FuseSock} {
 		if f != nil {
 			f.Close() // some are closed already, which is no matter
 		}

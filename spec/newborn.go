@@ -2,6 +2,8 @@ package spec
 
 import (
 	"context"
+	"fmt"
+	"os"
 
 	"coracle/cgroupv2"
 	"coracle/userns"
@@ -18,6 +20,7 @@ type Newborn struct {
 	mapped chan struct{} // closed when its maps are written; nil until Map
 	child  *userns.Child // nil where none could be made: Start makes one as well
 	err    error         // of its id maps
+	mounts *os.File      // its mount namespace, nil without one
 
 	flags  uintptr
 	cgroup int // its directory, -1 for the caller's
@@ -62,7 +65,13 @@ func (n namespaces) begin(cgroup int) *Newborn {
 	b := &Newborn{born: make(chan struct{}), cgroup: cgroup, flags: n.cloneFlags(cgroup >= 0)}
 	go func() {
 		defer close(b.born)
-		b.child, _ = userns.Begin(b.flags, b.cgroup) // Start finds out what is wrong, if anything is
+		var err error
+		if b.child, err = userns.Begin(b.flags, b.cgroup); err != nil {
+			return // Start finds out what is wrong, if anything is
+		}
+		if b.flags&unix.CLONE_NEWNS != 0 {
+			b.mounts, _ = os.Open(fmt.Sprintf("/proc/%d/ns/mnt", b.child.PID)) // none: the payload's end takes its mounts along
+		}
 	}()
 	return b
 }
@@ -104,6 +113,10 @@ func (b *Newborn) Abandon() {
 	if c, _ := b.take(); c != nil {
 		c.Abort()
 	}
+	if b != nil && b.mounts != nil {
+		b.mounts.Close()
+		b.mounts = nil
+	}
 }
 
 // adopt makes the newborn the child, if there is one and it will do.
@@ -117,5 +130,6 @@ func (l *launch) adopt(prog *userns.Program, flags uintptr) (bool, error) {
 	if l.child, err = b.take(); l.child == nil {
 		return false, err
 	}
+	l.mounts, b.mounts = b.mounts, nil
 	return true, l.child.Give(prog)
 }

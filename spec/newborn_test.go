@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -55,6 +56,7 @@ func TestNewborn(t *testing.T) {
 		return string(data)
 	}
 	early, late := run(true), run(false)
+	noMountNamespaces(t)
 	if early != late || !strings.HasPrefix(early, "1\nboat\n0\n") {
 		t.Errorf("early:\n%s\nlate:\n%s", early, late)
 	}
@@ -147,5 +149,20 @@ func TestNewbornBeforeItsConfiguration(t *testing.T) {
 	b.Abandon()
 	if b.child != nil {
 		t.Error("it is still there")
+	}
+	noMountNamespaces(t)
+}
+
+// noMountNamespaces wants none to be held: its mounts would stay.
+func noMountNamespaces(t *testing.T) {
+	t.Helper()
+	fds, err := filepath.Glob("/proc/self/fd/*")
+	if err != nil || len(fds) < 3 {
+		t.Fatalf("%d descriptors, %v", len(fds), err)
+	}
+	for _, fd := range fds {
+		if to, err := os.Readlink(fd); err == nil && strings.HasPrefix(to, "mnt:") {
+			t.Errorf("%s is still %s", fd, to)
+		}
 	}
 }

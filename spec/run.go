@@ -24,6 +24,11 @@ type Process struct {
 	child *userns.Child
 	fuse  *userns.Child // the file system's server, if there is one
 
+	// The mount namespace is held so that the payload's end does not wait until
+	// it is taken apart: the launcher has other things to do meanwhile.
+	mounts    *os.File
+	unmounted chan struct{} // closed when it is let go
+
 	mu    sync.Mutex
 	guard *userns.Guard // nil once the end has begun
 	over  *userns.Guard // it, then
@@ -55,6 +60,7 @@ func Start(ctx context.Context, s *specs.Spec, x Extra, m userns.Map) (_ *Proces
 		return nil, err
 	}
 	p.PID, p.fuse, p.Console = l.child.PID, l.fuse, l.console
+	p.mounts, l.mounts = l.mounts, nil
 	go p.watch(x.Stub)
 	return p, nil
 }
@@ -137,6 +143,13 @@ func (p *Process) Wait() (syscall.WaitStatus, *syscall.Rusage, error) {
 // Release, which must follow, waits for those.
 func (p *Process) WaitPayload() (syscall.WaitStatus, *syscall.Rusage, error) {
 	ws, ru, err := p.child.Wait()
+	if m := p.mounts; m != nil {
+		p.mounts, p.unmounted = nil, make(chan struct{})
+		go func() {
+			m.Close()
+			close(p.unmounted)
+		}()
+	}
 	p.mu.Lock()
 	if p.guard != nil {
 		p.guard.HangUp()
@@ -148,6 +161,9 @@ func (p *Process) WaitPayload() (syscall.WaitStatus, *syscall.Rusage, error) {
 
 // Release comes after WaitPayload.
 func (p *Process) Release() {
+	if p.unmounted != nil {
+		<-p.unmounted
+	}
 	if p.over != nil {
 		p.over.Wait()
 	}
