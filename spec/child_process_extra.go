@@ -8,7 +8,7 @@ import (
 
 // ProcessExtra is the part of Extra that concerns only the process.
 type ProcessExtra struct {
-	// ID names the session keyring; "" gives it none.
+	// ID is the container's: it names the session keyring.
 	ID string
 	// NoNewKeyring leaves the caller's session keyring in place.
 	NoNewKeyring bool

@@ -1,7 +1,6 @@
 package spec
 
 import (
-	"context"
 	"fmt"
 	"io"
 	"os"
@@ -31,7 +30,7 @@ func runMapped(t *testing.T, s *specs.Spec, x Extra, m userns.Map) (string, erro
 	}
 	defer out.Close()
 	x.Stub, x.Stdio = stub, [3]*os.File{nil, out, out}
-	p, err := Start(context.Background(), s, x, m)
+	p, err := start(t, s, x, m)
 	if err != nil {
 		return "", err
 	}

@@ -62,7 +62,7 @@ func (c *Container) Exec(ctx context.Context, p *specs.Process, o ExecOptions) (
 	err = e.start(ctx)
 	if out.child, out.Console = e.l.child, e.l.console; err == nil {
 		out.PID = out.child.PID
-		err = e.handOver(out)
+		err = handOver(out, o.ConsoleSocket, o.PIDFDSocket, o.PIDFile)
 	}
 	if err != nil {
 		if out.child != nil {
@@ -231,28 +231,6 @@ func (e *joining) start(ctx context.Context) error {
 		return err
 	}
 	return context.Cause(ctx)
-}
-
-// handOver gives away what the caller asked for.
-func (e *joining) handOver(p *Process) error {
-	if e.o.ConsoleSocket != "" && p.Console != nil {
-		err := sendFile(e.o.ConsoleSocket, p.Console, "/dev/ptmx")
-		p.Console.Close()
-		if p.Console = nil; err != nil {
-			return fmt.Errorf("send the terminal to %s: %w", e.o.ConsoleSocket, err)
-		}
-	}
-	if e.o.PIDFDSocket != "" {
-		if err := sendFile(e.o.PIDFDSocket, p.child.PIDFD, "pidfd"); err != nil {
-			return fmt.Errorf("send the pidfd to %s: %w", e.o.PIDFDSocket, err)
-		}
-	}
-	if e.o.PIDFile != "" {
-		if err := replaceFile(e.o.PIDFile, []byte(strconv.Itoa(p.PID)), 0o644); err != nil {
-			return fmt.Errorf("write the pid file: %w", err)
-		}
-	}
-	return nil
 }
 
 func (e *joining) close() {

@@ -39,6 +39,7 @@ type launch struct {
 	fuse           *userns.Child
 	console        *os.File
 	agent          *seccompAgent
+	inodes         map[string]uint64 // see Newborn
 }
 
 // begin clones the child, gives it its maps, and lets it go to its mounts.

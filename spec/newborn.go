@@ -16,11 +16,13 @@ import (
 // are known: the kernel makes them, and newuidmap and newgidmap write its maps,
 // while the launcher works out what the process will have to do.
 type Newborn struct {
-	born   chan struct{} // closed when there is a child, or none can be
-	mapped chan struct{} // closed when its maps are written; nil until Map
-	child  *userns.Child // nil where none could be made: Start makes one as well
-	err    error         // of its id maps
-	mounts *os.File      // its mount namespace, nil without one
+	born   chan struct{}     // closed when there is a child, or none can be
+	mapped chan struct{}     // closed when its maps are written; nil until Map
+	looked chan struct{}     // closed when its namespaces were looked at
+	child  *userns.Child     // nil where none could be made: Start makes one as well
+	err    error             // of its id maps
+	mounts *os.File          // its mount namespace, nil without one
+	inodes map[string]uint64 // of its namespaces, see record.Namespaces
 
 	flags  uintptr
 	cgroup int // its directory, -1 for the caller's
@@ -62,16 +64,21 @@ func (n namespaces) canShare(s *specs.Spec) bool {
 }
 
 func (n namespaces) begin(cgroup int) *Newborn {
-	b := &Newborn{born: make(chan struct{}), cgroup: cgroup, flags: n.cloneFlags(cgroup >= 0)}
+	b := &Newborn{born: make(chan struct{}), looked: make(chan struct{}), cgroup: cgroup, flags: n.cloneFlags(cgroup >= 0)}
 	go func() {
-		defer close(b.born)
-		var err error
-		if b.child, err = userns.Begin(b.flags, b.cgroup); err != nil {
-			return // Start finds out what is wrong, if anything is
+		defer close(b.looked)
+		c, _ := userns.Begin(b.flags, b.cgroup) // Start finds out what is wrong, if anything is
+		b.child = c
+		close(b.born)
+		if c == nil {
+			return
 		}
+		// Now: its files under /proc are open to us, and nothing of the
+		// container's has run in it.
 		if b.flags&unix.CLONE_NEWNS != 0 {
-			b.mounts, _ = os.Open(fmt.Sprintf("/proc/%d/ns/mnt", b.child.PID)) // none: the payload's end takes its mounts along
+			b.mounts, _ = os.Open(fmt.Sprintf("/proc/%d/ns/mnt", c.PID)) // none: the payload's end takes its mounts along
 		}
+		b.inodes, _ = namespacesOf(c.PID, func() bool { return true })
 	}()
 	return b
 }
@@ -99,7 +106,7 @@ func (b *Newborn) take() (*userns.Child, error) {
 	if b == nil {
 		return nil, nil
 	}
-	<-b.born
+	<-b.looked
 	if b.mapped != nil {
 		<-b.mapped
 	}
@@ -131,5 +138,8 @@ func (l *launch) adopt(prog *userns.Program, flags uintptr) (bool, error) {
 		return false, err
 	}
 	l.mounts, b.mounts = b.mounts, nil
+	if l.x.namespaces.fresh == flags { // else it makes some of them later
+		l.inodes = b.inodes
+	}
 	return true, l.child.Give(prog)
 }

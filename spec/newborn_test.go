@@ -39,7 +39,7 @@ func TestNewborn(t *testing.T) {
 				t.Fatalf("there is none: %v", x.Newborn.err)
 			}
 		}
-		p, err := Start(context.Background(), s, x, singleMap())
+		p, err := start(t, s, x, singleMap())
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -131,7 +131,7 @@ func TestNewbornBeforeItsConfiguration(t *testing.T) {
 		}
 		pid := b.child.PID
 		b.Map(context.Background(), singleMap())
-		p, err := Start(context.Background(), s, Extra{Stub: stub, Newborn: b}, singleMap())
+		p, err := start(t, s, Extra{Stub: stub, Newborn: b}, singleMap())
 		if err != nil {
 			t.Fatalf("%s: %v", name, err)
 		}

@@ -1,7 +1,6 @@
 package spec
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"os"
@@ -12,7 +11,6 @@ import (
 	"coracle/fuse"
 	"coracle/userns"
 
-	"github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sys/unix"
 )
 
@@ -23,6 +21,7 @@ type Process struct {
 
 	child *userns.Child
 	fuse  *userns.Child // the file system's server, if there is one
+	stub  *os.File      // of further guards, ours to close; nil: the caller's
 
 	// The mount namespace is held so that the payload's end does not wait until
 	// it is taken apart: the launcher has other things to do meanwhile.
@@ -32,37 +31,6 @@ type Process struct {
 	mu    sync.Mutex
 	guard *userns.Guard // nil once the end has begun
 	over  *userns.Guard // it, then
-}
-
-// Start runs the container in namespaces of its own and returns once the
-// payload executes. It ends with the launcher, however that ends. Errors
-// unwrap to *userns.StepError (which step of the set-up failed) or
-// *userns.ExecError (the command could not be executed).
-func Start(ctx context.Context, s *specs.Spec, x Extra, m userns.Map) (_ *Process, err error) {
-	l := &launch{s: s, x: &x, m: m}
-	defer l.close()
-	p := &Process{}
-	defer func() {
-		if err != nil && p.child != nil {
-			p.fuse, p.Console = l.fuse, l.console
-			p.abort()
-		}
-	}()
-	err = l.begin(ctx)
-	if p.child = l.child; err != nil {
-		return nil, err
-	}
-	// While the child is at work; it waits for this before the payload.
-	if p.guard, err = userns.StartGuard(x.Stub, l.child.PIDFD); err != nil {
-		return nil, err
-	}
-	if err := l.finish(); err != nil {
-		return nil, err
-	}
-	p.PID, p.fuse, p.Console = l.child.PID, l.fuse, l.console
-	p.mounts, l.mounts = l.mounts, nil
-	go p.watch(x.Stub)
-	return p, nil
 }
 
 func (p *Process) abort() {
@@ -82,6 +50,10 @@ func (p *Process) release() {
 	if g != nil {
 		g.Stop()
 	}
+	if p.mounts != nil { // it was not waited for
+		p.mounts.Close()
+		p.mounts = nil
+	}
 	if p.fuse != nil {
 		// It ends with the mount's last user; that can be a process that
 		// outlives the container (--pid host), which loses its root then.
@@ -91,6 +63,10 @@ func (p *Process) release() {
 		}
 		p.fuse.Close()
 		p.fuse = nil
+	}
+	if p.stub != nil {
+		p.stub.Close()
+		p.stub = nil
 	}
 }
 

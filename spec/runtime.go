@@ -12,10 +12,15 @@ import (
 )
 
 // Runtime is a state directory and the containers in it: what runc calls
-// --root. Each container has a directory of its own there, named by its id:
+// --root. Create and Start, or Run, make containers, Load and List find them,
+// Delete removes them; Status, Exec, Kill and the rest are a Container's.
+// `coracle oci` and internal/engine have this one runtime, with different roots.
+//
+// Each container has a directory of its own there, named by its id:
 //
 //	state.json    what it is and which process it has (record)
-//	config.json   the configuration that it was made from, as carried out
+//	config.json   the configuration that it was made from, as carried out, unless
+//	              that is the bundle's
 //	start report  named pipes, while it is created and not started yet
 //
 // Whoever makes, starts or deletes a container holds flock(2) of its directory.
@@ -118,6 +123,20 @@ func (r *Runtime) lock(id string) (*os.File, error) {
 		return nil, notExist(id)
 	}
 	return f, nil
+}
+
+// hold loads a container and keeps others from changing it until the lock is closed.
+func (r *Runtime) hold(id string) (*Container, *os.File, error) {
+	lock, err := r.lock(id)
+	if err != nil {
+		return nil, nil, err
+	}
+	c, err := r.Load(id)
+	if err != nil {
+		lock.Close()
+		return nil, nil, err
+	}
+	return c, lock, nil
 }
 
 func notExist(id string) error { return &idError{id, ErrNotExist} }

@@ -5,21 +5,13 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io/fs"
 	"os"
 	"path/filepath"
-	"runtime"
-	"slices"
-	"strconv"
-	"syscall"
-	"time"
 
 	"coracle/cgroupv2"
-	"coracle/spec/seccomp"
 	"coracle/userns"
 
 	"github.com/opencontainers/runtime-spec/specs-go"
-	"golang.org/x/sys/unix"
 )
 
 // CreateOptions are what a container is made with besides its configuration.
@@ -28,14 +20,31 @@ type CreateOptions struct {
 	Config *specs.Spec // nil: the bundle's config.json
 	Extra  Extra       // the pieces that only the caller has
 
+	// Final says that Config is valid and lacks nothing, as what Generate makes.
+	// The bundle's config.json is then the caller's to write: it is where
+	// Container.Spec finds it.
+	Final bool
+	// Guarded is for Run: the container ends with the caller, however that ends.
+	Guarded bool
+	// Unrecorded is for Run: nothing is written down until Container.Record is
+	// called, if ever. For a caller who waits for the container, and knows by
+	// other means what to do when it is killed itself: most containers have ended
+	// before anybody could ask for them. A container that needs its directory
+	// before (for a cgroup, hooks, mounts of the host's) is written down as ever.
+	Unrecorded bool
+
 	PIDFile       string // gets the pid before Create returns; "" for none
 	ConsoleSocket string // a listening socket that the terminal's master is sent to
 	PIDFDSocket   string // one that a pidfd of the first process is sent to
 }
 
 // Create makes a container whose payload waits to be started. It outlives the
-// caller. Errors unwrap as those of Start, and to ErrExist.
+// caller. Errors unwrap to *userns.StepError (which step of the set-up failed),
+// *userns.ExecError (the command could not be executed) or ErrExist.
 func (r *Runtime) Create(ctx context.Context, id string, o CreateOptions) (*Container, error) {
+	if o.Guarded {
+		return nil, errors.New("a container that waits to be started outlives its maker: it cannot be guarded")
+	}
 	m := &making{rt: r, o: o, wait: true}
 	p, err := m.make(ctx, id)
 	if err != nil {
@@ -46,7 +55,7 @@ func (r *Runtime) Create(ctx context.Context, id string, o CreateOptions) (*Cont
 }
 
 // Run makes a container and starts its payload at once, as the caller's child:
-// the Process is to be waited for, or left with Detach.
+// the Process is to be waited for, or left with Detach. Errors are Create's.
 func (r *Runtime) Run(ctx context.Context, id string, o CreateOptions) (*Container, *Process, error) {
 	m := &making{rt: r, o: o}
 	p, err := m.make(ctx, id)
@@ -71,7 +80,7 @@ type making struct {
 
 	s      *specs.Spec // as it is carried out
 	c      *Container
-	lock   *os.File
+	lock   *os.File // nil: nothing is written down
 	cgroup *cgroupv2.Cgroup
 	stub   *os.File
 	under  uint64 // the mount that the root's directory is on
@@ -82,10 +91,12 @@ func (m *making) make(ctx context.Context, id string) (_ *Process, err error) {
 	if err := m.configure(ctx, id); err != nil {
 		return nil, err
 	}
-	if m.lock, err = m.rt.claim(id); err != nil {
-		return nil, err
+	if m.c.unrecorded = m.unrecorded(); !m.c.unrecorded {
+		if m.lock, err = m.rt.claim(id); err != nil {
+			return nil, err
+		}
+		defer m.lock.Close()
 	}
-	defer m.lock.Close()
 	p := &Process{}
 	defer func() {
 		if err != nil {
@@ -103,168 +114,63 @@ func (m *making) make(ctx context.Context, id string) (_ *Process, err error) {
 		return nil, err
 	}
 	p.PID = l.child.PID
-	// From here on a killed launcher leaves a container that can be deleted.
-	if err := m.record(p.PID); err != nil {
+	// While the child is at its mounts.
+	if err := m.watchOver(p); err != nil {
 		return nil, err
 	}
 	if err := l.hooks(func() error { return m.hooks(ctx, l.child.PIDFD) }); err != nil {
 		return nil, err
 	}
 	err = l.finish()
-	p.Console = l.console
+	p.Console, p.fuse = l.console, l.fuse
 	if err != nil {
 		return nil, commandError(err)
 	}
-	return p, m.handOver(p)
+	m.c.Namespaces = l.inodes
+	if err := m.handOver(p); err != nil {
+		return nil, err
+	}
+	if m.o.Guarded {
+		p.mounts, l.mounts = l.mounts, nil
+		go p.watch(m.o.Extra.Stub)
+	}
+	return p, nil
 }
 
-// configure loads and checks the configuration and completes it.
-func (m *making) configure(ctx context.Context, id string) (err error) {
-	if err := checkID(id); err != nil {
-		return err
-	}
-	if m.o.Bundle, err = filepath.Abs(m.o.Bundle); err != nil {
-		return fmt.Errorf("find the bundle: %w", err)
-	}
-	m.s = m.o.Config
-	if m.s == nil {
-		if m.s, err = LoadBundle(m.o.Bundle); err != nil {
+// unrecorded says whether the start can do without the state directory.
+func (m *making) unrecorded() bool {
+	return m.o.Unrecorded && !m.wait && m.rt.NoCgroup && m.s.Hooks == nil && !m.hostMounts()
+}
+
+// watchOver sees to it that the container does not get lost with its maker: it
+// is written down, and can be deleted, or its guard ends it.
+func (m *making) watchOver(p *Process) (err error) {
+	m.c.Pid = p.PID
+	if m.o.Guarded {
+		if p.guard, err = userns.StartGuard(m.o.Extra.Stub, p.child.PIDFD); err != nil {
 			return err
 		}
+		p.stub, m.stub = m.stub, nil // for further guards
 	}
-	if err := m.ownRoot(); err != nil {
-		return err
-	}
-	if err := m.ownUserNamespace(ctx); err != nil {
-		return err
-	}
-	host, err := ReadHost(m.s)
-	if err != nil {
-		return err
-	}
-	warnings, err := Validate(m.s, host)
-	if err != nil {
-		return err
-	}
-	for _, w := range warnings {
-		m.rt.debug("%s", w)
-	}
-	m.environment()
-	m.c = &Container{rt: m.rt, record: record{
-		State: specs.State{
-			Version: specs.Version, ID: id, Status: specs.StateCreating, Bundle: m.o.Bundle, Annotations: m.s.Annotations,
-		},
-		Rootfs: m.s.Root.Path, Created: time.Now().UTC(), Owner: uint32(os.Getuid()), Boot: bootID(),
-	}}
-	return nil
-}
-
-// ownRoot makes root.path absolute and looks whether it can be one.
-func (m *making) ownRoot() error {
-	if m.s.Root == nil || m.o.Extra.Root != nil {
+	if m.lock == nil {
 		return nil
 	}
-	root := *m.s.Root
-	if !filepath.IsAbs(root.Path) {
-		root.Path = filepath.Join(m.o.Bundle, root.Path)
-	}
-	var st unix.Stat_t
-	err := unix.Lstat(root.Path, &st)
-	switch {
-	case errors.Is(err, fs.ErrNotExist) || errors.Is(err, unix.ENOTDIR):
-		return &ConfigError{"root.path", fmt.Sprintf("%s: no such file or directory", root.Path)}
-	case err != nil:
-		return fmt.Errorf("root.path: look at %s: %w", root.Path, err)
-	case st.Mode&unix.S_IFMT == unix.S_IFLNK:
-		return &ConfigError{"root.path", fmt.Sprintf("%s is a symbolic link: give the directory that it leads to", root.Path)}
-	case st.Mode&unix.S_IFMT != unix.S_IFDIR:
-		return &ConfigError{"root.path", fmt.Sprintf("%s is not a directory", root.Path)}
-	}
-	s := *m.s
-	s.Root, m.s = &root, &s
-	return nil
-}
-
-// ownUserNamespace adds a user namespace with the caller's default map where
-// the caller could not make the others without, or where the bundle wants one
-// and says no map.
-func (m *making) ownUserNamespace(ctx context.Context) error {
-	if m.s.Linux == nil {
-		return nil // Validate says so
-	}
-	i := slices.IndexFunc(m.s.Linux.Namespaces, func(n specs.LinuxNamespace) bool { return n.Type == specs.UserNamespace })
-	l := *m.s.Linux
-	switch {
-	case i >= 0 && (l.Namespaces[i].Path != "" || len(l.UIDMappings)+len(l.GIDMappings) > 0):
-		return nil
-	case i < 0 && userns.HaveCaps(unix.CAP_SYS_ADMIN):
-		return nil
-	}
-	caller, err := userns.Caller(ctx)
-	if err != nil {
-		return err
-	}
-	ids, err := userns.Resolve(ctx, caller, userns.Request{})
-	if err != nil {
-		return err
-	}
-	if ids.Notice != "" {
-		m.rt.warn("%s: %s", ids.Notice, ids.Hint)
-	}
-	if i < 0 {
-		l.Namespaces = append(slices.Clone(l.Namespaces), specs.LinuxNamespace{Type: specs.UserNamespace})
-	}
-	l.UIDMappings, l.GIDMappings = ids.Map.UIDs, ids.Map.GIDs
-	s := *m.s
-	s.Linux, m.s = &l, &s
-	return nil
-}
-
-// environment passes on what systemd gives to a service: descriptors
-// (sd_listen_fds(3)) and the socket for notifications (sd_notify(3)).
-func (m *making) environment() {
-	p := *m.s.Process
-	s := *m.s
-	s.Process, m.s = &p, &s
-	if n, err := strconv.ParseUint(os.Getenv("LISTEN_FDS"), 10, 16); err == nil && n > 0 && m.o.Extra.Preserve == 0 {
-		m.o.Extra.Preserve = uint(n)
-		p.Env = append(slices.Clone(p.Env), fmt.Sprintf("LISTEN_FDS=%d", n), "LISTEN_PID=1")
-	}
-	// An abstract name, with @, means nothing in another network namespace.
-	if socket := os.Getenv("NOTIFY_SOCKET"); filepath.IsAbs(socket) {
-		const inside = "/run/notify/notify.sock"
-		s.Mounts = append(slices.Clone(s.Mounts), specs.Mount{Destination: inside, Type: "bind", Source: socket, Options: []string{"bind", "nosuid", "nodev", "noexec"}})
-		p.Env = append(slices.Clone(p.Env), "NOTIFY_SOCKET="+inside)
-	}
-	if m.o.Extra.Root == nil { // else nothing is there yet, and the engine has set it
-		p.Env = withHome(p.Env, s.Root.Path, p.User.UID)
-	}
-}
-
-// filter compiles the seccomp rules.
-func (m *making) filter() error {
-	if m.s.Linux.Seccomp == nil {
-		return nil
-	}
-	prog, err := seccomp.Compile(m.s.Linux.Seccomp, runtime.GOARCH)
-	if err != nil {
-		return fmt.Errorf("linux.seccomp: %w", err)
-	}
-	x := &m.o.Extra
-	x.Seccomp, x.SeccompFlags = prog.Filter, prog.Flags
-	x.Listener, x.ListenerMetadata, x.State = m.s.Linux.Seccomp.ListenerPath, m.s.Linux.Seccomp.ListenerMetadata, m.c.State
-	return nil
+	return m.record(p.PID)
 }
 
 // prepare makes what the start needs: first the cgroup, for then the kernel can
 // be at the namespaces while the rest is done.
 func (m *making) prepare(ctx context.Context) (err error) {
 	x := &m.o.Extra
-	m.under = mountID(m.c.Rootfs)
+	if m.hostMounts() {
+		m.under = mountID(m.c.Rootfs)
+	}
 	if err := m.makeCgroup(); err != nil {
 		return err
 	}
-	x.Newborn = Begin(ctx, m.s, m.maps(), m.cgroup)
+	if x.Newborn == nil {
+		x.Newborn = Begin(ctx, m.s, m.maps(), m.cgroup)
+	}
 	if x.Stub == nil {
 		if m.stub, err = userns.OpenStub(); err != nil {
 			return err
@@ -311,52 +217,19 @@ func (m *making) makeCgroup() (err error) {
 	return m.giveCgroup()
 }
 
-// pipes makes the two named pipes of a container that waits.
-func (m *making) pipes() (*userns.Created, error) {
-	var c userns.Created
-	for _, name := range []string{startPipe, reportPipe} {
-		if err := unix.Mkfifo(filepath.Join(m.c.dir(), name), 0o600); err != nil {
-			return nil, fmt.Errorf("make the pipe %s: %w", name, err)
-		}
-	}
-	open := func(name string, flags int) (*os.File, error) {
-		fd, err := unix.Open(filepath.Join(m.c.dir(), name), flags|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
-		if err != nil {
-			return nil, fmt.Errorf("open the pipe %s: %w", name, err)
-		}
-		return os.NewFile(uintptr(fd), name), nil
-	}
-	var err error
-	if c.Start, err = open(startPipe, unix.O_RDWR); err != nil {
-		return nil, err
-	}
-	// The write end waits for a reader: this one.
-	reader, err := open(reportPipe, unix.O_RDONLY|unix.O_NONBLOCK)
-	if err == nil {
-		defer reader.Close()
-		c.Report, err = open(reportPipe, unix.O_WRONLY)
-	}
-	if err != nil {
-		c.Start.Close()
-		return nil, err
-	}
-	return &c, nil
-}
-
 // record writes down the process and the configuration, while the child is at
 // its mounts.
 func (m *making) record(pid int) (err error) {
-	m.c.Pid = pid
 	if m.cgroup != nil {
 		m.c.Cgroup = m.cgroup.Ref() // a scope of systemd's is there only now
 		if err := m.giveCgroup(); err != nil {
 			return err
 		}
 	}
-	if m.c.StartTime, _, err = ProcessStart(pid); err != nil {
-		return fmt.Errorf("look at the container's process: %w", err)
+	if err := m.c.identify(pid); err != nil {
+		return err
 	}
-	if err := m.c.save(); err != nil {
+	if err := m.c.save(); err != nil || m.o.Final {
 		return err
 	}
 	config, err := json.Marshal(m.s)
@@ -365,38 +238,6 @@ func (m *making) record(pid int) (err error) {
 	}
 	if err != nil {
 		return fmt.Errorf("write the configuration of container %s: %w", m.c.ID, err)
-	}
-	return nil
-}
-
-// handOver gives away what the caller asked for, now that all is made.
-func (m *making) handOver(p *Process) error {
-	m.c.State.Status = specs.StateCreated
-	if m.hostMounts() {
-		m.c.RootMount = mountID(m.c.Rootfs)
-	}
-	if err := m.c.recordNamespaces(); err != nil && !errors.Is(err, fs.ErrNotExist) && !errors.Is(err, unix.ESRCH) {
-		return err // a payload that has ended already is none
-	}
-	if err := m.c.save(); err != nil {
-		return err
-	}
-	if m.o.ConsoleSocket != "" && p.Console != nil {
-		err := sendFile(m.o.ConsoleSocket, p.Console, "/dev/ptmx")
-		p.Console.Close()
-		if p.Console = nil; err != nil {
-			return fmt.Errorf("send the terminal to %s: %w", m.o.ConsoleSocket, err)
-		}
-	}
-	if m.o.PIDFDSocket != "" {
-		if err := sendFile(m.o.PIDFDSocket, p.child.PIDFD, "pidfd"); err != nil {
-			return fmt.Errorf("send the pidfd to %s: %w", m.o.PIDFDSocket, err)
-		}
-	}
-	if m.o.PIDFile != "" {
-		if err := replaceFile(m.o.PIDFile, []byte(strconv.Itoa(p.PID)), 0o644); err != nil {
-			return fmt.Errorf("write the pid file: %w", err)
-		}
 	}
 	return nil
 }
@@ -410,14 +251,19 @@ func (m *making) undo(ctx context.Context, p *Process) {
 	if m.hooked {
 		m.c.poststop(ctx, m.s)
 	}
-	if id := mountID(m.c.Rootfs); m.hostMounts() && id != m.under {
-		m.c.RootMount = id
-		m.c.detachRoot()
+	if m.hostMounts() {
+		if id := mountID(m.c.Rootfs); id != m.under {
+			m.c.RootMount = id
+			m.c.detachRoot()
+		}
 	}
 	if m.cgroup != nil {
 		if err := m.cgroup.Remove(ctx); err != nil {
 			m.rt.warn("%v", err)
 		}
+	}
+	if m.lock == nil {
+		return
 	}
 	if err := os.RemoveAll(m.c.dir()); err != nil {
 		m.rt.warn("remove the state of container %s: %v", m.c.ID, err)
@@ -434,33 +280,5 @@ func (m *making) close() {
 	}
 	if m.cgroup != nil {
 		m.cgroup.Close()
-	}
-}
-
-// commandError turns the failed search for the command, before the payload's
-// start, into what a failed exec is.
-func commandError(err error) error {
-	var step *userns.StepError
-	if errors.As(err, &step) && step.Step == commandStep {
-		return &userns.ExecError{Errno: step.Errno}
-	}
-	return err
-}
-
-// sendFile sends a descriptor to who listens on a socket, with a name as runc does.
-func sendFile(socket string, f *os.File, name string) error {
-	fd, err := unix.Socket(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
-	if err != nil {
-		return err
-	}
-	defer unix.Close(fd)
-	if err := unix.Connect(fd, &unix.SockaddrUnix{Name: socket}); err != nil {
-		return err
-	}
-	for {
-		err := unix.Sendmsg(fd, []byte(name), unix.UnixRights(int(f.Fd())), nil, unix.MSG_NOSIGNAL)
-		if !errors.Is(err, syscall.EINTR) {
-			return err
-		}
 	}
 }

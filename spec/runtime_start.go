@@ -19,15 +19,11 @@ import (
 // Start starts the payload of a created container and returns once it runs.
 // Errors unwrap to *userns.ExecError where the command could not be executed.
 func (r *Runtime) Start(ctx context.Context, id string) error {
-	lock, err := r.lock(id)
+	c, lock, err := r.hold(id)
 	if err != nil {
 		return err
 	}
 	defer lock.Close()
-	c, err := r.Load(id)
-	if err != nil {
-		return err
-	}
 	s, err := c.Spec()
 	if err != nil {
 		return err
@@ -99,4 +95,36 @@ func (c *Container) release() error {
 		return &userns.ExecError{Errno: syscall.Errno(binary.NativeEndian.Uint32(said))}
 	}
 	return nil
+}
+
+// pipes makes the two named pipes of a container that waits.
+func (m *making) pipes() (*userns.Created, error) {
+	var c userns.Created
+	for _, name := range []string{startPipe, reportPipe} {
+		if err := unix.Mkfifo(filepath.Join(m.c.dir(), name), 0o600); err != nil {
+			return nil, fmt.Errorf("make the pipe %s: %w", name, err)
+		}
+	}
+	open := func(name string, flags int) (*os.File, error) {
+		fd, err := unix.Open(filepath.Join(m.c.dir(), name), flags|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
+		if err != nil {
+			return nil, fmt.Errorf("open the pipe %s: %w", name, err)
+		}
+		return os.NewFile(uintptr(fd), name), nil
+	}
+	var err error
+	if c.Start, err = open(startPipe, unix.O_RDWR); err != nil {
+		return nil, err
+	}
+	// The write end waits for a reader: this one.
+	reader, err := open(reportPipe, unix.O_RDONLY|unix.O_NONBLOCK)
+	if err == nil {
+		defer reader.Close()
+		c.Report, err = open(reportPipe, unix.O_WRONLY)
+	}
+	if err != nil {
+		c.Start.Close()
+		return nil, err
+	}
+	return &c, nil
 }

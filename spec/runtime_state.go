@@ -1,7 +1,6 @@
 package spec
 
 import (
-	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -9,7 +8,6 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"strconv"
 	"time"
 
 	"coracle/cgroupv2"
@@ -41,12 +39,15 @@ type record struct {
 	RootMount uint64 `json:"rootMount,omitempty"`
 	// Poststopped: the poststop hooks have run.
 	Poststopped bool `json:"poststopped,omitempty"`
+	// InBundle: config.json is the bundle's own, see CreateOptions.Final.
+	InBundle bool `json:"inBundle,omitempty"`
 }
 
 // Container is a container of a Runtime, as its state file had it when it was
 // loaded.
 type Container struct {
-	rt *Runtime
+	rt         *Runtime
+	unrecorded bool // no state directory has it: see CreateOptions.Unrecorded
 	record
 }
 
@@ -115,7 +116,11 @@ func (c *Container) save() error {
 
 // Spec reads the configuration that the container was made from.
 func (c *Container) Spec() (*specs.Spec, error) {
-	data, err := readSmall(filepath.Join(c.dir(), configFile))
+	dir := c.dir()
+	if c.InBundle {
+		dir = c.Bundle
+	}
+	data, err := readSmall(filepath.Join(dir, configFile))
 	var s specs.Spec
 	if err == nil {
 		err = json.Unmarshal(data, &s)
@@ -216,47 +221,6 @@ func (c *Container) process() (*os.File, error) {
 		return nil, &idError{c.ID, ErrNotRunning}
 	}
 	return f, nil
-}
-
-// recordNamespaces notes which namespaces the process is in. That is known
-// only once nothing of ours but the stub runs in it: before, its files under
-// /proc can be closed to us.
-func (c *Container) recordNamespaces() error {
-	found := make(map[string]uint64, len(namespaceKinds))
-	for _, k := range namespaceKinds {
-		var st unix.Stat_t
-		err := unix.Stat(fmt.Sprintf("/proc/%d/ns/%s", c.Pid, k.file), &st)
-		if errors.Is(err, fs.ErrNotExist) && c.alive() {
-			continue // a kernel without that kind
-		}
-		if err != nil {
-			return fmt.Errorf("look at the %s namespace of process %d: %w", k.kind, c.Pid, err)
-		}
-		found[k.file] = st.Ino
-	}
-	c.Namespaces = found
-	return nil
-}
-
-// ProcessStart is when a process started, in clock ticks since boot, and its
-// state letter: fields 22 and 3 of proc_pid_stat(5).
-func ProcessStart(pid int) (start uint64, state byte, err error) {
-	data, err := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/stat")
-	if err != nil {
-		return 0, 0, err
-	}
-	// The command's name, in parentheses, may hold anything.
-	fields := bytes.Fields(data[bytes.LastIndexByte(data, ')')+1:])
-	if len(fields) < 20 {
-		return 0, 0, fmt.Errorf("/proc/%d/stat has %d fields", pid, len(fields)+2)
-	}
-	start, err = strconv.ParseUint(string(fields[19]), 10, 64)
-	return start, fields[0][0], err
-}
-
-func bootID() string {
-	data, _ := os.ReadFile("/proc/sys/kernel/random/boot_id")
-	return string(bytes.TrimSpace(data))
 }
 
 // List loads all containers. What is in the state directory and no container,

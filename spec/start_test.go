@@ -1,6 +1,7 @@
 package spec
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -91,6 +92,26 @@ func singleMap() userns.Map {
 	}
 }
 
+// start runs s as the engine does: guarded, and not written down. Without
+// x.Newborn the first process is made when all is known of it.
+func start(tb testing.TB, s *specs.Spec, x Extra, m userns.Map) (*Process, error) {
+	tb.Helper()
+	if x.Newborn == nil {
+		x.Newborn = &Newborn{looked: make(chan struct{})} // none
+		close(x.Newborn.looked)
+	}
+	mapped, linux := *s, *s.Linux
+	mapped.Linux = &linux
+	if inUserNamespace(s) {
+		linux.UIDMappings, linux.GIDMappings = m.UIDs, m.GIDs
+	}
+	r := &Runtime{Root: filepath.Join(tb.TempDir(), "state"), NoCgroup: true}
+	_, p, err := r.Run(context.Background(), cmp.Or(x.ID, "boat"), CreateOptions{
+		Bundle: cmp.Or(x.Bundle, "/"), Config: &mapped, Extra: x, Final: true, Guarded: true, Unrecorded: true,
+	})
+	return p, err
+}
+
 // runSpec runs s and returns its output and exit code.
 func runSpec(t *testing.T, s *specs.Spec, x Extra) (string, int, error) {
 	t.Helper()
@@ -106,7 +127,7 @@ func runSpec(t *testing.T, s *specs.Spec, x Extra) (string, int, error) {
 	}
 	defer out.Close()
 	x.Stdio = [3]*os.File{nil, out, out}
-	p, err := Start(context.Background(), s, x, singleMap())
+	p, err := start(t, s, x, singleMap())
 	if err != nil {
 		return "", -1, err
 	}
@@ -328,7 +349,7 @@ func TestStartTerminal(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer stub.Close()
-	p, err := Start(context.Background(), s, Extra{Stub: stub}, singleMap())
+	p, err := start(t, s, Extra{Stub: stub}, singleMap())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -374,7 +395,7 @@ func BenchmarkStart(b *testing.B) {
 		if err != nil {
 			b.Fatal(err)
 		}
-		p, err := Start(context.Background(), testSpec(root, "/true"), Extra{Stub: stub}, singleMap())
+		p, err := start(b, testSpec(root, "/true"), Extra{Stub: stub}, singleMap())
 		if err != nil {
 			b.Fatal(err)
 		}

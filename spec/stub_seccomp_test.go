@@ -72,7 +72,7 @@ func TestStubLetsGoWithoutClose(t *testing.T) {
 	compiled(t, denying(uint(unix.EPERM), "close"), &x)
 	started := make(chan *Process, 1)
 	go func() {
-		p, err := Start(context.Background(), s, x, singleMap())
+		p, err := start(t, s, x, singleMap())
 		if err != nil {
 			t.Error(err)
 		}

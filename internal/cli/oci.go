@@ -163,6 +163,15 @@ func (a *app) runtime() (*spec.Runtime, error) {
 	return r, nil
 }
 
+// box is a container there.
+func (a *app) box(id string) (*spec.Container, error) {
+	r, err := a.runtime()
+	if err != nil {
+		return nil, err
+	}
+	return r.Load(id)
+}
+
 // defaultOCIRoot is where runc has its state, under our name.
 func defaultOCIRoot() string {
 	if dir := os.Getenv("XDG_RUNTIME_DIR"); filepath.IsAbs(dir) && (os.Geteuid() != 0 || !spec.HostRoot()) {

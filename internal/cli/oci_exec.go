@@ -45,11 +45,7 @@ and capabilities.`
 
 func (c *ociExecCmd) run(a *app) (int, error) {
 	const failed = 255 // so that callers tell it from the command's own codes, as runc
-	r, err := a.runtime()
-	if err != nil {
-		return failed, err
-	}
-	box, err := r.Load(c.ID)
+	box, err := a.box(c.ID)
 	if err != nil {
 		return failed, err
 	}

@@ -149,11 +149,7 @@ type ociStateCmd struct {
 }
 
 func (c *ociStateCmd) run(a *app) (int, error) {
-	r, err := a.runtime()
-	if err != nil {
-		return 1, err
-	}
-	box, err := r.Load(c.ID)
+	box, err := a.box(c.ID)
 	if err != nil {
 		return 1, err
 	}
@@ -167,10 +163,6 @@ type ociKillCmd struct {
 }
 
 func (c *ociKillCmd) run(a *app) (int, error) {
-	r, err := a.runtime()
-	if err != nil {
-		return 1, err
-	}
 	sig, err := 0, error(nil)
 	if c.Signal != "0" { // which asks kill(2) whether somebody is there
 		sig, err = spec.ParseSignal(c.Signal)
@@ -178,7 +170,7 @@ func (c *ociKillCmd) run(a *app) (int, error) {
 	if err != nil {
 		return 1, err
 	}
-	box, err := r.Load(c.ID)
+	box, err := a.box(c.ID)
 	if err != nil {
 		return 1, err
 	}
@@ -203,11 +195,7 @@ type ociPauseCmd struct {
 }
 
 func (c *ociPauseCmd) run(a *app) (int, error) {
-	r, err := a.runtime()
-	if err != nil {
-		return 1, err
-	}
-	box, err := r.Load(c.ID)
+	box, err := a.box(c.ID)
 	if err != nil {
 		return 1, err
 	}
@@ -219,11 +207,7 @@ type ociResumeCmd struct {
 }
 
 func (c *ociResumeCmd) run(a *app) (int, error) {
-	r, err := a.runtime()
-	if err != nil {
-		return 1, err
-	}
-	box, err := r.Load(c.ID)
+	box, err := a.box(c.ID)
 	if err != nil {
 		return 1, err
 	}

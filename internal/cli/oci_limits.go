@@ -41,11 +41,7 @@ type ociUpdateCmd struct {
 }
 
 func (c *ociUpdateCmd) run(a *app) (int, error) {
-	r, err := a.runtime()
-	if err != nil {
-		return 1, err
-	}
-	box, err := r.Load(c.ID)
+	box, err := a.box(c.ID)
 	if err != nil {
 		return 1, err
 	}
@@ -134,11 +130,7 @@ type ociEvent struct {
 }
 
 func (c *ociEventsCmd) run(a *app) (int, error) {
-	r, err := a.runtime()
-	if err != nil {
-		return 1, err
-	}
-	box, err := r.Load(c.ID)
+	box, err := a.box(c.ID)
 	if err != nil {
 		return 1, err
 	}

@@ -69,11 +69,7 @@ have a column PID.`
 }
 
 func (c *ociPsCmd) run(a *app) (int, error) {
-	r, err := a.runtime()
-	if err != nil {
-		return 1, err
-	}
-	box, err := r.Load(c.ID)
+	box, err := a.box(c.ID)
 	if err != nil {
 		return 1, err
 	}

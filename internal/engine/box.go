@@ -12,6 +12,8 @@ import (
 	"strings"
 	"time"
 
+	"coracle/spec"
+
 	"github.com/opencontainers/go-digest"
 	"golang.org/x/sys/unix"
 )
@@ -24,7 +26,8 @@ import (
 //	                      directory in RUNROOT, which is not the same in each
 //	                      session; a file that nobody has locked is a container
 //	                      whose launcher was killed
-//	RUNROOT/containers/ID state.json, once the payload runs
+//	RUNROOT/containers/ID its state, of which spec.Runtime takes care, once it
+//	                      has run for a moment
 //
 // Whoever makes or removes a container holds running/ID. The file appears
 // locked, in one step, so nobody can take a young container for a dead one;
@@ -38,7 +41,7 @@ type box struct {
 	Container
 	e    *Engine
 	dir  string // ROOT/containers/ID
-	run  string // RUNROOT/containers/ID
+	rt   *spec.Runtime
 	lock *os.File
 }
 
@@ -46,7 +49,7 @@ func (e *Engine) containerDir(id string) string { return filepath.Join(e.root, "
 func (e *Engine) deadDir(id string) string      { return filepath.Join(e.root, "containers", ".dead-"+id) }
 func (e *Engine) runningFile(id string) string  { return filepath.Join(e.root, "running", id) }
 
-// ownRunDir is where this process puts the state of a container that it makes.
+// ownRunDir is where the state is of a container that this process makes.
 func (e *Engine) ownRunDir(id string) string { return filepath.Join(e.runRoot, "containers", id) }
 
 // runDir is where the container's launcher has put its state: it may have had
@@ -57,6 +60,19 @@ func (e *Engine) runDir(id string) string {
 		return e.ownRunDir(id)
 	}
 	return dir
+}
+
+// runtime is the OCI runtime that has the state of a container in dir.
+func (e *Engine) runtime(dir string) *spec.Runtime {
+	return &spec.Runtime{Root: filepath.Dir(dir), NoCgroup: true, Warn: func(msg string) { e.warn(msg, "") }}
+}
+
+// runtimeOf is the one that has the container's state.
+func (e *Engine) runtimeOf(id string) *spec.Runtime { return e.runtime(e.runDir(id)) }
+
+// forget makes sure that a container does not run, and removes its state.
+func (e *Engine) forget(ctx context.Context, id string) error {
+	return e.runtimeOf(id).Delete(ctx, id, true)
 }
 
 // readRunning reads what a launcher has noted in running/ID: its run directory,
@@ -86,7 +102,7 @@ func (e *Engine) newBox(ctx context.Context, c Container, replace bool) (*box, e
 	if err != nil {
 		return nil, fmt.Errorf("make the container: %w", err)
 	}
-	b := &box{Container: c, e: e, dir: e.containerDir(c.ID), run: e.ownRunDir(c.ID), lock: lock}
+	b := &box{Container: c, e: e, dir: e.containerDir(c.ID), rt: e.runtime(e.ownRunDir(c.ID)), lock: lock}
 	if err := b.populate(ctx, replace); err != nil {
 		b.remove(ctx)
 		return nil, err
@@ -113,10 +129,10 @@ func (b *box) save(sync bool) error {
 }
 
 // close ends the holding of a container that stays.
-func (b *box) close() {
-	_ = b.e.dropState(b.ID) // the sweep finds it again
-	b.e.unclaim(b.ID, b.lock)
-}
+func (b *box) close() { b.e.unclaim(b.ID, b.lock) }
+
+// forget is to come before close and remove, where there is a state.
+func (b *box) forget(ctx context.Context) error { return b.rt.Delete(ctx, b.ID, true) }
 
 // remove removes all of the container.
 func (b *box) remove(ctx context.Context) {
@@ -219,7 +235,7 @@ func (e *Engine) removeFound(ctx context.Context, c Container, force bool) error
 		if !force {
 			return &Error{Op: "remove container " + c.Name, Err: errors.New("it is running"), Help: "end it first, or type: coracle rm --force " + c.Name}
 		}
-		lock, err = e.kill(c)
+		lock, err = e.kill(ctx, c)
 	}
 	if err != nil {
 		return fmt.Errorf("remove container %s: %w", c.Name, err)
@@ -227,7 +243,10 @@ func (e *Engine) removeFound(ctx context.Context, c Container, force bool) error
 	if now, err := readRecord(e.containerDir(c.ID)); err == nil {
 		c = now // a young one had none
 	}
-	if err := e.removeHeld(ctx, c); err != nil {
+	if err = e.forget(ctx, c.ID); err == nil {
+		err = e.removeHeld(ctx, c)
+	}
+	if err != nil {
 		lock.Close()
 		return fmt.Errorf("remove container %s: %w", c.Name, err)
 	}
@@ -237,13 +256,13 @@ func (e *Engine) removeFound(ctx context.Context, c Container, force bool) error
 
 // kill ends a running container, waits until its launcher has let go, and
 // takes its lock. The state may not be there yet: it is read again and again.
-func (e *Engine) kill(c Container) (*os.File, error) {
+func (e *Engine) kill(ctx context.Context, c Container) (*os.File, error) {
 	for range 1000 {
-		st, err := e.readState(c.ID)
+		st, err := e.runtimeOf(c.ID).Load(c.ID)
 		if err == nil {
-			err = st.signal(unix.SIGKILL)
+			err = st.Kill(ctx, unix.SIGKILL, false)
 		}
-		if err != nil && !isNotFound(err) {
+		if err != nil && !errors.Is(err, spec.ErrNotExist) && !errors.Is(err, spec.ErrNotRunning) {
 			return nil, fmt.Errorf("end it: %w", err)
 		}
 		if lock, err := e.claim(c.ID, c.ImageID); !errors.Is(err, unix.EWOULDBLOCK) {

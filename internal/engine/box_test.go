@@ -13,6 +13,8 @@ import (
 	"testing"
 	"time"
 
+	"coracle/spec"
+
 	"golang.org/x/sys/unix"
 )
 
@@ -197,20 +199,16 @@ func TestKillAcrossSessions(t *testing.T) {
 	if err := payload.Start(); err != nil {
 		t.Fatal(err)
 	}
-	st := state{Boot: bootID()}
-	st.Pid = payload.Process.Pid
-	var err error
-	if st.StartTime, err = startTime(st.Pid); err != nil {
+	at, _, err := spec.ProcessStart(payload.Process.Pid)
+	if err != nil {
 		t.Fatal(err)
 	}
-	if err := os.Mkdir(b.run, 0o700); err != nil {
-		t.Fatal(err)
-	}
-	if err := writeJSON(filepath.Join(b.run, "state.json"), st, false); err != nil {
-		t.Fatal(err)
-	}
+	leaveState(t, e, b.ID, payload.Process.Pid, at, boot(t))
 	go func() { // the launcher
 		_ = payload.Wait()
+		if err := b.forget(context.Background()); err != nil {
+			t.Error(err)
+		}
 		b.Status = Stopped
 		_ = b.save(true)
 		b.close()

@@ -42,6 +42,7 @@ func (r *run) configure(ctx context.Context, id, name, dir string) (err error) {
 		Newborn: r.newborn, Init: r.result.Init, Preserve: r.o.PreserveFDs, Handles: outsider(r.ids),
 		Resolve: r.root.resolve, Compiled: r.root.close, Directories: r.result.Directories,
 	}
+	x.ID = id
 	filter := inBackground(func() (seccomp.Program, error) {
 		if s.Linux.Seccomp == nil {
 			return seccomp.Program{}, nil

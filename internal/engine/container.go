@@ -39,7 +39,7 @@ type Container struct {
 	Labels   map[string]string `json:"labels,omitempty"`
 
 	Status   Status `json:"status"`
-	PID      int    `json:"pid,omitempty"`
+	PID      int    `json:"-"` // while it runs: its state has it
 	ExitCode int    `json:"exitCode"`
 	Signal   int    `json:"signal,omitempty"`
 	TimedOut bool   `json:"timedOut,omitempty"`
@@ -51,8 +51,14 @@ func (c Container) Running() bool { return c.Status == Running }
 // load reads a container's record and says whether it still runs.
 func (e *Engine) load(id string) (Container, error) {
 	c, err := readRecord(e.containerDir(id))
-	if err == nil && c.Status == Running && !e.alive(id) {
-		c.Status, c.PID, c.ExitCode, c.Signal = Stopped, 0, 137, 9
+	switch {
+	case err != nil || c.Status != Running:
+	case !e.alive(id):
+		c.Status, c.ExitCode, c.Signal = Stopped, 137, 9
+	default:
+		if st, err := e.runtimeOf(id).Load(id); err == nil { // else it is just starting
+			c.PID = st.Status().Pid
+		}
 	}
 	return c, err
 }

@@ -1,13 +1,12 @@
 package engine
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
-	"io/fs"
 	"os"
 	"path/filepath"
-	"strconv"
 	"sync"
 	"syscall"
 	"time"
@@ -16,7 +15,6 @@ import (
 	"coracle/spec"
 	"coracle/userns"
 
-	specs "github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sys/unix"
 )
 
@@ -55,6 +53,8 @@ type run struct {
 	newborn *spec.Newborn
 	process *spec.Process // has ended, and what served it is about to
 	box     *box
+	state   *spec.Container // nil until it runs
+	shown   bool
 	result  spec.Result
 	extra   spec.Extra
 
@@ -149,31 +149,11 @@ func (r *run) container(id string) Container {
 
 // run starts the payload and stays until it ends.
 func (r *run) run(ctx context.Context) (Exit, error) {
-	if err := r.checkPreserved(); err != nil {
+	if err := r.prepare(ctx); err != nil {
 		return Exit{Code: 125}, err
 	}
-	for _, c := range r.result.Chowns {
-		if err := r.e.chown(ctx, r.ids.Map, c); err != nil {
-			return Exit{Code: 125}, err
-		}
-	}
-	if err := r.root.prepare(ctx, r.box.dir, r.ids); err != nil {
-		return Exit{Code: 125}, err
-	}
-	var err error
-	if r.extra.Stub, err = r.stub(); err != nil {
-		return Exit{Code: 125}, err
-	}
-	if r.extra.Root.Kind == fuse.FuseOverlayFS {
-		if r.extra.FuseLog, err = os.Create(filepath.Join(r.box.dir, "fuse-overlayfs.log")); err != nil {
-			return Exit{Code: 125}, err
-		}
+	if r.extra.FuseLog != nil {
 		defer r.extra.FuseLog.Close()
-	}
-	s := r.streams
-	r.extra.Stdio = s.child
-	if r.o.TTY && r.result.Spec.Process.ConsoleSize == nil {
-		r.result.Spec.Process.ConsoleSize = s.size()
 	}
 	if r.o.PID == "host" {
 		if err := adoptOrphans(); err != nil {
@@ -185,28 +165,15 @@ func (r *run) run(ctx context.Context) (Exit, error) {
 	if err != nil {
 		return Exit{Code: 125}, err
 	}
-
-	r.started = time.Now()
-	recorded := func() (bool, error) { return false, nil } // later, see wait
-	if !r.o.Remove {
-		recorded = inBackground(func() (bool, error) { return true, r.record() })
-	}
-	p, err := spec.Start(ctx, r.result.Spec, r.extra, r.ids.Map)
-	_, recordErr := recorded()
-	if err != nil {
-		s.abandon()
+	p, err := r.start(ctx)
+	if p == nil {
+		r.streams.abandon()
 		return r.explain(err)
 	}
-	if err := s.start(p); err != nil && recordErr == nil {
-		recordErr = err
-	}
-	if recordErr == nil {
-		recordErr = r.running(p)
-	}
-	if err := recordErr; err != nil {
+	if err != nil {
 		_ = p.Signal(unix.SIGKILL)
 		_, _, _ = p.Wait()
-		s.finish(told, time.Second)
+		r.streams.finish(told, time.Second)
 		return Exit{Code: 125}, err
 	}
 	exit, err := r.wait(p, told)
@@ -219,39 +186,77 @@ func (r *run) run(ctx context.Context) (Exit, error) {
 	if exit.TimedOut {
 		limit = time.Second
 	}
-	s.finish(told, limit)
+	r.streams.finish(told, limit)
 	return exit, err
 }
 
-// running keeps the books of a container that has just started.
-func (r *run) running(p *spec.Process) error {
-	t, err := startTime(p.PID)
-	if err != nil && !errors.Is(err, fs.ErrNotExist) && !errors.Is(err, unix.ESRCH) {
-		return fmt.Errorf("look at the container's process: %w", err)
+// prepare makes the last of what the start needs.
+func (r *run) prepare(ctx context.Context) (err error) {
+	if err := r.checkPreserved(); err != nil {
+		return err
 	}
-	st := state{
-		State: specs.State{Version: specs.Version, ID: r.box.ID, Status: specs.StateRunning, Pid: p.PID, Bundle: r.box.dir,
-			Annotations: r.result.Spec.Annotations},
-		StartTime: t, Boot: bootID(), Started: r.started,
-	}
-	r.box.PID = p.PID
-	data, err := st.encode()
-	if err == nil {
-		err = unix.Mkdir(r.box.run, 0o700) // now: the payload is at work
-	}
-	if err == nil {
-		err = writeFile(filepath.Join(r.box.run, stateFile), append(data, '\n'), 0o600, unix.O_EXCL)
-	}
-	if err != nil {
-		return fmt.Errorf("write the container's state: %w", err)
-	}
-	if f := r.o.PIDFile; f != "" {
-		if err := replaceFile(f, []byte(strconv.Itoa(p.PID)), 0o644, false); err != nil {
+	for _, c := range r.result.Chowns {
+		if err := r.e.chown(ctx, r.ids.Map, c); err != nil {
 			return err
 		}
-		r.wrotePID = true
+	}
+	if err := r.root.prepare(ctx, r.box.dir, r.ids); err != nil {
+		return err
+	}
+	if r.extra.Stub, err = r.stub(); err != nil {
+		return err
+	}
+	if r.extra.Root.Kind == fuse.FuseOverlayFS {
+		if r.extra.FuseLog, err = os.Create(filepath.Join(r.box.dir, "fuse-overlayfs.log")); err != nil {
+			return err
+		}
+	}
+	r.extra.Stdio = r.streams.child
+	if r.o.TTY && r.result.Spec.Process.ConsoleSize == nil {
+		r.result.Spec.Process.ConsoleSize = r.streams.size()
 	}
 	return nil
+}
+
+// start has the runtime start the payload. A process that comes with an error
+// is to be ended.
+func (r *run) start(ctx context.Context) (p *spec.Process, err error) {
+	r.started = time.Now()
+	recorded := func() (bool, error) { return false, nil } // later, see wait
+	if !r.o.Remove {
+		recorded = inBackground(func() (bool, error) { return true, r.record() })
+	}
+	r.state, p, err = r.box.rt.Run(ctx, r.box.ID, spec.CreateOptions{
+		Bundle: r.box.dir, Config: r.result.Spec, Final: true, Extra: r.extra,
+		Guarded: true, Unrecorded: true, PIDFile: r.o.PIDFile,
+	})
+	_, recordErr := recorded()
+	if err != nil {
+		return nil, err
+	}
+	r.wrotePID = r.o.PIDFile != ""
+	if err := cmp.Or(r.streams.start(p), recordErr); err != nil {
+		return p, err
+	}
+	if r.wrotePID {
+		r.show(p) // who reads that file may ask at once
+	}
+	return p, nil
+}
+
+// show writes down what ps, inspect, rm and the OCI runtime's commands look at.
+func (r *run) show(p *spec.Process) {
+	if r.shown {
+		return
+	}
+	r.shown = true
+	var err error
+	if r.o.Remove {
+		err = r.record()
+	}
+	if err = errors.Join(err, r.state.Record(p)); err != nil {
+		r.e.warn(fmt.Sprintf("write down what container %.12s is: %v", r.box.ID, err), "it runs, but other commands cannot find it")
+	}
 }
 
 // checkPreserved makes sure that --preserve-fds names descriptors that the

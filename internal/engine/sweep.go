@@ -26,10 +26,7 @@ func (e *Engine) removeHeld(ctx context.Context, c Container) error {
 	if c.Name != "" && !strings.HasSuffix(c.Name, "_"+c.ID[:min(6, len(c.ID))]) { // else it has no link
 		e.dropName(c.Name, c.ID)
 	}
-	if err := e.removeTree(ctx, filepath.Base(dead), c.Map); err != nil {
-		return err
-	}
-	return e.dropState(c.ID)
+	return e.removeTree(ctx, filepath.Base(dead), c.Map)
 }
 
 // removeTree removes a directory of containers/. Files of mapped ids, which
@@ -84,13 +81,10 @@ func (e *Engine) sweepOne(ctx context.Context, id string) error {
 	if !sameFile(lock, e.runningFile(id)) {
 		return lock.Close()
 	}
-	// The guard kills a container whose launcher died; be sure that it is gone.
-	if st, err := e.readState(id); err == nil {
-		err = st.end(5 * time.Second)
-		if err != nil {
-			lock.Close()
-			return err
-		}
+	// The guard kills a container whose launcher died; this makes sure.
+	if err := e.forget(ctx, id); err != nil {
+		lock.Close()
+		return err
 	}
 	if err := e.sweepBox(ctx, id); err != nil {
 		lock.Close()
@@ -118,10 +112,8 @@ func (e *Engine) sweepBox(ctx context.Context, id string) error {
 		return e.removeHeld(ctx, c)
 	}
 	if c.Status == Running {
-		c.Status, c.PID, c.ExitCode, c.Signal, c.Finished = Stopped, 0, 137, 9, time.Now().UTC()
-		if err := writeJSON(filepath.Join(e.containerDir(id), recordFile), c, true); err != nil {
-			return err
-		}
+		c.Status, c.ExitCode, c.Signal, c.Finished = Stopped, 137, 9, time.Now().UTC()
+		return writeJSON(filepath.Join(e.containerDir(id), recordFile), c, true)
 	}
-	return e.dropState(id)
+	return nil
 }

@@ -2,12 +2,16 @@ package engine
 
 import (
 	"context"
+	"encoding/json"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strings"
 	"sync"
 	"testing"
 	"time"
+
+	"coracle/spec"
 )
 
 // leave puts down what a killed launcher has left: files by their path below
@@ -36,6 +40,30 @@ func leave(t *testing.T, e *Engine, id string, files map[string]string) {
 			t.Fatal(err)
 		}
 	}
+}
+
+// leaveState puts down the state of a container with this process.
+func leaveState(t *testing.T, e *Engine, id string, pid int, start uint64, boot string) {
+	t.Helper()
+	data, err := json.Marshal(map[string]any{"ociVersion": "1.3.0", "id": id, "status": "running", "pid": pid, "startTime": start, "boot": boot})
+	if err == nil {
+		err = os.MkdirAll(e.runDir(id), 0o700)
+	}
+	if err == nil {
+		err = os.WriteFile(filepath.Join(e.runDir(id), "state.json"), data, 0o600)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+func boot(t *testing.T) string {
+	t.Helper()
+	data, err := os.ReadFile("/proc/sys/kernel/random/boot_id")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return strings.TrimSpace(string(data))
 }
 
 func TestSweep(t *testing.T) {
@@ -106,8 +134,8 @@ func TestSweepEndsThePayload(t *testing.T) {
 		boot string
 		dies bool
 	}{
-		{"the payload", 0, bootID(), true},
-		{"another process", 1, bootID(), false},
+		{"the payload", 0, boot(t), true},
+		{"another process", 1, boot(t), false},
 		{"another boot", 0, "other", false},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
@@ -121,19 +149,11 @@ func TestSweepEndsThePayload(t *testing.T) {
 			}
 			ended := make(chan error, 1)
 			go func() { ended <- payload.Wait() }()
-			st := state{Boot: tt.boot}
-			st.Pid = payload.Process.Pid
-			at, err := startTime(st.Pid)
+			at, _, err := spec.ProcessStart(payload.Process.Pid)
 			if err != nil {
 				t.Fatal(err)
 			}
-			st.StartTime = at + tt.off
-			if err := os.MkdirAll(e.runDir(id), 0o700); err != nil {
-				t.Fatal(err)
-			}
-			if err := writeJSON(filepath.Join(e.runDir(id), "state.json"), st, false); err != nil {
-				t.Fatal(err)
-			}
+			leaveState(t, e, id, payload.Process.Pid, at+tt.off, tt.boot)
 			sweeper.sweep(context.Background())
 			dead := false
 			select {

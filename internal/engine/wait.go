@@ -34,23 +34,17 @@ func (r *run) wait(p *spec.Process, told <-chan os.Signal) (Exit, error) {
 		timeout = t.C
 	}
 	defer trimLater().Stop()
-	// A container that goes when it ends gets a record once it has lived for a
-	// moment: most do not, and nobody could have looked at them.
-	var record <-chan time.Time
-	if r.o.Remove {
-		t := time.NewTimer(20 * time.Millisecond)
-		defer t.Stop()
-		record = t.C
-	}
+	// Most containers end within a moment, before anybody could have looked at
+	// them: these have no state, and with --rm no record either.
+	moment := time.NewTimer(20 * time.Millisecond)
+	defer moment.Stop()
 	timedOut := false
 	for {
 		select {
 		case sig := <-told:
 			r.forward(p, sig)
-		case <-record:
-			if err := r.record(); err != nil {
-				r.e.warn(fmt.Sprintf("write down what container %.12s is: %v", r.box.ID, err), "it runs, but ps and inspect cannot show it")
-			}
+		case <-moment.C:
+			r.show(p)
 		case <-timeout:
 			timedOut = true
 			_ = p.Signal(unix.SIGKILL)
@@ -112,8 +106,13 @@ func (r *run) finish(ctx context.Context, exit Exit, runErr error) error {
 			r.e.warn(fmt.Sprintf("write the report: %v", err), "")
 		}
 	}
-	if data, err := os.ReadFile(r.o.PIDFile); r.wrotePID && err == nil && string(data) == strconv.Itoa(b.PID) {
+	if data, err := os.ReadFile(r.o.PIDFile); r.wrotePID && err == nil && string(data) == strconv.Itoa(r.state.Pid) {
 		os.Remove(r.o.PIDFile) // still ours
+	}
+	if r.state != nil && r.state.Recorded() {
+		if err := b.forget(ctx); err != nil {
+			r.e.warn(fmt.Sprintf("remove the state of container %.12s: %v", b.ID, err), "")
+		}
 	}
 	// A container whose payload never ran is of no use to anybody.
 	if r.o.Remove || runErr != nil {
@@ -123,7 +122,7 @@ func (r *run) finish(ctx context.Context, exit Exit, runErr error) error {
 		b.remove(ctx)
 		return nil
 	}
-	b.Status, b.PID, b.Finished = Stopped, 0, r.ended.UTC()
+	b.Status, b.Finished = Stopped, r.ended.UTC()
 	b.ExitCode, b.Signal, b.TimedOut = exit.Code, exit.Signal, exit.TimedOut
 	err := b.save(true)
 	b.close()
