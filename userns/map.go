@@ -129,11 +129,6 @@ func (m Map) Class() string {
 	return "m-" + hex.EncodeToString(sum[:8])
 }
 
-// Equal says whether both map the same ids in the same way.
-func (m Map) Equal(o Map) bool {
-	return mapText(m.UIDs) == mapText(o.UIDs) && mapText(m.GIDs) == mapText(o.GIDs)
-}
-
 // HostUID is the caller's-side id of a user id in the container; false when
 // it is not mapped.
 func (m Map) HostUID(container uint32) (uint32, bool) { return outward(m.UIDs, container) }

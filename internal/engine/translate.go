@@ -24,8 +24,8 @@ import (
 
 // translate makes r show the image in the container's map.
 func (r *rootSource) translate(ctx context.Context, store *images.Store, img *images.Image, ids userns.Resolved) error {
-	if ids.Map.Equal(ids.Base) || len(img.ChainIDs) == 0 {
-		return nil
+	if ids.Map.Class() == ids.Base.Class() || len(img.ChainIDs) == 0 {
+		return nil // a single id has all files, whatever it is called inside
 	}
 	if err := r.fits(store, img, ids); err != nil {
 		return err
