@@ -134,6 +134,24 @@ func (p *hostPlanner) whole(name string, m *mountInfo) error {
 		p.add(HostMount{Kind: HostDir, Target: target(name), Mode: st.Mode & 0o7777})
 		return nil
 	}
+	p.overlay(name, m, st, false)
+	for _, open := range forEverybody {
+		if path.Dir(open) != name {
+			continue
+		}
+		if st, err := p.FS.Lstat(open); err == nil && st.Mode&unix.S_IFMT == unix.S_IFDIR && st.Mode&0o002 != 0 {
+			p.overlay(open, m, st, true)
+		}
+	}
+	return nil
+}
+
+// forEverybody are directories that anybody may write to. Their owner has no id
+// in the container, so an overlay cannot copy them up (EOVERFLOW): they get one
+// of their own, whose top is the caller's.
+var forEverybody = []string{"/var/tmp"}
+
+func (p *hostPlanner) overlay(name string, m *mountInfo, st Stat, present bool) {
 	p.layers++
 	n := strconv.Itoa(p.layers)
 	s := stack{lowers: []string{name}, upper: "u" + n, work: "w" + n, flags: userxattr()}
@@ -141,10 +159,9 @@ func (p *hostPlanner) whole(name string, m *mountInfo) error {
 		s.flags = append(s.flags, Param{Key: "xino", Value: "on"})
 	}
 	p.add(HostMount{
-		Kind: HostOverlay, Source: name, Target: target(name), Mode: st.Mode & 0o7777,
+		Kind: HostOverlay, Source: name, Target: target(name), Mode: st.Mode & 0o7777, Present: present,
 		Upper: s.upper, Work: s.work, Data: s.data(), Flags: mountFlags(m.options),
 	})
-	return nil
 }
 
 // split plans a directory that has mounts below it.

@@ -62,6 +62,8 @@ func (h *fakeHost) Lstat(name string) (Stat, error) {
 		return Stat{Mode: unix.S_IFDIR}, nil
 	case ok && data == "BIG":
 		return Stat{Mode: unix.S_IFREG | 0o644, Size: smallFile + 1}, nil
+	case ok && data == "OPEN":
+		return Stat{Mode: unix.S_IFDIR | 0o1777}, nil
 	case ok && data != "DIR":
 		return Stat{Mode: unix.S_IFREG | 0o640, Size: int64(len(data))}, nil
 	}
@@ -143,6 +145,10 @@ func TestHostView(t *testing.T) {
 			want: []string{"dir etc 755", `file etc/hosts 640 "h"`, `file etc/huge 644 ""`, "bind etc/huge /etc/huge ro=true rec=false", "symlink etc/l -> x",
 				`file etc/passwd 640 "p"`, `file etc/shadow 640 ""`, "bind etc/shadow /etc/shadow ro=true rec=false", "overlay etc/ssl userxattr,lowerdir=/etc/ssl,upperdir=u1,workdir=w1"},
 			not: []string{" etc/s "}},
+		"directories for everybody": {files: map[string]string{"/var/lib/x": "x", "/var/tmp": "OPEN", "/home/tmp": "OPEN"},
+			want: []string{"overlay var userxattr,lowerdir=/var,upperdir=u4,workdir=w4 u4 755 0", "overlay var/tmp userxattr,lowerdir=/var/tmp,upperdir=u5,workdir=w5 u5 1777 0"},
+			not:  []string{"home/tmp"}},
+		"a private one": {files: map[string]string{"/var/lib/x": "x", "/var/tmp": "DIR"}, want: []string{"overlay var userxattr"}, not: []string{"var/tmp"}},
 		"network and FUSE": {mounts: "6 1 /home/me nfs4\n7 1 /srv fuse.sshfs\n8 1 /boot vfat", files: map[string]string{"/srv/x": "x", "/boot/x": "x"},
 			want: []string{"dir boot 755", "bind boot /boot ro=true rec=false", "dir home 755", "dir home/me 755", "bind home/me /home/me ro=true rec=false", "dir srv 755", "bind srv /srv ro=true rec=false"}},
 		"automounts": {mounts: "6 1 /net autofs\n7 1 /home autofs\n8 7 /home/me nfs\n9 1 /direct autofs\n10 9 /direct ext4", files: map[string]string{"/direct/x": "x", "/net/never": "x"},
@@ -208,6 +214,12 @@ func parentsFirst(t *testing.T, p HostPlan) {
 		if m.Kind == HostBind {
 			if k := made[m.Target]; k != HostDir && k != HostFile {
 				t.Errorf("bind on %s, which is %q", m.Target, k)
+			}
+			continue
+		}
+		if m.Present {
+			if made[path.Dir(m.Target)] != HostOverlay {
+				t.Errorf("%s is to be in %s, which is %q", m.Target, path.Dir(m.Target), made[path.Dir(m.Target)])
 			}
 			continue
 		}

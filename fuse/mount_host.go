@@ -42,7 +42,11 @@ func (m HostMount) mount(at string) error {
 	case HostBind:
 		err = m.bind(at)
 	case HostOverlay:
-		for _, d := range []Mkdir{{m.Upper, m.Mode}, {m.Work, 0o700}, {at, 0o755}} {
+		dirs := []Mkdir{{m.Upper, m.Mode}, {m.Work, 0o700}, {at, 0o755}}
+		if m.Present {
+			dirs = dirs[:2]
+		}
+		for _, d := range dirs {
 			if err := mkdir(d.Path, d.Mode); err != nil {
 				return err
 			}

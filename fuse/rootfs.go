@@ -171,6 +171,7 @@ type HostMount struct {
 	Target    string  // relative to the new root, no leading slash
 	Mode      uint32  // permission bits of HostDir, HostFile and an overlay's upper
 	Content   []byte  // HostFile: a small file is copied, so that it can be written to
+	Present   bool    // HostOverlay: the target is there already, in an overlay before it
 	Upper     string  // HostOverlay, relative to the scratch directory
 	Work      string  // likewise
 	Data      string  // HostOverlay and HostTmpfs: mount(2) data; Upper and Work in it are relative

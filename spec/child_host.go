@@ -54,7 +54,9 @@ func (c *child) hostMount(m fuse.HostMount, target string) {
 	case fuse.HostOverlay:
 		c.p.Call(label, unix.SYS_MKDIRAT, atFDCWD, m.Upper, m.Mode)
 		c.p.Call(label, unix.SYS_MKDIRAT, atFDCWD, m.Work, 0o700)
-		c.p.Call(label, unix.SYS_MKDIRAT, atFDCWD, target, 0o755)
+		if !m.Present {
+			c.p.Call(label, unix.SYS_MKDIRAT, atFDCWD, target, 0o755)
+		}
 		c.p.Call(label, unix.SYS_MOUNT, "overlay", target, "overlay", m.Flags, m.Data)
 	default:
 		c.fail(fmt.Errorf("a host mount of kind %q is unknown", m.Kind))
