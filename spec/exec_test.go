@@ -30,7 +30,7 @@ func running(t *testing.T, change func(s *specs.Spec, o *CreateOptions), more ..
 	}
 	ctx := context.Background()
 	id := fmt.Sprintf("box%d", time.Now().UnixNano()) // keyrings outlive their containers a little
-	if _, err := r.Create(ctx, id, o); err != nil {
+	if _, _, err := r.Create(ctx, id, o); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
@@ -414,7 +414,7 @@ func benchContainer(b *testing.B) *Container {
 	m := singleMap()
 	s.Linux.UIDMappings, s.Linux.GIDMappings = m.UIDs, m.GIDs
 	r := &Runtime{Root: b.TempDir() + "/state", NoCgroup: true}
-	if _, err := r.Create(context.Background(), "bench", CreateOptions{Bundle: root, Config: s}); err != nil {
+	if _, _, err := r.Create(context.Background(), "bench", CreateOptions{Bundle: root, Config: s}); err != nil {
 		b.Fatal(err)
 	}
 	b.Cleanup(func() { _ = r.Delete(context.Background(), "bench", true) })

@@ -225,7 +225,7 @@ func startFuse(sock, ns, log *os.File, f *fuse.Fuse) (*userns.Child, error) {
 	return s, nil
 }
 
-// Detach leaves the process to itself: it is not waited for.
+// Detach leaves the process to itself: it is not waited for, and has no guard.
 func (p *Process) Detach() {
 	if p.Console != nil {
 		p.Console.Close()

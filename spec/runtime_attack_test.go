@@ -41,7 +41,7 @@ func TestPoststopRunsOnce(t *testing.T) {
 	o, _ := boxOf(t, root, "true")
 	o.Config.Hooks = &specs.Hooks{StartContainer: []specs.Hook{{Path: "/bin/sh", Args: []string{"sh", "-c", "exit 7"}}},
 		Poststop: []specs.Hook{hookTo(log, "poststop")}}
-	if _, err := r.Create(ctx, "once", o); err != nil {
+	if _, _, err := r.Create(ctx, "once", o); err != nil {
 		t.Fatal(err)
 	}
 	if err := r.Start(ctx, "once"); err == nil {
@@ -82,7 +82,7 @@ func TestDeleteForceWhileAHookHangs(t *testing.T) {
 			o.Config.Hooks = hooks
 			made := make(chan error, 1)
 			go func() {
-				_, err := r.Create(ctx, "hang", o)
+				_, _, err := r.Create(ctx, "hang", o)
 				if err == nil {
 					err = r.Start(ctx, "hang")
 				}

@@ -73,7 +73,7 @@ func TestCgroupOfContainer(t *testing.T) {
 	o.Config.Mounts = append(o.Config.Mounts, specs.Mount{Destination: "/sys/fs/cgroup", Type: "cgroup", Source: "cgroup"})
 	o.Config.Linux.Resources = &specs.LinuxResources{Unified: map[string]string{"cgroup.max.depth": "3"}}
 	ctx := context.Background()
-	c, err := r.Create(ctx, "cg", o)
+	c, _, err := r.Create(ctx, "cg", o)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -118,7 +118,7 @@ func TestCgroupLimitRefused(t *testing.T) {
 	o, _ := boxOf(t, root, "true")
 	o.Config.Linux.CgroupsPath = path + "/c"
 	o.Config.Linux.Resources = &specs.LinuxResources{Unified: map[string]string{"zzz.max": "3"}}
-	_, err := r.Create(context.Background(), "cg", o)
+	_, _, err := r.Create(context.Background(), "cg", o)
 	var field *cgroupv2.FieldError
 	if !errors.As(err, &field) || field.Field != `linux.resources.unified["zzz.max"]` {
 		t.Errorf("%v", err)

@@ -24,7 +24,7 @@ type CreateOptions struct {
 	// The bundle's config.json is then the caller's to write: it is where
 	// Container.Spec finds it.
 	Final bool
-	// Guarded is for Run: the container ends with the caller, however that ends.
+	// Guarded: the container ends with the caller, however that ends.
 	Guarded bool
 	// Unrecorded is for Run: nothing is written down until Container.Record is
 	// called, if ever. For a caller who waits for the container, and knows by
@@ -38,24 +38,21 @@ type CreateOptions struct {
 	PIDFDSocket   string // one that a pidfd of the first process is sent to
 }
 
-// Create makes a container whose payload waits to be started. It outlives the
-// caller. Errors unwrap to *userns.StepError (which step of the set-up failed),
-// *userns.ExecError (the command could not be executed) or ErrExist.
-func (r *Runtime) Create(ctx context.Context, id string, o CreateOptions) (*Container, error) {
-	if o.Guarded {
-		return nil, errors.New("a container that waits to be started outlives its maker: it cannot be guarded")
-	}
+// Create makes a container whose payload waits to be started, by whomever. Its
+// first process is the caller's child: the Process is to be waited for, or left
+// with Detach, and then outlives the caller. Errors unwrap to *userns.StepError
+// (which step of the set-up failed), *userns.ExecError (the command could not be
+// executed) or ErrExist.
+func (r *Runtime) Create(ctx context.Context, id string, o CreateOptions) (*Container, *Process, error) {
 	m := &making{rt: r, o: o, wait: true}
 	p, err := m.make(ctx, id)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
-	p.child.Close()
-	return m.c, nil
+	return m.c, p, nil
 }
 
-// Run makes a container and starts its payload at once, as the caller's child:
-// the Process is to be waited for, or left with Detach. Errors are Create's.
+// Run is Create and Start in one.
 func (r *Runtime) Run(ctx context.Context, id string, o CreateOptions) (*Container, *Process, error) {
 	m := &making{rt: r, o: o}
 	p, err := m.make(ctx, id)

@@ -94,7 +94,7 @@ func TestNetDevicesRefused(t *testing.T) {
 		r, root := testRuntime(t)
 		o, out := boxOf(t, root, "sh", "-c", "echo ran")
 		o.Config.Linux.NetDevices = c.devices
-		if _, err := r.Create(ctx, "box", o); err == nil || !strings.Contains(err.Error(), c.want) {
+		if _, _, err := r.Create(ctx, "box", o); err == nil || !strings.Contains(err.Error(), c.want) {
 			t.Errorf("%v, want %s", err, c.want)
 		}
 		if boxes, err := r.List(); err != nil || len(boxes) > 0 {

@@ -131,3 +131,22 @@ func TestUnrecordedIsWrittenDownWhereItMust(t *testing.T) {
 	}
 	_, _, _ = p.Wait()
 }
+
+// Who has created a container waits for it, whoever starts it.
+func TestCreatorWaits(t *testing.T) {
+	r, root := testRuntime(t)
+	o, _ := boxOf(t, root, "sh", "-c", "exit 7")
+	_, p, err := r.Create(t.Context(), "boat", o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := (&Runtime{Root: r.Root, NoCgroup: true}).Start(t.Context(), "boat"); err != nil {
+		t.Fatal(err)
+	}
+	if ws, _, err := p.Wait(); err != nil || ws.ExitStatus() != 7 {
+		t.Errorf("it ended with %v, %v", ws, err)
+	}
+	if err := r.Delete(t.Context(), "boat", false); err != nil {
+		t.Error(err)
+	}
+}

@@ -62,7 +62,7 @@ func TestLifecycle(t *testing.T) {
 	ctx := context.Background()
 	o, out := boxOf(t, root, "sh", "-c", "echo ran; exec sleep 1000")
 	o.PIDFile = filepath.Join(t.TempDir(), "pid")
-	c, err := r.Create(ctx, "one", o)
+	c, _, err := r.Create(ctx, "one", o)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -76,7 +76,7 @@ func TestLifecycle(t *testing.T) {
 	if data, _ := os.ReadFile(out); len(data) > 0 {
 		t.Errorf("the payload ran before it was started: %q", data)
 	}
-	if _, err := r.Create(ctx, "one", o); !errors.Is(err, ErrExist) {
+	if _, _, err := r.Create(ctx, "one", o); !errors.Is(err, ErrExist) {
 		t.Errorf("a second one of that id: %v", err)
 	}
 	if err := r.Start(ctx, "one"); err != nil {
@@ -130,7 +130,7 @@ func TestCreateLooksForTheCommand(t *testing.T) {
 	}
 	for command, want := range map[string]unix.Errno{"nope": unix.ENOENT, "/bin/sh/x": unix.ENOENT, "plain": unix.EACCES, "/tmp": unix.EACCES} {
 		o, _ := boxOf(t, root, command)
-		_, err := r.Create(context.Background(), "x", o)
+		_, _, err := r.Create(context.Background(), "x", o)
 		var ee *userns.ExecError
 		if !errors.As(err, &ee) || ee.Errno != want {
 			t.Errorf("%s: %v, want %v", command, err, want)
@@ -144,7 +144,7 @@ func TestCreateLooksForTheCommand(t *testing.T) {
 		t.Fatal(err)
 	}
 	o, _ := boxOf(t, root, "garbage")
-	if _, err := r.Create(context.Background(), "x", o); err != nil {
+	if _, _, err := r.Create(context.Background(), "x", o); err != nil {
 		t.Fatal(err)
 	}
 	var ee *userns.ExecError
@@ -171,7 +171,7 @@ func TestHooks(t *testing.T) {
 		Poststart:       []specs.Hook{hookTo(log, "poststart"), {Path: "/bin/false"}},
 		Poststop:        []specs.Hook{hookTo(log, "poststop")},
 	}
-	if _, err := r.Create(ctx, "h", o); err != nil {
+	if _, _, err := r.Create(ctx, "h", o); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = r.Delete(ctx, "h", true) })
@@ -241,7 +241,7 @@ func TestFailingHooksStopTheContainer(t *testing.T) {
 			o, out := boxOf(t, root, "sh", "-c", "echo ran; sleep 1000")
 			o.Config.Hooks = &specs.Hooks{Poststop: []specs.Hook{hookTo(log, "poststop")}}
 			set(o.Config.Hooks, []specs.Hook{hook})
-			_, err := r.Create(ctx, "f", o)
+			_, _, err := r.Create(ctx, "f", o)
 			if err == nil {
 				err = r.Start(ctx, "f")
 				if got := status(t, r, "f"); got != specs.StateStopped {
@@ -289,7 +289,7 @@ func TestConcurrentCallers(t *testing.T) {
 		return won
 	}
 	o, _ := boxOf(t, root, "sleep", "1000")
-	if n := atOnce(func() error { _, err := r.Create(ctx, "c", o); return err }); n != 1 {
+	if n := atOnce(func() error { _, _, err := r.Create(ctx, "c", o); return err }); n != 1 {
 		t.Errorf("%d creates succeeded", n)
 	}
 	if n := atOnce(func() error { return r.Start(ctx, "c") }); n != 1 {
@@ -316,7 +316,7 @@ func TestReusedPID(t *testing.T) {
 	r, root := testRuntime(t)
 	ctx := context.Background()
 	o, _ := boxOf(t, root, "sleep", "1000")
-	if _, err := r.Create(ctx, "p", o); err != nil {
+	if _, _, err := r.Create(ctx, "p", o); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = r.Delete(ctx, "p", true) })

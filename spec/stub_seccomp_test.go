@@ -101,7 +101,7 @@ func TestStubLetsGoWithoutClose(t *testing.T) {
 	defer in.Close()
 	defer keep.Close()
 	o.Extra.Stdio[0] = in
-	if _, err := r.Create(context.Background(), "close", o); err != nil {
+	if _, _, err := r.Create(context.Background(), "close", o); err != nil {
 		t.Fatal(err)
 	}
 	defer func() { _ = r.Delete(context.Background(), "close", true) }()

@@ -70,7 +70,10 @@ func (c *ociCreateCmd) run(a *app) (int, error) {
 	}
 	o := c.options(cfg)
 	o.Extra.Stdio = stdStreams()
-	_, err = r.Create(context.Background(), c.ID, o)
+	_, p, err := r.Create(context.Background(), c.ID, o)
+	if err == nil {
+		p.Detach()
+	}
 	return 0, ociExecError(ociCommandOf(cfg), err)
 }
 
