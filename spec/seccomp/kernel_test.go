@@ -85,6 +85,8 @@ func obey(text []byte) error {
 
 // load puts the filter on all threads of the process.
 func load(filter []unix.SockFilter, flags uint) (time.Duration, error) {
+	runtime.LockOSThread() // no_new_privs is the thread's, and the filter takes it
+	defer runtime.UnlockOSThread()
 	if err := unix.Prctl(unix.PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0); err != nil {
 		return 0, err
 	}
