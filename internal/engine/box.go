@@ -9,6 +9,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"time"
 
@@ -55,11 +56,11 @@ func (e *Engine) ownRunDir(id string) string { return filepath.Join(e.runRoot, "
 // runDir is where the container's launcher has put its state: it may have had
 // another runtime directory than we have.
 func (e *Engine) runDir(id string) string {
-	dir, _, err := e.readRunning(id)
-	if err != nil || !filepath.IsAbs(dir) || filepath.Base(dir) != id || filepath.Base(filepath.Dir(dir)) != "containers" {
+	n, err := e.readNote(id)
+	if err != nil || !filepath.IsAbs(n.dir) || filepath.Base(n.dir) != id || filepath.Base(filepath.Dir(n.dir)) != "containers" {
 		return e.ownRunDir(id)
 	}
-	return dir
+	return n.dir
 }
 
 // runtime is the OCI runtime that has the state of a container in dir.
@@ -75,12 +76,32 @@ func (e *Engine) forget(ctx context.Context, id string) error {
 	return e.runtimeOf(id).Delete(ctx, id, true)
 }
 
-// readRunning reads what a launcher has noted in running/ID: its run directory,
-// and the id of the image that it starts from, "" for none.
-func (e *Engine) readRunning(id string) (dir, image string, err error) {
+// note is what a launcher writes into running/ID: its run directory, the id of
+// the image that it starts from ("" for none), and who it is.
+type note struct{ dir, image, launcher string }
+
+func (n note) String() string { return n.dir + "\n" + n.image + "\n" + n.launcher }
+
+func (e *Engine) readNote(id string) (n note, err error) {
 	data, err := os.ReadFile(e.runningFile(id))
-	dir, image, _ = strings.Cut(string(data), "\n")
-	return dir, image, err
+	n.dir, n.image, _ = strings.Cut(string(data), "\n")
+	n.image, n.launcher, _ = strings.Cut(n.image, "\n")
+	return n, err
+}
+
+// self is this process, as a note has it: its pid and the namespace of that.
+func self() string {
+	ns, _ := os.Readlink("/proc/self/ns/pid")
+	return fmt.Sprint(os.Getpid(), " ", ns)
+}
+
+// dead says that the launcher is known to be gone. What it has begun may hold
+// its lock for a moment more.
+func (n note) dead() bool {
+	pid, ns, _ := strings.Cut(n.launcher, " ")
+	id, err := strconv.Atoi(pid)
+	_, own, _ := strings.Cut(self(), " ")
+	return err == nil && id > 0 && ns == own && errors.Is(unix.Kill(id, 0), unix.ESRCH)
 }
 
 func newID() string {
@@ -149,7 +170,7 @@ func (b *box) remove(ctx context.Context) {
 func (e *Engine) claim(id string, image digest.Digest) (*os.File, error) {
 	path := e.runningFile(id)
 	for range 100 {
-		f, err := newLocked(path, e.ownRunDir(id)+"\n"+image.String())
+		f, err := newLocked(path, note{e.ownRunDir(id), image.String(), self()}.String())
 		if errors.Is(err, fs.ErrNotExist) {
 			if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
 				return nil, err

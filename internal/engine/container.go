@@ -188,9 +188,9 @@ func (e *Engine) imagesInUse() (map[digest.Digest][]string, error) {
 		return nil, fmt.Errorf("list what is starting: %w", err)
 	}
 	for _, f := range starting {
-		_, image, err := e.readRunning(f.Name())
-		if err == nil && image != "" && !seen[f.Name()] && e.alive(f.Name()) {
-			used[digest.Digest(image)] = append(used[digest.Digest(image)], f.Name()[:min(12, len(f.Name()))])
+		n, err := e.readNote(f.Name())
+		if err == nil && n.image != "" && !seen[f.Name()] && e.alive(f.Name()) {
+			used[digest.Digest(n.image)] = append(used[digest.Digest(n.image)], f.Name()[:min(12, len(f.Name()))])
 		}
 	}
 	return used, nil

@@ -75,6 +75,16 @@ func (e *Engine) sweep(ctx context.Context) {
 // sweepOne takes the lock of a container whose launcher is gone.
 func (e *Engine) sweepOne(ctx context.Context, id string) error {
 	lock, err := lockFile(e.runningFile(id), 0)
+	for range 200 {
+		if !errors.Is(err, unix.EWOULDBLOCK) {
+			break
+		}
+		if n, noteErr := e.readNote(id); noteErr != nil || !n.dead() {
+			break
+		}
+		time.Sleep(5 * time.Millisecond) // until the container's first process has seen it, too
+		lock, err = lockFile(e.runningFile(id), 0)
+	}
 	if err != nil {
 		return nil // it runs, or somebody else is at it
 	}
