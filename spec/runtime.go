@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 
 	"golang.org/x/sys/unix"
 )
@@ -108,7 +109,7 @@ func lockDir(dir string, wait bool) (*os.File, error) {
 
 // lock takes the lock of a container that is there.
 func (r *Runtime) lock(id string) (*os.File, error) {
-	if err := checkID(id); err != nil {
+	if err := r.find(id); err != nil {
 		return nil, err
 	}
 	f, err := lockDir(r.dir(id), true)
@@ -153,6 +154,50 @@ func (e *idError) Error() string {
 }
 func (e *idError) Unwrap() error { return e.err }
 
+// trust fails when somebody else could have written what is in the state
+// directory: we would run his hooks, and kill what he names.
+func (r *Runtime) trust() error {
+	st, err := os.Stat(r.Root)
+	if err != nil {
+		return fmt.Errorf("look at the state directory: %w", err)
+	}
+	if err := ours(st); err != nil {
+		return fmt.Errorf("the state directory %s: %w", r.Root, err)
+	}
+	return nil
+}
+
+// find fails unless the container has a directory that can be trusted.
+func (r *Runtime) find(id string) error {
+	if err := checkID(id); err != nil {
+		return err
+	}
+	st, err := os.Lstat(r.dir(id))
+	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, unix.ENOTDIR) || err == nil && !st.IsDir() {
+		return notExist(id)
+	}
+	if err == nil {
+		err = cmpErr(r.trust(), ours(st))
+	}
+	if err != nil {
+		return fmt.Errorf("read the state of container %s: %w", id, err)
+	}
+	return nil
+}
+
+// ours says whether only we, or root, can write to a directory, or with the
+// sticky bit to what we have made in it.
+func ours(st fs.FileInfo) error {
+	owner := st.Sys().(*syscall.Stat_t).Uid
+	if euid := uint32(os.Geteuid()); owner != euid && owner != 0 {
+		return fmt.Errorf("it belongs to user %d, and this is user %d", owner, euid)
+	}
+	if st.Mode()&0o002 != 0 && st.Mode()&fs.ModeSticky == 0 {
+		return fmt.Errorf("everybody may write to it (mode %#o)", st.Mode().Perm())
+	}
+	return nil
+}
+
 // claim makes the container's directory and returns it locked.
 func (r *Runtime) claim(id string) (*os.File, error) {
 	if err := checkID(id); err != nil {
@@ -160,6 +205,9 @@ func (r *Runtime) claim(id string) (*os.File, error) {
 	}
 	if err := os.MkdirAll(r.Root, 0o700); err != nil {
 		return nil, fmt.Errorf("make the state directory: %w", err)
+	}
+	if err := r.trust(); err != nil {
+		return nil, err
 	}
 	err := os.Mkdir(r.dir(id), 0o700)
 	if errors.Is(err, fs.ErrExist) {

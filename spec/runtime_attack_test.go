@@ -59,6 +59,77 @@ func TestPoststopRunsOnce(t *testing.T) {
 	}
 }
 
+// A state directory that somebody else can write to is not believed: he could
+// name hooks for us to run, and processes for us to kill.
+func TestStateOfSomebodyElse(t *testing.T) {
+	if os.Geteuid() != 0 {
+		skip(t, "takes root, who can give a directory away")
+	}
+	ctx := context.Background()
+	mark := filepath.Join(t.TempDir(), "mark")
+	for name, change := range map[string]func(r *Runtime) error{
+		"root of another":      func(r *Runtime) error { return os.Chown(r.Root, 12345, 12345) },
+		"root open to all":     func(r *Runtime) error { return os.Chmod(r.Root, 0o777) },
+		"container of another": func(r *Runtime) error { return os.Chown(r.dir("box"), 12345, 12345) },
+		"a link": func(r *Runtime) error {
+			return errors.Join(os.Rename(r.dir("box"), r.Root+"-box"), os.Symlink(r.Root+"-box", r.dir("box")))
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			r, root := testRuntime(t)
+			o, _ := boxOf(t, root, "sleep", "1000")
+			o.Config.Hooks = &specs.Hooks{Poststart: []specs.Hook{hookTo(mark, "poststart")}, Poststop: []specs.Hook{hookTo(mark, "poststop")}}
+			c, err := r.Create(ctx, "box", o)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer func() { _ = c.Kill(ctx, unix.SIGKILL, false) }()
+			if err := change(r); err != nil {
+				t.Fatal(err)
+			}
+			var warned []string
+			r.Warn = func(m string) { warned = append(warned, m) }
+			if _, err := r.Load("box"); err == nil {
+				t.Error("it is loaded")
+			}
+			if err := r.Start(ctx, "box"); err == nil {
+				t.Error("it is started")
+			}
+			if err := r.Delete(ctx, "box", true); strings.HasPrefix(name, "root") && err == nil {
+				t.Error("deleted by force")
+			}
+			if all, err := r.List(); len(all) > 0 || (err == nil) == strings.HasPrefix(name, "root") {
+				t.Errorf("list: %d containers, %v, %q", len(all), err, warned)
+			}
+			if !c.alive() {
+				t.Error("it was killed")
+			}
+			if _, err := os.Stat(mark); err == nil {
+				t.Error("a hook was run")
+			}
+			if _, err := r.Create(ctx, "other", o); strings.HasPrefix(name, "root") && err == nil {
+				t.Error("another was made there")
+			}
+		})
+	}
+}
+
+// Between the look at a container that is half made and the lock, its maker can
+// have come to the end: then it has a process.
+func TestDeleteForceOfOneJustMade(t *testing.T) {
+	r, root := testRuntime(t)
+	ctx := context.Background()
+	o, _ := boxOf(t, root, "sleep", "1000")
+	c, err := r.Create(ctx, "young", o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = c.Kill(ctx, unix.SIGKILL, false) }()
+	if err := r.deleteDamaged(ctx, "young"); err != nil || c.alive() {
+		t.Errorf("%v, alive %v", err, c.alive())
+	}
+}
+
 // Deleting by force waits for no hook.
 func TestDeleteForceWhileAHookHangs(t *testing.T) {
 	hang := []specs.Hook{{Path: "/bin/sh", Args: []string{"sh", "-c", "echo > $0; exec sleep 30", ""}, Env: []string{"PATH=/usr/bin:/bin"}}}

@@ -72,8 +72,8 @@ func (m *making) complete(ctx context.Context) error {
 
 // ownRoot makes root.path absolute and looks whether it can be one.
 func (m *making) ownRoot() error {
-	if m.s.Root == nil || m.o.Extra.Root != nil {
-		return nil
+	if m.s.Root == nil || m.s.Root.Path == "" || m.o.Extra.Root != nil {
+		return nil // Validate says what is missing
 	}
 	root := *m.s.Root
 	if !filepath.IsAbs(root.Path) {

@@ -23,10 +23,13 @@ func (r *Runtime) Delete(ctx context.Context, id string, force bool) error {
 	}
 	c, err := r.Load(id)
 	if err != nil {
-		if force {
-			return r.deleteDamaged(ctx, id)
+		if !force {
+			return err
 		}
-		return err
+		if terr := r.trust(); terr != nil && !errors.Is(terr, fs.ErrNotExist) {
+			return terr // a path below it leads where its owner wants
+		}
+		return r.deleteDamaged(ctx, id)
 	}
 	if force {
 		c.end(ctx) // its maker or starter notices, and lets go of the lock
@@ -93,8 +96,13 @@ func (r *Runtime) deleteDamaged(ctx context.Context, id string) error {
 	for range 100 {
 		f, err := lockDir(r.dir(id), false)
 		switch {
+		case err == nil && !sameFile(r.dir(id), f): // somebody was quicker
+			f.Close()
 		case err == nil:
 			defer f.Close()
+			if c, err := r.Load(id); err == nil {
+				return c.Delete(ctx, true) // made to the end meanwhile
+			}
 			return r.removeDir(id)
 		case errors.Is(err, fs.ErrNotExist):
 			return nil

@@ -61,7 +61,7 @@ type Status struct {
 
 // Load reads a container's state.
 func (r *Runtime) Load(id string) (*Container, error) {
-	if err := checkID(id); err != nil {
+	if err := r.find(id); err != nil {
 		return nil, err
 	}
 	c := &Container{rt: r}
@@ -232,6 +232,9 @@ func (r *Runtime) List() ([]*Container, error) {
 	}
 	if err != nil {
 		return nil, fmt.Errorf("read the state directory: %w", err)
+	}
+	if err := r.trust(); err != nil {
+		return nil, err
 	}
 	var out []*Container
 	for _, e := range entries {
