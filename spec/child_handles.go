@@ -16,6 +16,11 @@ import (
 // run of free numbers.
 const firstHandle = 64
 
+// ownHandles are free numbers below the handles. Descriptors that are opened
+// until the child is done, its pipes among them, get the lowest: were those of a
+// handle, the handle would close them.
+const ownHandles = 18
+
 // freeHandles finds n descriptor numbers that nothing in this process has, for
 // the child, which inherits ours: overlay takes paths, so the numbers must be
 // known beforehand.
@@ -24,10 +29,12 @@ func freeHandles(n int) (int, error) {
 	if err := unix.Prlimit(0, unix.RLIMIT_NOFILE, nil, &lim); err != nil {
 		return 0, fmt.Errorf("read the limit on descriptors: %w", err)
 	}
-	run := 0
-	for fd := 16; uint64(fd) < lim.Cur; fd++ {
+	own, run := 0, 0
+	for fd := 3; uint64(fd) < lim.Cur; fd++ {
 		if _, err := unix.FcntlInt(uintptr(fd), unix.F_GETFD, 0); err == nil {
 			run = 0
+		} else if own < ownHandles {
+			own++
 		} else if run++; run == n {
 			return fd - n + 1, nil
 		}
@@ -37,7 +44,7 @@ func freeHandles(n int) (int, error) {
 
 // handleCount is how many handles a container may need.
 func handleCount(s *specs.Spec, r *fuse.Rootfs) int {
-	n := 8 + len(s.Mounts) // a reserve for the child's own
+	n := 4 + len(s.Mounts)
 	if r != nil {
 		n += 2 + len(r.Params)
 	}

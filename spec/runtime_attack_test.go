@@ -79,7 +79,7 @@ func TestStateOfSomebodyElse(t *testing.T) {
 			r, root := testRuntime(t)
 			o, _ := boxOf(t, root, "sleep", "1000")
 			o.Config.Hooks = &specs.Hooks{Poststart: []specs.Hook{hookTo(mark, "poststart")}, Poststop: []specs.Hook{hookTo(mark, "poststop")}}
-			c, err := r.Create(ctx, "box", o)
+			c, _, err := r.Create(ctx, "box", o)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -107,7 +107,7 @@ func TestStateOfSomebodyElse(t *testing.T) {
 			if _, err := os.Stat(mark); err == nil {
 				t.Error("a hook was run")
 			}
-			if _, err := r.Create(ctx, "other", o); strings.HasPrefix(name, "root") && err == nil {
+			if _, _, err := r.Create(ctx, "other", o); strings.HasPrefix(name, "root") && err == nil {
 				t.Error("another was made there")
 			}
 		})
@@ -120,7 +120,7 @@ func TestDeleteForceOfOneJustMade(t *testing.T) {
 	r, root := testRuntime(t)
 	ctx := context.Background()
 	o, _ := boxOf(t, root, "sleep", "1000")
-	c, err := r.Create(ctx, "young", o)
+	c, _, err := r.Create(ctx, "young", o)
 	if err != nil {
 		t.Fatal(err)
 	}
