@@ -41,12 +41,14 @@ func (r *run) configure(name string) (err error) {
 		Resolve: r.root.resolve, Compiled: r.root.close, Directories: r.result.Directories,
 	}
 	x.ID = r.id
-	filter := inBackground(func() (seccomp.Program, error) {
-		if s.Linux.Seccomp == nil {
-			return seccomp.Program{}, nil
-		}
-		return seccomp.Compile(s.Linux.Seccomp, runtime.GOARCH)
-	})
+	filter := func() (seccomp.Program, error) { return seccomp.Program{}, nil }
+	switch {
+	case s.Linux.Seccomp == nil:
+	case r.result.Filter != nil:
+		filter = func() (seccomp.Program, error) { return *r.result.Filter, nil }
+	default:
+		filter = inBackground(func() (seccomp.Program, error) { return seccomp.Compile(s.Linux.Seccomp, runtime.GOARCH) })
+	}
 	if x.Root, err = r.rootfs(); err != nil {
 		return err
 	}
