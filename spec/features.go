@@ -42,7 +42,7 @@ func Features(annotations map[string]string) *features.Features {
 }
 
 // annotationNames are those that change what a container may do.
-func annotationNames() []string { return []string{KeepGroupsAnnotation} }
+func annotationNames() []string { return []string{KeepGroupsAnnotation, criuConfigAnnotation} }
 
 func texts[T ~string](list []T) []string {
 	out := make([]string, 0, len(list))

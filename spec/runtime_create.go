@@ -262,8 +262,8 @@ func (m *making) undo(ctx context.Context, p *Process) {
 	if m.lock == nil {
 		return
 	}
-	if err := os.RemoveAll(m.c.dir()); err != nil {
-		m.rt.warn("remove the state of container %s: %v", m.c.ID, err)
+	if err := m.rt.removeDir(m.c.ID); err != nil {
+		m.rt.warn("%v", err)
 	}
 }
 

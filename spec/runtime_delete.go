@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"path/filepath"
 	"slices"
 	"time"
 
@@ -121,8 +122,20 @@ func (r *Runtime) deleteDamaged(ctx context.Context, id string) error {
 	return fmt.Errorf("delete container %s: somebody is making it", id)
 }
 
+// removeDir removes a container's directory. A restore that was killed leaves the
+// root mounted in it, whose files are not the container's state.
 func (r *Runtime) removeDir(id string) error {
-	if err := os.RemoveAll(r.dir(id)); err != nil {
+	root := filepath.Join(r.dir(id), rootMount)
+	for range 10 {
+		if unix.Unmount(root, unix.MNT_DETACH|unix.UMOUNT_NOFOLLOW) != nil {
+			break
+		}
+	}
+	err := os.Remove(root) // which fails where something is mounted still
+	if err == nil || errors.Is(err, fs.ErrNotExist) || errors.Is(err, unix.ENOTDIR) {
+		err = os.RemoveAll(r.dir(id))
+	}
+	if err != nil {
 		return fmt.Errorf("remove the state of container %s: %w", id, err)
 	}
 	return nil

@@ -36,6 +36,19 @@ func (m *making) hooks(ctx context.Context, pidfd *os.File) error {
 	if err := moveNetDevices(m.s, m.c.Pid); err != nil {
 		return err
 	}
+	if err := m.hostHooks(ctx); err != nil || m.s.Hooks == nil {
+		return err
+	}
+	for i, hook := range m.s.Hooks.CreateContainer {
+		if err := m.c.runHookInside(ctx, hook, m.c.State); err != nil {
+			return fmt.Errorf("hooks.createContainer[%d]: %w", i, err)
+		}
+	}
+	return nil
+}
+
+// hostHooks are those that run here: prestart and createRuntime.
+func (m *making) hostHooks(ctx context.Context) error {
 	m.hooked = true
 	if m.s.Hooks == nil {
 		return nil
@@ -53,11 +66,6 @@ func (m *making) hooks(ctx context.Context, pidfd *os.File) error {
 			if err := runHook(ctx, hook, st); err != nil {
 				return fmt.Errorf("hooks.%s[%d]: %w", point.name, i, err)
 			}
-		}
-	}
-	for i, hook := range h.CreateContainer {
-		if err := m.c.runHookInside(ctx, hook, st); err != nil {
-			return fmt.Errorf("hooks.createContainer[%d]: %w", i, err)
 		}
 	}
 	return nil

@@ -47,6 +47,28 @@ func moveNetDevices(s *specs.Spec, pid int) error {
 	return nil
 }
 
+// loopbackUp is for a network namespace that somebody else has made.
+func loopbackUp(pid int) error {
+	f, err := os.Open(fmt.Sprintf("/proc/%d/ns/net", pid))
+	if err != nil {
+		return fmt.Errorf("open the container's network namespace: %w", err)
+	}
+	defer f.Close()
+	box, err := openNetlinkIn(f)
+	if err != nil {
+		return fmt.Errorf("bring the loopback interface up: %w", err)
+	}
+	defer box.close()
+	links, err := box.links()
+	if err == nil {
+		_, err = box.do(unix.RTM_NEWLINK, 0, linkMessage(links["lo"], unix.IFF_UP, unix.IFF_UP))
+	}
+	if err != nil {
+		return fmt.Errorf("bring the loopback interface up: %w", err)
+	}
+	return nil
+}
+
 func moveNetDevice(host, box *netlink, target *os.File, dev, name string) error {
 	links, err := host.links()
 	if err != nil {

@@ -119,7 +119,7 @@ func (a *app) ociRun(e entry, words []string) (int, error) {
 		return 0, p.writeHelp(a.out)
 	}
 	if err != nil {
-		return 1, err
+		return 1, ociUsageError(err)
 	}
 	a.global.Debug = a.oci.Debug
 	if err := a.logs.open(globals{Log: a.oci.Log, LogFormat: a.oci.LogFormat, Debug: a.oci.Debug}, a.err); err != nil {
@@ -190,6 +190,16 @@ func (a *app) explainOCI(err error) error {
 		if why := userns.Probe(context.Background()); why != nil {
 			return fmt.Errorf("start the container: %w", why)
 		}
+	}
+	return err
+}
+
+// ociUsageError words a flag without its value so that podman, which asks by
+// that whether --lsm-mount-context is known, sees that it is.
+func ociUsageError(err error) error {
+	var u *usageError
+	if errors.As(err, &u) && strings.HasSuffix(u.msg, " needs a value") {
+		return &usageError{msg: u.msg + " (flag needs an argument)", hint: u.hint}
 	}
 	return err
 }

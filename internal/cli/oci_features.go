@@ -15,7 +15,11 @@ features.md); what the kernel and the caller can have of it is another matter.`
 
 func (*ociFeaturesCmd) run(a *app) (int, error) {
 	b := readBuild()
-	annotations := map[string]string{"coracle.version": b.Version}
+	annotations := map[string]string{
+		"coracle.version": b.Version,
+		// By this key callers of runc know whether to ask for checkpoints.
+		"org.opencontainers.runc.checkpoint.enabled": "true",
+	}
 	if b.Commit != "" {
 		annotations["coracle.commit"] = b.Commit
 	}

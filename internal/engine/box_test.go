@@ -22,11 +22,7 @@ import (
 func testEngine(t *testing.T) *Engine {
 	t.Helper()
 	dir := t.TempDir()
-	e := openTest(t, filepath.Join(dir, "store"), filepath.Join(dir, "run"))
-	if err := e.ready(); err != nil {
-		t.Fatal(err)
-	}
-	return e
+	return openTest(t, filepath.Join(dir, "store"), filepath.Join(dir, "run"))
 }
 
 func openTest(t *testing.T, root, runRoot string) *Engine {

@@ -145,7 +145,8 @@ func TestRemoveYoung(t *testing.T) {
 // Who comes right after a launcher was killed gets the name as well, while
 // what that had forked still ends.
 func TestNameOfOneThatJustDied(t *testing.T) {
-	e := testEngine(t)
+	dir := t.TempDir()
+	e := openTest(t, dir+"/store", dir+"/run")
 	b := testBox(t, e, "boat", true)
 	go func() {
 		time.Sleep(50 * time.Millisecond)

@@ -31,13 +31,7 @@ type rootSource struct {
 	host   bool
 
 	outsider bool // see outsider
-}
-
-// hostImage is the name that stands for the host's own root.
-const hostImage = "host"
-
-func hostSource(e *Engine) *rootSource {
-	return &rootSource{e: e, host: true, lowers: []string{"/"}}
+	chosen   *fuse.Rootfs
 }
 
 func (e *Engine) openRoot(ctx context.Context, o RunOptions, ids userns.Resolved) (_ *rootSource, err error) {
@@ -50,8 +44,8 @@ func (e *Engine) openRoot(ctx context.Context, o RunOptions, ids userns.Resolved
 	case isDirectory:
 		dir, err = checkRootDir(dir)
 		r.lowers = []string{dir}
-	case o.Image == hostImage:
-		r = hostSource(e)
+	case o.Image == "host":
+		r.host, r.lowers = true, []string{"/"}
 	default:
 		err = r.image(ctx, o, ids)
 	}
@@ -154,19 +148,20 @@ func (r *rootSource) choose(ctx context.Context, dir string, disposable bool) (*
 	if root.Notice != "" {
 		r.e.warn(root.Notice, root.Hint)
 	}
+	r.chosen = &root
 	return &root, nil
 }
 
 // prepare does what must be done as the mapped ids before the start.
-func (r *rootSource) prepare(ctx context.Context, dir string, ids userns.Resolved, root *fuse.Rootfs) error {
+func (r *rootSource) prepare(ctx context.Context, dir string, ids userns.Resolved) error {
 	rel, err := filepath.Rel(r.e.root, dir)
 	if err != nil {
 		return err
 	}
 	stage := r.e.stage(ctx, ids.Base)
-	if root.Kind == fuse.Copy {
+	if r.chosen != nil && r.chosen.Kind == fuse.Copy {
 		req := fuse.TreeRequest{Dst: "/" + filepath.Join(rel, "copy")}
-		for _, l := range root.Lowers {
+		for _, l := range r.chosen.Lowers {
 			inStore, err := filepath.Rel(r.e.root, l)
 			if err != nil {
 				return err
