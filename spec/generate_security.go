@@ -286,6 +286,9 @@ func (g *generator) seccomp() error {
 			return fmt.Errorf("default seccomp profile: %w", err)
 		}
 		g.spec.Linux.Seccomp = profile
+		if ready, ok := seccomp.Ready(g.bounding, g.in.Arch); ok {
+			g.res.Filter = &ready
+		}
 		return nil
 	}
 	data, err := g.readHost(choice)

@@ -3,6 +3,8 @@ package spec
 import (
 	"time"
 
+	"coracle/spec/seccomp"
+
 	ispec "github.com/opencontainers/image-spec/specs-go/v1"
 	"github.com/opencontainers/runtime-spec/specs-go"
 )
@@ -153,6 +155,9 @@ type Result struct {
 	// Init says that --init was given without --init-path: our own pid 1. With
 	// --init-path the foreign init is already part of Spec.
 	Init bool
+	// Filter is what Spec.Linux.Seccomp compiles to, where that is known
+	// already; nil: seccomp.Compile says it.
+	Filter *seccomp.Program
 	// KeepGroups says that the payload keeps the caller's supplementary
 	// groups (--group-add keep-groups): no setgroups(2). Also an annotation,
 	// run.oci.keep_original_groups, for crun.

@@ -230,6 +230,27 @@ func cmpErr(err, otherwise error) error {
 	return otherwise
 }
 
+// newFile is replaceFile that leaves nothing when it is killed, where there is
+// no file of that name yet and the file system can have one without a name.
+func newFile(path string, data []byte, mode os.FileMode) error {
+	fd, err := unix.Open(filepath.Dir(path), unix.O_TMPFILE|unix.O_WRONLY|unix.O_CLOEXEC, 0o600)
+	if err != nil {
+		return replaceFile(path, data, mode)
+	}
+	f := os.NewFile(uintptr(fd), path)
+	defer f.Close()
+	if _, err = f.Write(data); err == nil {
+		err = f.Chmod(mode)
+	}
+	if err != nil {
+		return err
+	}
+	if unix.Linkat(unix.AT_FDCWD, fmt.Sprintf("/proc/self/fd/%d", fd), unix.AT_FDCWD, path, unix.AT_SYMLINK_FOLLOW) != nil {
+		return replaceFile(path, data, mode)
+	}
+	return nil
+}
+
 // replaceFile replaces name in dir by a new file with data.
 func replaceFile(path string, data []byte, mode os.FileMode) (err error) {
 	f, err := os.CreateTemp(filepath.Dir(path), ".tmp-*")

@@ -54,7 +54,7 @@ func handOver(p *Process, console, pidfd, pidFile string) error {
 		}
 	}
 	if pidFile != "" {
-		if err := replaceFile(pidFile, []byte(strconv.Itoa(p.PID)), 0o644); err != nil {
+		if err := newFile(pidFile, []byte(strconv.Itoa(p.PID)), 0o644); err != nil {
 			return fmt.Errorf("write the pid file: %w", err)
 		}
 	}

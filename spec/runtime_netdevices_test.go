@@ -44,7 +44,7 @@ func TestNetDevices(t *testing.T) {
 		ip(t, words)
 	}
 	r, root := testRuntime(t)
-	o, out := boxOf(t, root, "sh", "-c", "busybox ip -o addr; busybox ip link")
+	o, out := boxOf(t, root, "sh", "-c", "busybox ip -o addr; busybox ip link; echo done; exec sleep 1000")
 	o.Config.Linux.NetDevices = map[string]specs.LinuxNetDevice{"v0": {Name: "eth0"}, "v1": {}, "v2": {Name: "port%d"}}
 	ctx := context.Background()
 	c, p, err := r.Run(ctx, "box", o)
@@ -52,14 +52,19 @@ func TestNetDevices(t *testing.T) {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = c.Delete(ctx, true) })
-	if ws, _, err := p.Wait(); err != nil || ws.ExitStatus() != 0 {
+	var inside string
+	waitFor(t, "the container's output", func() bool {
+		data, err := os.ReadFile(out)
+		inside = string(data)
+		return err == nil && strings.HasSuffix(inside, "done\n")
+	})
+	left := ip(t, "link") // the pairs end with the container's network
+	if err := p.Signal(unix.SIGKILL); err != nil {
+		t.Error(err)
+	}
+	if ws, _, err := p.Wait(); err != nil || ws.Signal() != unix.SIGKILL {
 		t.Errorf("%v, %v", ws, err)
 	}
-	data, err := os.ReadFile(out)
-	if err != nil {
-		t.Fatal(err)
-	}
-	inside := string(data)
 	for _, want := range []string{"inet 10.1.2.3/24", "inet6 fd00::5/64", " eth0@", " v1@", " port0@"} {
 		if !strings.Contains(inside, want) {
 			t.Errorf("the container has no %q:\n%s", want, inside)
@@ -73,7 +78,7 @@ func TestNetDevices(t *testing.T) {
 	if strings.Contains(inside, "10.9.9.9") {
 		t.Errorf("an address of the link came along:\n%s", inside)
 	}
-	if left := ip(t, "link"); strings.Contains(left, " v0@") || strings.Contains(left, " v1@") || strings.Contains(left, " v2@") || !strings.Contains(left, "@") {
+	if strings.Contains(left, " v0@") || strings.Contains(left, " v1@") || strings.Contains(left, " v2@") || !strings.Contains(left, "@") {
 		t.Errorf("still on the host:\n%s", left)
 	}
 }

@@ -29,3 +29,20 @@ func TestCallers(t *testing.T) {
 		})
 	}
 }
+
+// TestKilled kills start, run, exec and delete at twenty points each (create is
+// in the script oci/lifecycle), by the test user and by root, in a cgroup where
+// what is left would show.
+func TestKilled(t *testing.T) {
+	p := newPlace(t)
+	r := p.ociRuntime(t)
+	for _, user := range []string{"root", testUser} {
+		t.Run(user, func(t *testing.T) {
+			dir := p.join("v", "killed-"+user)
+			must(t, os.MkdirAll(dir, 0o755))
+			if out, err := p.v2view(t, user, dir, nil, p.join("oci/killed"), r.command); err != nil || len(out) > 0 {
+				t.Errorf("%v\n%s", err, out)
+			}
+		})
+	}
+}

@@ -112,12 +112,6 @@ func newID() string {
 
 // newBox makes a container's directories and takes its lock and its name.
 func (e *Engine) newBox(ctx context.Context, c Container, replace bool) (*box, error) {
-	if _, err := e.store(); err != nil { // makes it, or refuses a directory that is something else
-		return nil, err
-	}
-	if err := e.makeRunRoot(); err != nil {
-		return nil, err
-	}
 	e.sweep(ctx)
 	lock, err := e.claim(c.ID, c.ImageID)
 	if err != nil {

@@ -22,7 +22,11 @@ import (
 func testEngine(t *testing.T) *Engine {
 	t.Helper()
 	dir := t.TempDir()
-	return openTest(t, filepath.Join(dir, "store"), filepath.Join(dir, "run"))
+	e := openTest(t, filepath.Join(dir, "store"), filepath.Join(dir, "run"))
+	if err := e.ready(); err != nil {
+		t.Fatal(err)
+	}
+	return e
 }
 
 func openTest(t *testing.T, root, runRoot string) *Engine {

@@ -1,7 +1,6 @@
 package engine
 
 import (
-	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -14,23 +13,22 @@ import (
 	specs "github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sys/unix"
 
-	"coracle/fuse"
 	"coracle/internal/stack"
 	"coracle/spec"
 	"coracle/spec/seccomp"
 )
 
 // configure computes the configuration and what goes with it.
-func (r *run) configure(ctx context.Context, id, name, dir string) (err error) {
+func (r *run) configure(name string) (err error) {
+	dir := r.e.containerDir(r.id)
 	files := filepath.Join(dir, "files")
 	in := spec.Input{
-		ID: id, Name: name, Image: r.root.config, NoImage: r.root.imageID == "", Options: r.options(), Root: r.root.reader, Host: hostFacts{},
+		ID: r.id, Name: name, Image: r.root.config, NoImage: r.root.imageID == "", Options: r.options(), Root: r.root.reader, Host: hostFacts{},
 		RootDir: filepath.Join(dir, "root"), Files: files,
 		UIDMap: r.ids.Map.UIDs, GIDMap: r.ids.Map.GIDs,
 		HostUID: r.caller.UID, HostGID: r.caller.GID, HostGroups: r.caller.Groups, HostName: r.caller.Name,
 		ContainerUID: r.ids.UID, ContainerGID: r.ids.GID, KeepID: r.ids.KeepID, SingleID: r.ids.Single,
 	}
-	root := inBackground(func() (*fuse.Rootfs, error) { return r.root.choose(ctx, dir, r.o.Remove) })
 	if r.result, err = spec.Generate(in); err != nil {
 		return err
 	}
@@ -42,14 +40,16 @@ func (r *run) configure(ctx context.Context, id, name, dir string) (err error) {
 		Newborn: r.newborn, Init: r.result.Init, Preserve: r.o.PreserveFDs, Handles: outsider(r.ids),
 		Resolve: r.root.resolve, Compiled: r.root.close, Directories: r.result.Directories,
 	}
-	x.ID = id
-	filter := inBackground(func() (seccomp.Program, error) {
-		if s.Linux.Seccomp == nil {
-			return seccomp.Program{}, nil
-		}
-		return seccomp.Compile(s.Linux.Seccomp, runtime.GOARCH)
-	})
-	if x.Root, err = root(); err != nil {
+	x.ID = r.id
+	filter := func() (seccomp.Program, error) { return seccomp.Program{}, nil }
+	switch {
+	case s.Linux.Seccomp == nil:
+	case r.result.Filter != nil:
+		filter = func() (seccomp.Program, error) { return *r.result.Filter, nil }
+	default:
+		filter = inBackground(func() (seccomp.Program, error) { return seccomp.Compile(s.Linux.Seccomp, runtime.GOARCH) })
+	}
+	if x.Root, err = r.rootfs(); err != nil {
 		return err
 	}
 	prog, err := filter()

@@ -23,12 +23,11 @@ type plan struct {
 
 // print shows what a run would do, without making the container.
 func (r *run) print(ctx context.Context) error {
-	id := newID()
 	name := r.o.Name
 	if name == "" {
 		name = randomName(0)
 	}
-	if err := r.configure(ctx, id, name, r.e.containerDir(id)); err != nil {
+	if err := r.configure(name); err != nil {
 		return err
 	}
 	prog, flags, err := spec.Compile(r.result.Spec, &r.extra)

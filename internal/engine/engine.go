@@ -106,6 +106,14 @@ func ours(dir string) bool {
 	return unix.Lstat(dir, &st) == nil && int(st.Uid) == os.Geteuid()
 }
 
+// ready makes the directories that a container needs, or says why not.
+func (e *Engine) ready() error {
+	if _, err := e.store(); err != nil { // makes it, or refuses a directory that is something else
+		return err
+	}
+	return e.makeRunRoot()
+}
+
 // makeRunRoot makes the runtime directory. In /tmp anyone could have made it
 // first: it must be ours and closed to others.
 func (e *Engine) makeRunRoot() error {

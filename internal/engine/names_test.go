@@ -145,8 +145,7 @@ func TestRemoveYoung(t *testing.T) {
 // Who comes right after a launcher was killed gets the name as well, while
 // what that had forked still ends.
 func TestNameOfOneThatJustDied(t *testing.T) {
-	dir := t.TempDir()
-	e := openTest(t, dir+"/store", dir+"/run")
+	e := testEngine(t)
 	b := testBox(t, e, "boat", true)
 	go func() {
 		time.Sleep(50 * time.Millisecond)

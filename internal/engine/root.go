@@ -31,7 +31,13 @@ type rootSource struct {
 	host   bool
 
 	outsider bool // see outsider
-	chosen   *fuse.Rootfs
+}
+
+// hostImage is the name that stands for the host's own root.
+const hostImage = "host"
+
+func hostSource(e *Engine) *rootSource {
+	return &rootSource{e: e, host: true, lowers: []string{"/"}}
 }
 
 func (e *Engine) openRoot(ctx context.Context, o RunOptions, ids userns.Resolved) (_ *rootSource, err error) {
@@ -44,8 +50,8 @@ func (e *Engine) openRoot(ctx context.Context, o RunOptions, ids userns.Resolved
 	case isDirectory:
 		dir, err = checkRootDir(dir)
 		r.lowers = []string{dir}
-	case o.Image == "host":
-		r.host, r.lowers = true, []string{"/"}
+	case o.Image == hostImage:
+		r = hostSource(e)
 	default:
 		err = r.image(ctx, o, ids)
 	}
@@ -148,20 +154,19 @@ func (r *rootSource) choose(ctx context.Context, dir string, disposable bool) (*
 	if root.Notice != "" {
 		r.e.warn(root.Notice, root.Hint)
 	}
-	r.chosen = &root
 	return &root, nil
 }
 
 // prepare does what must be done as the mapped ids before the start.
-func (r *rootSource) prepare(ctx context.Context, dir string, ids userns.Resolved) error {
+func (r *rootSource) prepare(ctx context.Context, dir string, ids userns.Resolved, root *fuse.Rootfs) error {
 	rel, err := filepath.Rel(r.e.root, dir)
 	if err != nil {
 		return err
 	}
 	stage := r.e.stage(ctx, ids.Base)
-	if r.chosen != nil && r.chosen.Kind == fuse.Copy {
+	if root.Kind == fuse.Copy {
 		req := fuse.TreeRequest{Dst: "/" + filepath.Join(rel, "copy")}
-		for _, l := range r.chosen.Lowers {
+		for _, l := range root.Lowers {
 			inStore, err := filepath.Rel(r.e.root, l)
 			if err != nil {
 				return err

@@ -22,7 +22,7 @@ import (
 // payload ended. An error says why it never ran; its ExitCode method tells
 // 126 and 127 (the command) from 125 (all else).
 func (e *Engine) Run(ctx context.Context, o RunOptions) (_ Exit, err error) {
-	r := &run{e: e, o: o, stub: sync.OnceValues(userns.OpenStub)}
+	r := &run{e: e, o: o, id: newID(), stub: sync.OnceValues(userns.OpenStub)}
 	defer r.close()
 	r.begin()
 	if err := r.resolve(ctx); err != nil {
@@ -41,12 +41,14 @@ func (e *Engine) Run(ctx context.Context, o RunOptions) (_ Exit, err error) {
 
 // run is one container on its way from options to result.
 type run struct {
-	e *Engine
-	o RunOptions
+	e  *Engine
+	o  RunOptions
+	id string
 
 	caller userns.Identity
 	ids    userns.Resolved
 	root   *rootSource
+	rootfs func() (*fuse.Rootfs, error) // how it is mounted; computed meanwhile
 
 	stub    func() (*os.File, error)
 	streams *streams // nil for a dry run
@@ -89,6 +91,14 @@ func (r *run) resolve(ctx context.Context) (err error) {
 	if err := checkReport(r.o.Report); err != nil {
 		return err
 	}
+	if !r.o.DryRun {
+		if err := r.e.ready(); err != nil {
+			return err
+		}
+	}
+	if r.o.Image == hostImage && !r.o.Rootfs {
+		r.chooseMeanwhile(ctx, hostSource(r.e))
+	}
 	if r.caller, err = r.e.caller(); err != nil {
 		return err
 	}
@@ -101,12 +111,22 @@ func (r *run) resolve(ctx context.Context) (err error) {
 	if r.ids.Notice != "" {
 		r.e.warn(r.ids.Notice, r.ids.Hint)
 	}
-	r.root, err = r.e.openRoot(ctx, r.o, r.ids)
-	return err
+	if r.root, err = r.e.openRoot(ctx, r.o, r.ids); err != nil {
+		return err
+	}
+	if r.rootfs == nil {
+		r.chooseMeanwhile(ctx, r.root)
+	}
+	return nil
+}
+
+// chooseMeanwhile has it worked out how the root is mounted, while other things are.
+func (r *run) chooseMeanwhile(ctx context.Context, root *rootSource) {
+	r.rootfs = inBackground(func() (*fuse.Rootfs, error) { return root.choose(ctx, r.e.containerDir(r.id), r.o.Remove) })
 }
 
 func (r *run) makeBox(ctx context.Context) (err error) {
-	c := r.container(newID())
+	c := r.container(r.id)
 	if r.box, err = r.e.newBox(ctx, c, r.o.Replace); err != nil {
 		return err
 	}
@@ -118,7 +138,7 @@ func (r *run) makeBox(ctx context.Context) (err error) {
 		r.box.remove(ctx)
 		return err
 	}
-	if err := r.configure(ctx, r.box.ID, r.box.Name, r.box.dir); err != nil {
+	if err := r.configure(r.box.Name); err != nil {
 		r.box.remove(ctx)
 		return err
 	}
@@ -200,7 +220,7 @@ func (r *run) prepare(ctx context.Context) (err error) {
 			return err
 		}
 	}
-	if err := r.root.prepare(ctx, r.box.dir, r.ids); err != nil {
+	if err := r.root.prepare(ctx, r.box.dir, r.ids, r.extra.Root); err != nil {
 		return err
 	}
 	if r.extra.Stub, err = r.stub(); err != nil {

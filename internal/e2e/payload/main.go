@@ -5,7 +5,6 @@ package main
 import (
 	"errors"
 	"fmt"
-	"net"
 	"os"
 	"os/signal"
 	"strconv"
@@ -68,26 +67,20 @@ func fds([]string) error {
 // leak opens descriptors 3 to 20 as files, directories and sockets, none
 // close-on-exec, and executes the rest of its arguments.
 func leak(args []string) error {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		return err
-	}
-	sock, err := l.(*net.TCPListener).File()
-	if err != nil {
-		return err
-	}
-	file, err := os.Open("/etc/passwd")
-	if err != nil {
-		return err
-	}
-	dir, err := os.Open("/")
-	if err != nil {
-		return err
-	}
-	// Out of the way first: they may themselves be below 21.
+	// By bare calls: Go's own descriptors for waiting would be among those that
+	// are taken here.
 	var from []int
-	for _, f := range []*os.File{file, dir, sock} {
-		fd, err := unix.FcntlInt(f.Fd(), unix.F_DUPFD, 100)
+	for _, open := range []func() (int, error){
+		func() (int, error) { return unix.Open("/etc/passwd", unix.O_RDONLY, 0) },
+		func() (int, error) { return unix.Open("/", unix.O_RDONLY|unix.O_DIRECTORY, 0) },
+		func() (int, error) { return unix.Socket(unix.AF_INET, unix.SOCK_STREAM, 0) },
+	} {
+		low, err := open()
+		if err != nil {
+			return err
+		}
+		// Out of the way first: they may themselves be below 21.
+		fd, err := unix.FcntlInt(uintptr(low), unix.F_DUPFD, 100)
 		if err != nil {
 			return err
 		}
