@@ -157,7 +157,7 @@ type Result struct {
 	Init bool
 	// Filter is what Spec.Linux.Seccomp compiles to, where that is known
 	// already; nil: seccomp.Compile says it.
-	Filter *seccomp.Program
+	Filter *seccomp.Program `json:"-"`
 	// KeepGroups says that the payload keeps the caller's supplementary
 	// groups (--group-add keep-groups): no setgroups(2). Also an annotation,
 	// run.oci.keep_original_groups, for crun.
