@@ -2,6 +2,7 @@ package e2e
 
 import (
 	"os"
+	"strings"
 	"testing"
 )
 
@@ -44,5 +45,20 @@ func TestKilled(t *testing.T) {
 				t.Errorf("%v\n%s", err, out)
 			}
 		})
+	}
+}
+
+// TestReach opens the host's knobs as its root (security checklist 16). Without
+// what config.json masks and makes read-only they open; with it none does.
+func TestReach(t *testing.T) {
+	p := newPlace(t)
+	r := p.ociRuntime(t)
+	dir := p.join("v", "reach")
+	must(t, os.MkdirAll(dir, 0o755))
+	out, err := p.v2view(t, "root", dir, nil, p.join("oci/reach"), r.command)
+	bare, defended, ok := strings.Cut(string(out), "# with the defence")
+	if err != nil || !ok || strings.Count(bare, "/proc/sys/kernel/core_pattern done") != 2 || strings.Count(bare, "/sys/fs/cgroup/cgroup.subtree_control done") != 2 ||
+		strings.Count(defended, "/proc/sys/kernel/core_pattern EROFS") != 2 || strings.Contains(defended, " done") {
+		t.Errorf("%v\n%s", err, out)
 	}
 }

@@ -39,6 +39,8 @@ func attempts() []attempt {
 		{"umount2", unix.SYS_UMOUNT2, [4]uintptr{0, 0}},
 		{"pivot_root", unix.SYS_PIVOT_ROOT, [4]uintptr{0, 0}},
 		{"init_module", unix.SYS_INIT_MODULE, [4]uintptr{0, 0, 0}},
+		{"socket(ALG)", unix.SYS_SOCKET, [4]uintptr{unix.AF_ALG, unix.SOCK_SEQPACKET, 0}},
+		{"socket(VSOCK)", unix.SYS_SOCKET, [4]uintptr{unix.AF_VSOCK, unix.SOCK_STREAM, 0}},
 		{"kexec_load", unix.SYS_KEXEC_LOAD, [4]uintptr{0, 99999, 0, 0}},
 	}
 }
