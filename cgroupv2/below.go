@@ -1,6 +1,7 @@
 package cgroupv2
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -25,6 +26,9 @@ func (c *Cgroup) Below(path string) (*Cgroup, error) {
 	}
 	name := filepath.Join(c.ref.Path, rel)
 	fd, err := unix.Openat2(c.FD(), rel, &how)
+	if errors.Is(err, unix.ENOSYS) || errors.Is(err, unix.EPERM) { // before Linux 5.6, or a filter around us
+		fd, err = openBelow(c.FD(), rel)
+	}
 	if err != nil {
 		return nil, &os.PathError{Op: "open cgroup", Path: name, Err: c.gone(err)}
 	}
@@ -35,4 +39,30 @@ func (c *Cgroup) Below(path string) (*Cgroup, error) {
 		return nil, fmt.Errorf("stat cgroup %s: %w", name, err)
 	}
 	return &Cgroup{ref: Ref{Path: name, ID: st.Ino}, dir: dir, sys: c.sys}, nil
+}
+
+// openBelow is openat2(2) by single steps. That nothing is mounted on the way is
+// seen by the file system: of cgroup v2 there is only one.
+func openBelow(dir int, rel string) (int, error) {
+	at := dir
+	for part := range strings.SplitSeq(rel, "/") {
+		fd, err := unix.Openat(at, part, unix.O_DIRECTORY|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
+		if at != dir {
+			unix.Close(at)
+		}
+		if err != nil {
+			return -1, err
+		}
+		at = fd
+	}
+	var fs unix.Statfs_t
+	err := unix.Fstatfs(at, &fs)
+	if err == nil && fs.Type != unix.CGROUP2_SUPER_MAGIC {
+		err = unix.EXDEV
+	}
+	if err != nil {
+		unix.Close(at)
+		return -1, err
+	}
+	return at, nil
 }

@@ -18,9 +18,9 @@ const (
 	fsconfigMax  = 255
 )
 
-// escapeLower makes a path one name of a lowerdir= list in mount(2) data: the
+// EscapeLower makes a path one name of a lowerdir= list in mount(2) data: the
 // overlay splits at ':' and the option parser at ','.
-func escapeLower(path string) string {
+func EscapeLower(path string) string {
 	return backslash(path, `\:,`)
 }
 
@@ -89,10 +89,10 @@ func (s stack) data() string {
 		if i > 0 {
 			names.WriteByte(':')
 		}
-		names.WriteString(escapeLower(l))
+		names.WriteString(EscapeLower(l))
 	}
 	for _, d := range s.datas {
-		names.WriteString("::" + escapeLower(d))
+		names.WriteString("::" + EscapeLower(d))
 	}
 	opts = append(opts, "lowerdir="+names.String())
 	if s.upper != "" {

@@ -42,8 +42,11 @@ func CarrierMain(args []string) int {
 }
 
 func carry(args []string) error {
-	if len(args) > 0 && args[0] == carryCopyUp {
+	switch {
+	case len(args) > 0 && args[0] == carryCopyUp:
 		return copyUp(args[1:])
+	case len(args) == 1 && args[0] == carryWalk:
+		return serveWalks()
 	}
 	return fmt.Errorf("the carrier knows no step %q", strings.Join(args, " "))
 }
@@ -51,7 +54,7 @@ func carry(args []string) error {
 // openCarrier opens our own executable while the child is still who the caller
 // is, for a program with steps for the carrier.
 func (c *child) openCarrier() {
-	needed := false
+	needed := c.x.lacks.openat2
 	for i := range c.s.Mounts {
 		o := parseMountOpts(c.s.Mounts[i].Options)
 		needed = needed || o.copyUp
@@ -87,10 +90,15 @@ func (c *child) sealCarrier() {
 // carrierStep lets the carrier do one step and waits for it. The descriptors
 // become carrierSource and carrierTarget.
 func (c *child) carrierStep(label string, source, target userns.Reg, args ...string) {
+	c.startCarrier(label, source, target, c.tmp, args...)
+	c.waitCarrier(label, c.tmp)
+}
+
+func (c *child) startCarrier(label string, source, target, pid userns.Reg, args ...string) {
 	c.sealCarrier()
 	parent := c.p.NewSpot()
-	c.p.Call(label, unix.SYS_CLONE, uintptr(unix.SIGCHLD), 0, 0, 0, 0).To(c.tmp)
-	c.p.Need(label, c.tmp, 0, unix.EEXIST).Catch(unix.EEXIST, parent)
+	c.p.Call(label, unix.SYS_CLONE, uintptr(unix.SIGCHLD), 0, 0, 0, 0).To(pid)
+	c.p.Need(label, pid, 0, unix.EEXIST).Catch(unix.EEXIST, parent)
 	// The child. Out of the way first: they may have each other's numbers.
 	for _, r := range []userns.Reg{source, target, userns.ErrFD, c.carrier} {
 		c.p.Call(label, unix.SYS_FCNTL, r, unix.F_DUPFD_CLOEXEC, carrierErrors+1).To(r)
@@ -103,8 +111,11 @@ func (c *child) carrierStep(label string, source, target userns.Reg, args ...str
 	c.p.CloseExec(carrierErrors + 1)
 	c.p.Call(label, unix.SYS_EXECVEAT, c.carrier, "", c.p.Strings(append([]string{CarrierName}, args...)), c.p.Strings(nil), unix.AT_EMPTY_PATH)
 	c.p.Mark(parent)
+}
+
+func (c *child) waitCarrier(label string, pid userns.Reg) {
 	status := c.p.Bytes(make([]byte, 8))
-	c.p.Call(label, unix.SYS_WAIT4, c.tmp, status, 0, 0)
+	c.p.Call(label, unix.SYS_WAIT4, pid, status, 0, 0)
 	c.p.NeedWord(label, status, 0, unix.ECANCELED)
 }
 

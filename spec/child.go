@@ -55,9 +55,10 @@ type Extra struct {
 	// root of its namespace: where the caller is not in the id map, that root
 	// cannot pass directories that only the caller may. Upper and work exist.
 	Handles     bool
-	noSetattr   bool     // the kernel has no mount_setattr(2): see child_fs_old.go
-	mountPoints []string // the launcher's, then
+	lacks       lacks    // what the kernel does not have
+	mountPoints []string // the launcher's, without mount_setattr(2)
 	handleBase  int
+	ownBase     int              // of the child's own numbers: child_lacks.go
 	mapped      map[int]*os.File // clones of idmapped mounts' sources, by their number: openIDMapped
 
 	// NoPivot moves the root to / instead of pivoting to it.
@@ -101,6 +102,9 @@ type child struct {
 	// Registers: the root, the target of the mount at hand, the mount itself,
 	// a directory, and one for whatever is short-lived.
 	root, target, mount, dir, tmp, cwd, empty userns.Reg
+
+	// For a kernel that lacks calls: child_fs_stage.go, child_fs_walk.go, child_fs_stat.go.
+	stage, walker, walkerPID, look userns.Reg
 
 	proc   userns.Reg // the host's /proc, see hostProc
 	notify userns.Reg // the socket that takes a seccomp listener
@@ -149,7 +153,9 @@ func Compile(s *specs.Spec, x *Extra) (*userns.Program, uintptr, error) {
 	c.openHandles()
 	c.enter()
 	c.propagation()
+	c.openStage()
 	c.rootfs()
+	c.startWalker()
 	c.hostnames()
 	c.loopback()
 	for i := range s.Mounts {
@@ -165,6 +171,8 @@ func Compile(s *specs.Spec, x *Extra) (*userns.Program, uintptr, error) {
 	c.readonlyPaths()
 	c.maskedPaths()
 	c.workdir()
+	c.endWalker()
+	c.closeStage()
 	if x.Hooks {
 		c.p.Report("wait for hooks", reportMounts)
 		c.p.AwaitLauncher()
@@ -204,6 +212,13 @@ func (c *child) openHow(flags, resolve uint64) []byte {
 // inRoot resolves below the root as if it were "/" already: no link leads out
 // (openat2(2) RESOLVE_IN_ROOT; it follows no magic links either).
 func (c *child) inRoot(label, name string, flags, resolve uint64, to userns.Reg) userns.Step {
+	switch {
+	case !c.x.lacks.openat2:
+	case c.joined:
+		return c.walkHere(label, name, flags, resolve, to)
+	default:
+		return c.askWalker(label, name, flags, resolve, to)
+	}
 	return c.openat2(c.root, label, name, flags, unix.RESOLVE_IN_ROOT|resolve, to)
 }
 
@@ -265,7 +280,12 @@ func (c *child) sysctls() {
 			c.p.Call(label, unix.SYS_SETDOMAINNAME, value, uintptr(len(value)))
 			continue
 		}
-		c.openat2(c.dir, label, sysctlPath(key), unix.O_WRONLY, unix.RESOLVE_BENEATH|unix.RESOLVE_NO_SYMLINKS|unix.RESOLVE_NO_XDEV, c.tmp)
+		const resolve = unix.RESOLVE_BENEATH | unix.RESOLVE_NO_SYMLINKS | unix.RESOLVE_NO_XDEV
+		if c.x.lacks.openat2 {
+			c.askWalker(label, "proc/sys/"+sysctlPath(key), unix.O_WRONLY, resolve, c.tmp)
+		} else {
+			c.openat2(c.dir, label, sysctlPath(key), unix.O_WRONLY, resolve, c.tmp)
+		}
 		c.p.Call(label, unix.SYS_WRITE, c.tmp, []byte(value), uintptr(len(value)))
 		c.closeReg(c.tmp)
 	}

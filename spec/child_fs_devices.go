@@ -64,7 +64,13 @@ func (c *child) bindDevice(label, source, name string, dev uint64) {
 	c.openTree(label, atFDCWD, source, false)
 	c.p.Call(label, unix.SYS_FSTAT, c.mount, st)
 	c.p.NeedWord(label+": it is another device", st[statRdev:], dev, unix.ENXIO)
-	c.p.Call(label, unix.SYS_MOVE_MOUNT, c.mount, "", c.target, name, unix.MOVE_MOUNT_F_EMPTY_PATH)
+	if c.x.lacks.mounts {
+		c.p.Call(label, unix.SYS_OPENAT, c.target, name, unix.O_PATH|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0).To(c.tmp)
+		c.moveOnto(label, c.numbered(label, c.tmp, numTarget))
+		c.closeReg(c.tmp)
+	} else {
+		c.p.Call(label, unix.SYS_MOVE_MOUNT, c.mount, "", c.target, name, unix.MOVE_MOUNT_F_EMPTY_PATH)
+	}
 	c.closeReg(c.mount)
 }
 

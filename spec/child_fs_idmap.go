@@ -75,6 +75,12 @@ func (o *idmapper) open(x *Extra, m *specs.Mount, opts *mountOpts) (*os.File, er
 	case (len(m.UIDMappings) == 0) != (len(m.GIDMappings) == 0):
 		return nil, errors.New("uidMappings and gidMappings go together")
 	}
+	switch {
+	case x.lacks.mounts:
+		return nil, errNoMounts()
+	case x.lacks.setattr:
+		return nil, &MissingCallError{"mount_setattr", "5.12", release()}
+	}
 	ns, err := o.namespace(m)
 	if err != nil {
 		return nil, err

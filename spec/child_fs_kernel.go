@@ -22,9 +22,6 @@ type standIn struct {
 
 // fits says whether the host's may stand in for a mount.
 func (c *child) fits(in standIn, o *mountOpts) bool {
-	if c.x.noSetattr { // what is below would be writable
-		return false
-	}
 	if c.ns.fresh&in.of != 0 || c.ns.joined(in.of) && !in.joined {
 		return false
 	}
@@ -36,6 +33,11 @@ func (c *child) fits(in standIn, o *mountOpts) bool {
 // /proc is by a link (CVE-2019-19921).
 func (c *child) kernelFS(label string, m *specs.Mount, o *mountOpts, in standIn) {
 	attrs := o.set | o.rset
+	t := target{label: label, dest: m.Destination}
+	if m.Type != "mqueue" {
+		t.resolve = unix.RESOLVE_NO_SYMLINKS
+	}
+	attached := c.p.NewSpot()
 	if c.fits(in, o) {
 		refused, done := c.p.NewSpot(), c.p.NewSpot()
 		c.tryFS(label, m.Type, c.params(m, o), attrs, &catch{unix.EPERM, refused})
@@ -44,18 +46,25 @@ func (c *child) kernelFS(label string, m *specs.Mount, o *mountOpts, in standIn)
 		bind := label + ": bind the host's " + in.source
 		// With all below it: in a user namespace the parts cannot be had alone.
 		c.openTree(bind, atFDCWD, in.source, true)
-		c.setattr(bind, attrs, 0, unix.MS_PRIVATE, true)
+		if c.x.lacks.setattr {
+			c.setattr(bind, 0, 0, unix.MS_PRIVATE, true)
+			c.setattr(bind, attrs, 0, 0, false)
+			c.propagate(label, o)
+			c.open(t)
+			c.attach(label)
+			c.changeBelow(bind, in.source, m.Destination, attrs, 0)
+			c.p.Jump(attached)
+		} else {
+			c.setattr(bind, attrs, 0, unix.MS_PRIVATE, true)
+		}
 		c.p.Mark(done)
 	} else {
 		c.newFS(label, m.Type, c.params(m, o), attrs)
 	}
 	c.propagate(label, o)
-	t := target{label: label, dest: m.Destination}
-	if m.Type != "mqueue" {
-		t.resolve = unix.RESOLVE_NO_SYMLINKS
-	}
 	c.open(t)
 	c.attach(label)
+	c.p.Mark(attached)
 }
 
 // ttyGroup is the group tty of every distribution, and so of every bundle.
@@ -103,7 +112,7 @@ func (c *child) cgroupFS(label string, m *specs.Mount, o *mountOpts) {
 		c.setattr(label, attrs, 0, 0, false)
 	} else {
 		c.hostCgroup(label)
-		c.setattr(label, attrs, 0, unix.MS_PRIVATE, !c.x.noSetattr)
+		c.setattr(label, attrs, 0, unix.MS_PRIVATE, !c.x.lacks.setattr)
 	}
 	c.p.Mark(done)
 	c.propagate(label, o)

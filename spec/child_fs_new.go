@@ -5,7 +5,6 @@ import (
 	"path"
 	"slices"
 	"strconv"
-	"strings"
 	"syscall"
 
 	"coracle/fuse"
@@ -120,6 +119,10 @@ func (c *child) newFS(label, fstype string, params []fuse.Param, attrs uint64) {
 // tryFS is newFS with a way out; what it has opened by then stays open until
 // the exec.
 func (c *child) tryFS(label, fstype string, params []fuse.Param, attrs uint64, k *catch) {
+	if c.x.lacks.mounts {
+		c.stageFS(label, fstype, params, attrs, k)
+		return
+	}
 	k.on(c.p.Call(label, unix.SYS_FSOPEN, fstype, unix.FSOPEN_CLOEXEC)).To(c.tmp)
 	c.configure(label, params, k)
 	k.on(c.p.Call(label, unix.SYS_FSCONFIG, c.tmp, unix.FSCONFIG_CMD_CREATE, 0, 0, 0))
@@ -147,25 +150,16 @@ const maxParam = 255
 // classicFS mounts with mount(2), which takes all options in one string of up
 // to a page.
 func (c *child) classicFS(label string, m *specs.Mount, o *mountOpts) {
-	flags := mountFlags(o.set | o.rset)
-	var data []string
-	for _, p := range c.params(m, o) {
-		switch {
-		case p.Key == "source", p.Key == "async", p.Key == "nolazytime", p.Key == "nomand":
-		case p.Flag && superblockFlag(p.Key) != 0:
-			flags |= superblockFlag(p.Key)
-		case p.Flag:
-			data = append(data, p.Key)
-		default:
-			data = append(data, p.Key+"="+p.Value)
-		}
+	how, err := classicOptions(m.Type, c.params(m, o), o.set|o.rset)
+	if err != nil {
+		c.fail(fmt.Errorf("%s: %w", label, err))
 	}
 	if c.joined {
 		c.fail(fmt.Errorf("%s: an option has more than %d bytes: those cannot be mounted beside the container's processes", label, maxParam))
 	}
 	c.open(target{label: label, dest: m.Destination})
 	c.p.Call(label, unix.SYS_FCHDIR, c.target)
-	c.p.Call(label, unix.SYS_MOUNT, m.Source, ".", m.Type, flags, strings.Join(data, ","))
+	c.p.Call(label, unix.SYS_MOUNT, how.source, ".", m.Type, how.flags, how.data)
 	c.closeReg(c.target)
 	if o.propagation != 0 && o.propagation != unix.MS_PRIVATE {
 		c.inRoot(label, m.Destination, unix.O_PATH, 0, c.target)

@@ -78,7 +78,7 @@ func (c *child) pivot() {
 	default:
 		c.pivotRoot()
 	}
-	if ro := (changed{label: "make the root read-only", set: unix.MOUNT_ATTR_RDONLY}); c.s.Root.Readonly && c.x.noSetattr {
+	if ro := (changed{label: "make the root read-only", set: unix.MOUNT_ATTR_RDONLY}); c.s.Root.Readonly && c.x.lacks.setattr {
 		c.remount(ro, "/", c.root) // the host's /proc is gone
 	} else if c.s.Root.Readonly {
 		c.setattrOf(c.root, "make the root read-only", unix.MOUNT_ATTR_RDONLY, 0, 0, false)
@@ -118,6 +118,12 @@ func (c *child) pivotRoot() {
 // checkRoot fails when anything lies on the root: it would be met at its "..".
 func (c *child) checkRoot() {
 	const label = "look for remains of the old root"
+	if c.x.lacks.mountID {
+		c.p.Call(label, unix.SYS_OPENAT, atFDCWD, "/..", unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0).To(c.tmp)
+		c.sameMount(label, c.root, c.tmp, unix.EBUSY)
+		c.closeReg(c.tmp)
+		return
+	}
 	root, above := c.p.Bytes(make([]byte, statxSize)), c.p.Bytes(make([]byte, statxSize))
 	c.p.Same(label, c.mountID(label, c.root, "", root), c.mountID(label, atFDCWD, "/..", above), unix.EBUSY)
 }
@@ -137,7 +143,11 @@ func (c *child) moveRoot() {
 		c.p.Call(label, unix.SYS_UMOUNT2, dir, unix.MNT_DETACH).Allow(unix.EINVAL) // no mount, so nothing to take
 	}
 	c.p.Call("enter the root", unix.SYS_FCHDIR, c.root)
-	c.p.Call("move the root to /", unix.SYS_MOVE_MOUNT, c.root, "", atFDCWD, "/", unix.MOVE_MOUNT_F_EMPTY_PATH)
+	if c.x.lacks.mounts {
+		c.p.Call("move the root to /", unix.SYS_MOUNT, ".", "/", 0, unix.MS_MOVE, 0)
+	} else {
+		c.p.Call("move the root to /", unix.SYS_MOVE_MOUNT, c.root, "", atFDCWD, "/", unix.MOVE_MOUNT_F_EMPTY_PATH)
+	}
 	c.p.Call("enter the root", unix.SYS_CHROOT, ".")
 	c.p.Call("enter the root", unix.SYS_CHDIR, "/")
 }

@@ -25,10 +25,19 @@ func carryOut(t *testing.T, dir string, steps func(c *child)) error {
 	defer stub.Close()
 	c := &child{p: &userns.Program{}, s: testSpec(dir), x: &Extra{}, userns: true}
 	c.root, c.target, c.mount, c.dir, c.tmp = c.p.NewReg(), c.p.NewReg(), c.p.NewReg(), c.p.NewReg(), c.p.NewReg()
+	if c.x.lacks = probeKernel(); c.x.lacks.any() {
+		if err := c.x.numbers(8); err != nil {
+			t.Fatal(err)
+		}
+	}
+	c.hostProc()
+	c.openCarrier()
 	c.p.Call("become user 0", unix.SYS_SETRESUID, 0, 0, 0)
 	c.p.Call("make all mounts private", unix.SYS_MOUNT, 0, "/", 0, uintptr(unix.MS_REC|unix.MS_PRIVATE), 0)
+	c.openStage()
 	c.openTree("bind the root", atFDCWD, dir, true)
 	c.placeRoot("bind the root", dir)
+	c.startWalker()
 	steps(c)
 	x := userns.Exec{Candidates: []string{"/bin/true"}, Args: []string{"true"}, FirstFD: 3}
 	c.p.ExecStub(c.p.PrepareStub(stub, x), x)
@@ -64,6 +73,7 @@ func TestCoverNoticesAnotherPath(t *testing.T) {
 			}
 			c.openTree("clone it", c.target, "", true)
 			c.cover("cover it", "/to")
+			c.endWalker()
 		}
 	}
 	if err := carryOut(t, root, cover(false)); err != nil {
@@ -78,6 +88,8 @@ func TestCoverNoticesAnotherPath(t *testing.T) {
 func TestCheckRootNoticesTheOldRoot(t *testing.T) {
 	pivot := func(detach bool) func(c *child) {
 		return func(c *child) {
+			c.endWalker()
+			c.closeStage()
 			c.p.Call("enter the root", unix.SYS_FCHDIR, c.root)
 			c.p.Call("pivot_root", unix.SYS_PIVOT_ROOT, ".", ".")
 			if detach {

@@ -133,6 +133,11 @@ func (c *child) attach(label string) userns.Step {
 }
 
 func (c *child) move(label string) userns.Step {
+	if c.x.lacks.mounts {
+		s := c.moveOnto(label, c.numbered(label, c.target, numTarget))
+		c.attached()
+		return s
+	}
 	s := c.p.Call(label, unix.SYS_MOVE_MOUNT, c.mount, "", c.target, "",
 		unix.MOVE_MOUNT_F_EMPTY_PATH|unix.MOVE_MOUNT_T_EMPTY_PATH)
 	c.attached()
@@ -144,7 +149,11 @@ func (c *child) closeReg(r userns.Reg) {
 }
 
 // openTree clones a mount, with all below it when recursive.
-func (c *child) openTree(label string, dirfd any, name string, recursive bool) userns.Step {
+func (c *child) openTree(label string, dirfd any, name string, recursive bool) {
+	if c.x.lacks.mounts {
+		c.stageTree(label, dirfd, name, recursive)
+		return
+	}
 	flags := uintptr(unix.OPEN_TREE_CLONE | unix.OPEN_TREE_CLOEXEC)
 	if recursive {
 		flags |= unix.AT_RECURSIVE
@@ -152,12 +161,12 @@ func (c *child) openTree(label string, dirfd any, name string, recursive bool) u
 	if name == "" {
 		flags |= unix.AT_EMPTY_PATH
 	}
-	return c.p.Call(label, unix.SYS_OPEN_TREE, dirfd, name, flags).To(c.mount)
+	c.p.Call(label, unix.SYS_OPEN_TREE, dirfd, name, flags).To(c.mount)
 }
 
 // setattr changes attributes of c.mount before it is attached.
 func (c *child) setattr(label string, set, clr, propagation uint64, recursive bool) {
-	if c.x.noSetattr {
+	if c.x.lacks.setattr {
 		c.later(changed{label, set, clr, propagation, recursive})
 		return
 	}
@@ -166,7 +175,7 @@ func (c *child) setattr(label string, set, clr, propagation uint64, recursive bo
 
 // setattrOf changes attributes of a mount that is attached.
 func (c *child) setattrOf(r userns.Reg, label string, set, clr, propagation uint64, recursive bool) {
-	if c.x.noSetattr {
+	if c.x.lacks.setattr {
 		c.change(r, changed{label, set, clr, propagation, recursive})
 		return
 	}

@@ -5,6 +5,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"syscall"
 	"testing"
@@ -99,12 +100,15 @@ func mounted(t *testing.T, s *specs.Spec, x Extra) map[string]string {
 	return at
 }
 
+var peerGroup = regexp.MustCompile(`shared:\d+`)
+
 func wantMount(t *testing.T, at map[string]string, point string, words ...string) {
 	t.Helper()
 	got, ok := at[point]
 	if !ok {
 		t.Errorf("nothing is mounted on %s", point)
 	}
+	got = peerGroup.ReplaceAllString(got, "shared:1") // the machine's next number
 	for _, w := range words {
 		not := strings.HasPrefix(w, "!")
 		if strings.Contains(","+strings.ReplaceAll(got, " ", ",")+",", ","+strings.TrimPrefix(w, "!")+",") == not {
@@ -144,7 +148,10 @@ func TestStartMountOptions(t *testing.T) {
 	wantMount(t, at, "/a", "ro", "nosuid", "nodev", "noexec", "nosymfollow")
 	wantMount(t, at, "/rel/ative", "ro")
 	wantMount(t, at, "/file/made", "rw")
-	wantMount(t, at, "/real", "nodev", "shared:1", "ro", "size=128k", "nr_inodes=9", "sync", "lazytime")
+	wantMount(t, at, "/real", "nodev", "shared:1", "ro", "size=128k", "nr_inodes=9", "sync")
+	if !probeKernel().mounts { // see remountFS
+		wantMount(t, at, "/real", "lazytime")
+	}
 	wantMount(t, at, "/b", "unbindable", "ro", "nosuid")
 	wantMount(t, at, "/own", "ro", "mode=711")
 	s.Process.Args = []string{"sh", "-c", "stat -c %a /sticky /own; cat /rel/ative/file; stat -c %F /file/made /rel"}

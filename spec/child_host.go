@@ -42,6 +42,13 @@ func (c *child) hostMount(m fuse.HostMount, target string) {
 		}
 		c.closeReg(c.tmp)
 	case fuse.HostBind:
+		if c.x.lacks.mounts {
+			c.openTree(label, atFDCWD, m.Source, m.Recursive)
+			c.setattr(label, unix.MOUNT_ATTR_RDONLY, 0, 0, m.Recursive)
+			c.moveOnto(label, target)
+			c.closeReg(c.mount)
+			return
+		}
 		flags := uintptr(unix.OPEN_TREE_CLONE | unix.OPEN_TREE_CLOEXEC | unix.AT_NO_AUTOMOUNT)
 		if m.Recursive {
 			flags |= unix.AT_RECURSIVE

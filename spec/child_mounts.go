@@ -49,15 +49,15 @@ func (c *child) bindOne(i int, m *specs.Mount, o *mountOpts) {
 	c.restrict(label, o)
 	c.open(target{label: label, dest: m.Destination, kind: likeMount})
 	c.attach(label)
-	if o.rset|o.rclr != 0 && c.x.noSetattr {
-		c.changeBelow(label, m, o)
+	if o.rset|o.rclr != 0 && c.x.lacks.setattr {
+		c.changeBelow(label, m.Source, m.Destination, o.rset, o.rclr)
 	}
 }
 
 // restrict changes the cloned tree in c.mount before anyone can see it.
 func (c *child) restrict(label string, o *mountOpts) {
 	set, clr := o.set, o.clr
-	if clr&unix.MOUNT_ATTR__ATIME != 0 && !c.x.noSetattr {
+	if clr&unix.MOUNT_ATTR__ATIME != 0 && !c.x.lacks.setattr {
 		// In a user namespace the kernel keeps how the host's own mount tells
 		// access times. That is a wish and no restriction: crun drops it too.
 		c.setattrCall(c.mount, label, set&unix.MOUNT_ATTR__ATIME, unix.MOUNT_ATTR__ATIME, 0, false).Allow(unix.EPERM)
@@ -67,7 +67,7 @@ func (c *child) restrict(label string, o *mountOpts) {
 		c.setattr(label, set, clr, 0, false)
 	}
 	if o.rset|o.rclr != 0 {
-		c.setattr(label, o.rset, o.rclr, 0, !c.x.noSetattr) // else see changeBelow
+		c.setattr(label, o.rset, o.rclr, 0, !c.x.lacks.setattr) // else see changeBelow
 	}
 	c.propagate(label, o)
 }
@@ -97,7 +97,11 @@ func (c *child) remountOne(m *specs.Mount, o *mountOpts) {
 		case o.clr&unix.MOUNT_ATTR_RDONLY != 0:
 			params = append(params, fuse.Param{Key: "rw", Flag: true})
 		}
-		if len(params) > 0 {
+		switch {
+		case len(params) == 0:
+		case c.x.lacks.mounts:
+			c.remountFS(label, c.target, params, o.set, o.clr)
+		default:
 			c.p.Call(label, unix.SYS_FSPICK, c.target, "", unix.FSPICK_CLOEXEC|unix.FSPICK_EMPTY_PATH).To(c.tmp)
 			c.configure(label, params, nil)
 			c.p.Call(label, unix.SYS_FSCONFIG, c.tmp, unix.FSCONFIG_CMD_RECONFIGURE, 0, 0, 0)

@@ -1,6 +1,7 @@
 package spec
 
 import (
+	"errors"
 	"io"
 	"os"
 	"slices"
@@ -36,10 +37,17 @@ func readInRoot(root, name string) []byte {
 		Flags:   unix.O_RDONLY | unix.O_NONBLOCK | unix.O_NOCTTY | unix.O_CLOEXEC,
 		Resolve: unix.RESOLVE_IN_ROOT | unix.RESOLVE_NO_MAGICLINKS,
 	})
-	if err != nil {
+	var f *os.File
+	switch {
+	case err == nil:
+		f = os.NewFile(uintptr(fd), name)
+	case errors.Is(err, unix.ENOSYS), errors.Is(err, unix.EPERM): // no openat2(2); what cannot be read says EACCES
+		if f = walkAndRead(dir, name); f == nil {
+			return nil
+		}
+	default:
 		return nil
 	}
-	f := os.NewFile(uintptr(fd), name)
 	defer f.Close()
 	if st, err := f.Stat(); err != nil || !st.Mode().IsRegular() {
 		return nil
@@ -50,4 +58,19 @@ func readInRoot(root, name string) []byte {
 		return nil
 	}
 	return data
+}
+
+// walkAndRead opens a file for reading without openat2(2).
+func walkAndRead(dir int, name string) *os.File {
+	copied, err := unix.FcntlInt(uintptr(dir), unix.F_DUPFD_CLOEXEC, 3)
+	if err != nil {
+		return nil
+	}
+	root := os.NewFile(uintptr(copied), "root")
+	defer root.Close()
+	f, err := walk(root, name, unix.O_RDONLY|unix.O_NONBLOCK|unix.O_NOCTTY, 0)
+	if err != nil {
+		return nil
+	}
+	return f
 }

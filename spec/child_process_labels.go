@@ -54,7 +54,7 @@ func (c *child) hostProc() {
 	if err := checkLabels(p, c.s.Linux.MountLabel, c.x.LSM); err != nil {
 		c.fail(err)
 	}
-	if p.OOMScoreAdj != nil || p.ApparmorProfile != "" || p.SelinuxLabel != "" || c.joined {
+	if p.OOMScoreAdj != nil || p.ApparmorProfile != "" || p.SelinuxLabel != "" || c.joined || c.x.lacks.any() {
 		c.openProc()
 	}
 	if p.OOMScoreAdj != nil {
@@ -82,12 +82,11 @@ func (c *child) writeProc(label, name, value string) {
 // openProcFile opens a file of the host's procfs for writing. A kernel without
 // openat2(2) cannot say that nothing is mounted over it.
 func (c *child) openProcFile(label, name string) {
-	old, done := c.p.NewSpot(), c.p.NewSpot()
-	c.openat2(c.proc, label, name, unix.O_WRONLY, unix.RESOLVE_BENEATH|unix.RESOLVE_NO_XDEV, c.tmp).Catch(unix.ENOSYS, old)
-	c.p.Jump(done)
-	c.p.Mark(old)
-	c.p.Call(label, unix.SYS_OPENAT, c.proc, name, unix.O_WRONLY|unix.O_CLOEXEC, 0).To(c.tmp)
-	c.p.Mark(done)
+	if c.x.lacks.openat2 {
+		c.p.Call(label, unix.SYS_OPENAT, c.proc, name, unix.O_WRONLY|unix.O_CLOEXEC, 0).To(c.tmp)
+		return
+	}
+	c.openat2(c.proc, label, name, unix.O_WRONLY, unix.RESOLVE_BENEATH|unix.RESOLVE_NO_XDEV, c.tmp)
 }
 
 // writeAttr writes one of the files in which a process says what label it

@@ -90,6 +90,11 @@ func (c *child) placeRoot(label, dir string) {
 
 // place attaches c.mount on a directory of the host's view.
 func (c *child) place(label, dir string) {
+	if c.x.lacks.mounts {
+		c.moveOnto(label, c.sourcePath(dir))
+		c.attached()
+		return
+	}
 	to, name := c.source(dir)
 	c.p.Call(label, unix.SYS_MOVE_MOUNT, c.mount, "", to, name, unix.MOVE_MOUNT_F_EMPTY_PATH|unix.MOVE_MOUNT_T_EMPTY_PATH)
 	c.attached()

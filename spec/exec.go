@@ -117,7 +117,7 @@ func (e *joining) prepare() (err error) {
 		return err
 	}
 	e.s.Process.Env = withHome(e.s.Process.Env, "/proc/"+strconv.Itoa(e.c.Pid)+"/root", e.s.Process.User.UID)
-	e.x = Extra{Stub: e.o.Stub, Stdio: e.o.Stdio, Preserve: e.o.Preserve}
+	e.x = Extra{Stub: e.o.Stub, Stdio: e.o.Stdio, Preserve: e.o.Preserve, lacks: probeExec(e.s.Process.Terminal)}
 	e.x.ID, e.x.NoNewKeyring = e.c.ID, e.o.NoNewKeyring
 	e.x.State = e.c.State
 	e.x.State.Status = specs.StateRunning

@@ -77,14 +77,14 @@ func (c *child) join(t firstProcess) {
 // existingWorkdir is workdir in a container that is there: nothing is made.
 func (c *child) existingWorkdir() {
 	label := "process.cwd: enter the working directory " + c.s.Process.Cwd
-	old, done := c.p.NewSpot(), c.p.NewSpot()
 	c.cwd = c.p.NewReg()
-	c.inRoot(label, c.s.Process.Cwd, unix.O_PATH|unix.O_DIRECTORY, 0, c.cwd).Catch(unix.ENOSYS, old)
-	c.p.Jump(done)
-	c.p.Mark(old)
-	// Whatever a link leads to, enterWorkdir refuses what is outside.
-	c.p.Call(label, unix.SYS_OPENAT, atFDCWD, c.s.Process.Cwd, unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0).To(c.cwd)
-	c.p.Mark(done)
+	if c.x.lacks.openat2 {
+		// The container's root is ours already. Whatever a link in its /proc leads
+		// to, enterWorkdir refuses what is outside.
+		c.p.Call(label, unix.SYS_OPENAT, atFDCWD, c.s.Process.Cwd, unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0).To(c.cwd)
+		return
+	}
+	c.inRoot(label, c.s.Process.Cwd, unix.O_PATH|unix.O_DIRECTORY, 0, c.cwd)
 }
 
 func initialCPUs(p *specs.Process) string {

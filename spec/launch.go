@@ -58,16 +58,14 @@ func (l *launch) begin(ctx context.Context) (err error) {
 	if err := l.sockets(); err != nil {
 		return err
 	}
-	if x.noSetattr, err = probeKernel(); err != nil {
-		return err
-	}
-	if x.noSetattr {
+	x.lacks = probeKernel()
+	if x.lacks.setattr {
 		if x.mountPoints, err = mountPoints(); err != nil {
 			return err
 		}
 	}
-	if x.Handles || x.noSetattr {
-		if x.handleBase, err = freeHandles(handleCount(l.s, x.Root)); err != nil {
+	if x.Handles || x.lacks.any() {
+		if err := x.numbers(handleCount(l.s, x.Root)); err != nil {
 			return err
 		}
 	}

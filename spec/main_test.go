@@ -11,5 +11,8 @@ func TestMain(m *testing.M) {
 	if os.Args[0] == CarrierName {
 		os.Exit(CarrierMain(os.Args[1:]))
 	}
+	if err := lackFromEnv(); err != nil {
+		panic(err)
+	}
 	os.Exit(m.Run())
 }

@@ -39,8 +39,8 @@ func runHook(ctx context.Context, h specs.Hook, st specs.State) error {
 	}
 	// What our caller left open is not for hooks. The payload, which may be
 	// promised some of it, has descriptors of its own by now.
-	if err := unix.CloseRange(3, ^uint(0), unix.CLOSE_RANGE_CLOEXEC); err != nil && !errors.Is(err, unix.ENOSYS) {
-		return fmt.Errorf("run %s: close descriptors: %w", h.Path, err)
+	if err := userns.MarkCloseExec(3); err != nil {
+		return fmt.Errorf("run %s: %w", h.Path, err)
 	}
 	if ctx.Err() != nil {
 		return hookError(ctx, h, ctx.Err(), "")

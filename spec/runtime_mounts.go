@@ -132,11 +132,14 @@ func planAdd(ctx context.Context, s *specs.Spec, t firstProcess) (_ *userns.Prog
 			return nil, nil, wrong(field, "tmpcopyup takes a program of ours in the container, where processes run by now that could reach it")
 		}
 	}
-	old, err := probeKernel()
-	if err != nil {
-		return nil, nil, err
-	}
-	if old {
+	// What is mounted beside the container's processes is clones of the host's
+	// mounts, with their attributes, held in descriptors until they are there.
+	switch l := probeKernel(); {
+	case l.mounts:
+		return nil, nil, fmt.Errorf("add mounts: %w", errNoMounts())
+	case l.openat2:
+		return nil, nil, fmt.Errorf("add mounts: %w", &MissingCallError{"openat2", "5.6", release()})
+	case l.setattr:
 		return nil, nil, fmt.Errorf("add mounts: %w", errNoSetattr)
 	}
 	x := &Extra{}
@@ -228,7 +231,7 @@ func (c *child) cloneSources(t firstProcess) {
 // planRemove follows no links: a process of the container could lead one to a
 // mask, which it may not unmount itself.
 func planRemove(s *specs.Spec, t firstProcess) (*userns.Program, func(), error) {
-	x := &Extra{}
+	x := &Extra{lacks: probeKernel()}
 	var err error
 	if x.handleBase, err = freeHandles(handleCount(s, nil)); err != nil {
 		return nil, nil, err

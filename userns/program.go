@@ -28,6 +28,7 @@ type Program struct {
 	patch  []patch
 	regs   uint8
 	minErr uintptr // the error pipe's descriptor is at least this
+	closed uint    // see CloseExec; 0 for none
 	err    error
 }
 
@@ -51,6 +52,7 @@ const (
 	opBlend    = ^uintptr(0) - 8 // register a0 = register & a1 | a2
 	opSame     = ^uintptr(0) - 6 // fail with errno a2 unless *(*uint64)(a0) == *(*uint64)(a1)
 	opSet      = ^uintptr(0) - 7 // register a0 = a1
+	opReply    = ^uintptr(0) - 9 // fail with errno *(*uint32)(a0) unless it is 0; the result is *(*uint32)(a1)
 
 	// anyErrno catches every error.
 	anyErrno = 0xffff
@@ -260,6 +262,9 @@ func (p *Program) finish() error {
 		}
 		p.ops[x.op].target = t
 	}
+	if p.closed > 0 && !HaveCloseRange() {
+		return MarkCloseExec(p.closed)
+	}
 	return nil
 }
 
@@ -285,11 +290,14 @@ type ExecError struct{ Errno syscall.Errno }
 func (e *ExecError) Error() string { return "exec: " + e.Errno.Error() }
 func (e *ExecError) Unwrap() error { return e.Errno }
 
-// CloseExec marks every descriptor from first on close-on-exec, with a
-// fall-back for kernels before 5.11 that cannot be had here: there the
-// launcher's own are marked already.
+// CloseExec marks every descriptor from first on close-on-exec. A kernel
+// without close_range(2) and its flag for that (Linux 5.11) leaves it at what
+// the launcher marks before the start (MarkCloseExec): the child's own are made
+// with that flag. Of several, the last is for the payload, and counts there.
 func (p *Program) CloseExec(first uint) {
-	p.Call("close descriptors on exec", unix.SYS_CLOSE_RANGE, uintptr(first), uintptr(^uint32(0)), uintptr(unix.CLOSE_RANGE_CLOEXEC))
+	p.closed = first
+	p.Call("close descriptors on exec", unix.SYS_CLOSE_RANGE, uintptr(first), uintptr(^uint32(0)), uintptr(unix.CLOSE_RANGE_CLOEXEC)).
+		Allow(unix.ENOSYS, unix.EPERM, unix.EINVAL)
 }
 
 // RefuseWord fails with errno when the 64-bit word at the start of b, which
@@ -366,6 +374,12 @@ const (
 // Bytes, into the register.
 func (p *Program) Peek(b []byte, r Reg) {
 	p.Call("", opPeek, b, uintptr(r))
+}
+
+// Reply fails with the errno at the start of code, unless it is 0; its result is
+// the 32-bit word at the start of value. Both must have come from Bytes.
+func (p *Program) Reply(label string, code, value []byte) Step {
+	return p.Call(label, opReply, code, value)
 }
 
 // Same fails with errno unless the 64-bit words at the start of a and b, which

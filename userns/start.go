@@ -438,6 +438,9 @@ func childLoop(f *childFrame) {
 			if *(*uint64)(*(*unsafe.Pointer)(unsafe.Pointer(&o.a[0]))) != *(*uint64)(*(*unsafe.Pointer)(unsafe.Pointer(&o.a[1]))) {
 				e = syscall.Errno(o.a[2])
 			}
+		case opReply:
+			e = syscall.Errno(*(*uint32)(*(*unsafe.Pointer)(unsafe.Pointer(&o.a[0]))))
+			r = uintptr(*(*uint32)(*(*unsafe.Pointer)(unsafe.Pointer(&o.a[1]))))
 		default:
 			a0, a1, a2, a3, a4, a5 := o.a[0], o.a[1], o.a[2], o.a[3], o.a[4], o.a[5]
 			if o.byReg != 0 {

@@ -12,6 +12,7 @@ import (
 	"strings"
 
 	"coracle/fuse"
+	"coracle/spec"
 	"coracle/userns"
 
 	"golang.org/x/sys/unix"
@@ -46,8 +47,9 @@ type doctorFacts struct {
 	systemd   bool   // is the init of this machine
 	lingering bool
 
-	kernel   string // release
-	seccomp  error  // filters
+	kernel   string   // release
+	lacks    []string // system calls, spec.MissingCalls
+	seccomp  error    // filters
 	apparmor bool
 	landlock int // ABI version, 0: none
 	programs map[string]string
@@ -259,6 +261,7 @@ func kernelFacts(f *doctorFacts) {
 	if unix.Uname(&u) == nil {
 		f.kernel = unix.ByteSliceToString(u.Release[:])
 	}
+	f.lacks = spec.MissingCalls()
 	action := uint32(unix.SECCOMP_RET_ERRNO)
 	f.seccomp = seccompAvailable(&action)
 	enabled, _ := os.ReadFile("/sys/module/apparmor/parameters/enabled")

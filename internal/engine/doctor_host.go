@@ -99,8 +99,19 @@ func checkKernel(f doctorFacts) Check {
 	const name = "kernel"
 	major, minor := kernelVersion(f.kernel)
 	// For reading only: what the kernel can do is found out by trying.
-	if major < 5 || major == 5 && minor < 11 {
-		return warns(name, f.kernel+": older than what is tested", "use Linux 5.11 or later, where overlay works without root")
+	without := ""
+	if len(f.lacks) > 0 {
+		without = ", without " + strings.Join(f.lacks, ", ") + ": mounts are made in another way that takes longer, idmapped ones cannot be had"
+	}
+	switch {
+	case major < 5 || major == 5 && minor < 3:
+		return fails(name, f.kernel+": it has no pidfd_open, by which a container's processes are known"+without, "use Linux 5.3 or later; from 5.12 on nothing is missing")
+	case major == 5 && minor < 11:
+		return warns(name, f.kernel+without, "use Linux 5.12 or later; from 5.11 on overlay works without root")
+	case major == 5 && minor < 12:
+		return warns(name, f.kernel+without, "use Linux 5.12 or later, where nothing is missing")
+	case without != "":
+		return warns(name, f.kernel+without, "a filter around us hides what this kernel has: run the outer container with a seccomp profile that knows these system calls")
 	}
 	return passes(name, f.kernel)
 }
