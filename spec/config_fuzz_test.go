@@ -148,7 +148,7 @@ func mutate(t *testing.T, doc, steps []byte) []byte {
 		at := places[int(m.place)%len(places)]
 		switch v := int(m.value) % (len(values) + 3); {
 		case v < len(values):
-			at.set(values[v])
+			at.set(copyOf(values[v])) // one that is there twice could get into itself
 		case v == len(values):
 			at.remove()
 		case v == len(values)+1: // what stands at another place
