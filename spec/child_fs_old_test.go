@@ -20,7 +20,7 @@ import (
 var lackedCalls = map[string]uint32{
 	"openat2": unix.SYS_OPENAT2, "open_tree": unix.SYS_OPEN_TREE, "move_mount": unix.SYS_MOVE_MOUNT, "fsopen": unix.SYS_FSOPEN,
 	"fsconfig": unix.SYS_FSCONFIG, "fsmount": unix.SYS_FSMOUNT, "fspick": unix.SYS_FSPICK, "mount_setattr": unix.SYS_MOUNT_SETATTR,
-	"close_range": unix.SYS_CLOSE_RANGE, "statx": unix.SYS_STATX,
+	"close_range": unix.SYS_CLOSE_RANGE, "statx": unix.SYS_STATX, "setns": unix.SYS_SETNS,
 }
 
 const (
@@ -29,13 +29,27 @@ const (
 )
 
 // lack makes calls answer errno from now on, for this process and all below it:
-// statx only where it is asked for the mount's number.
+// statx only where it is asked for the mount's number, setns by a pidfd as Linux
+// 5.7 does.
 func lack(names string, errno syscall.Errno) error {
 	filter := []unix.SockFilter{{Code: unix.BPF_LD | unix.BPF_W | unix.BPF_ABS}}
 	for name := range strings.SplitSeq(names, ",") {
 		nr, ok := lackedCalls[name]
 		if !ok {
 			return errors.New("unknown system call " + name)
+		}
+		if name == "setns" {
+			filter = append(filter,
+				unix.SockFilter{Code: unix.BPF_JMP | unix.BPF_JEQ | unix.BPF_K, K: nr, Jf: 8},
+				unix.SockFilter{Code: unix.BPF_LD | unix.BPF_W | unix.BPF_ABS, K: 16 + 8}, // args[1]: more than one kind
+				unix.SockFilter{Code: unix.BPF_MISC | unix.BPF_TAX},
+				unix.SockFilter{Code: unix.BPF_JMP | unix.BPF_JEQ | unix.BPF_K, K: 0, Jt: 4},
+				unix.SockFilter{Code: unix.BPF_ALU | unix.BPF_SUB | unix.BPF_K, K: 1},
+				unix.SockFilter{Code: unix.BPF_ALU | unix.BPF_AND | unix.BPF_X},
+				unix.SockFilter{Code: unix.BPF_JMP | unix.BPF_JEQ | unix.BPF_K, K: 0, Jt: 1},
+				unix.SockFilter{Code: unix.BPF_RET | unix.BPF_K, K: unix.SECCOMP_RET_ERRNO | uint32(unix.EINVAL)},
+				unix.SockFilter{Code: unix.BPF_LD | unix.BPF_W | unix.BPF_ABS})
+			continue
 		}
 		if name == "statx" {
 			filter = append(filter,
@@ -126,7 +140,7 @@ func TestStartOnOldKernels(t *testing.T) {
 		{"without close_range", "close_range", unix.ENOSYS, "Descriptor|LeavesNothing|TestStartRunsAContainer", 4},
 		{"without openat2", "openat2", unix.ENOSYS, mounts + execs, 40},
 		{"without open_tree and its kin", mountCalls, unix.ENOSYS, mounts, 30},
-		{"4.18", all + ",statx", unix.ENOSYS, mounts + execs, 40},
+		{"5.3", all + ",statx,setns", unix.ENOSYS, mounts + execs + "|^TestHook", 40},
 		{"an outer filter's EPERM", all, unix.EPERM, mounts + execs, 40},
 	} {
 		t.Run(tt.name, func(t *testing.T) { testsLacking(t, tt.calls, tt.errno, tt.run, skip, tt.atLeast) })

@@ -104,6 +104,7 @@ type joining struct {
 
 // firstProcess is the container's, whose namespaces are joined.
 type firstProcess struct {
+	pid   int
 	pidfd *os.File
 	root  *os.File // its root; nil where that is the one of its mount namespace
 	flags uintptr  // the namespaces that are not ours already
@@ -143,6 +144,7 @@ func (c *Container) firstProcess() (t firstProcess, err error) {
 	if len(c.Namespaces) == 0 {
 		return t, fmt.Errorf("join container %s: its namespaces are not known: it was never made to the end", c.ID)
 	}
+	t.pid = c.Pid
 	if t.pidfd, err = c.process(); err != nil {
 		return t, err
 	}

@@ -33,7 +33,7 @@ func bareExec(t *testing.T, c *Container, until func() bool, args ...string) str
 	}
 	defer out.Close()
 	var p userns.Program
-	p.Call("join", unix.SYS_SETNS, first.pidfd.Fd(), first.flags)
+	first.setns(&p)
 	p.Fork("fork")
 	p.AwaitLauncher()
 	p.Call("output", unix.SYS_DUP3, out.Fd(), 1, 0)

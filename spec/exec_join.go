@@ -43,7 +43,7 @@ func (c *child) join(t firstProcess) {
 	// container: none of them may trace it or open its files (CVE-2019-5736).
 	c.p.Call("hide from the container's processes", unix.SYS_PRCTL, unix.PR_SET_DUMPABLE, 0, 0, 0, 0)
 	if t.flags != 0 {
-		c.p.Call("join the container's namespaces", unix.SYS_SETNS, t.pidfd.Fd(), t.flags)
+		t.setns(c.p)
 	}
 	if t.root != nil {
 		c.p.Call("enter the container's root", unix.SYS_FCHDIR, t.root.Fd())
@@ -72,6 +72,32 @@ func (c *child) join(t firstProcess) {
 	if t.flags&unix.CLONE_NEWPID != 0 {
 		c.p.Fork("enter the container's pid namespace")
 	}
+}
+
+// setns appends the steps that join the namespaces: all at once by the pidfd, or
+// one by one before Linux 5.8, which answers EINVAL. By then the process may be
+// another's that has got its number; not while the pidfd's still lives.
+func (t firstProcess) setns(p *userns.Program) {
+	const label = "join the container's namespaces"
+	old, done := p.NewSpot(), p.NewSpot()
+	p.Call(label, unix.SYS_SETNS, t.pidfd.Fd(), t.flags).Catch(unix.EINVAL, old)
+	p.Jump(done)
+	p.Mark(old)
+	opened := make(map[uintptr]userns.Reg)
+	for _, k := range namespaceKinds {
+		if t.flags&k.flag != 0 {
+			opened[k.flag] = p.NewReg()
+			p.Call(label, unix.SYS_OPENAT, atFDCWD, fmt.Sprintf("/proc/%d/ns/%s", t.pid, k.file), unix.O_RDONLY|unix.O_CLOEXEC, 0).To(opened[k.flag])
+		}
+	}
+	p.Call(label, unix.SYS_PIDFD_SEND_SIGNAL, t.pidfd.Fd(), 0, 0, 0)
+	for _, k := range namespaceKinds {
+		if fd, ok := opened[k.flag]; ok {
+			p.Call(label+": "+string(k.kind), unix.SYS_SETNS, fd, k.flag)
+			p.Call(label, unix.SYS_CLOSE, fd)
+		}
+	}
+	p.Mark(done)
 }
 
 // existingWorkdir is workdir in a container that is there: nothing is made.

@@ -175,7 +175,7 @@ func (c *Container) joinAll(p *userns.Program) (firstProcess, error) {
 	}
 	// Nobody inside may trace this process or open its files: it is our program.
 	p.Call("hide from the container's processes", unix.SYS_PRCTL, unix.PR_SET_DUMPABLE, 0, 0, 0, 0)
-	p.Call("join the container's namespaces", unix.SYS_SETNS, t.pidfd.Fd(), t.flags)
+	t.setns(p)
 	if t.root != nil {
 		p.Call("enter the container's root", unix.SYS_FCHDIR, t.root.Fd())
 		p.Call("enter the container's root", unix.SYS_CHROOT, ".")
