@@ -69,7 +69,7 @@ func (r *Runtime) Checkpoint(ctx context.Context, id string, o CheckpointOptions
 }
 
 // dump has CRIU write the container.
-func (c *Container) dump(ctx context.Context, s *specs.Spec, o CheckpointOptions) error {
+func (c *Container) dump(ctx context.Context, s *specs.Spec, o CheckpointOptions) (err error) {
 	if err := canCheckpoint(s); err != nil {
 		return err
 	}
@@ -78,6 +78,11 @@ func (c *Container) dump(ctx context.Context, s *specs.Spec, o CheckpointOptions
 		return err
 	}
 	defer d.close()
+	defer func() {
+		if err != nil {
+			d.discard()
+		}
+	}()
 	opts, err := c.dumpOptions(s, d, o)
 	if err != nil {
 		return err
@@ -99,10 +104,7 @@ func (c *Container) dump(ctx context.Context, s *specs.Spec, o CheckpointOptions
 		talk.patience = 0 // somebody else sets the pace
 	}
 	_, err = talk.run(ctx, &rpc.CriuReq{Type: &kind, Opts: opts})
-	if err = d.explain(err); err != nil {
-		d.discard()
-	}
-	return err
+	return d.explain(err)
 }
 
 // ready tells who waits for the memory that it can be fetched.
