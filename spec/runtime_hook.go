@@ -156,7 +156,9 @@ func (c *Container) runHookInside(ctx context.Context, h specs.Hook, st specs.St
 		return fmt.Errorf("make a pipe for the hook's output: %w", err)
 	}
 	defer r.Close()
-	_ = w.Chmod(0o666) // for /dev/stderr, whoever the hook becomes
+	_ = w.Chmod(0o666)     // for /dev/stderr, whoever the hook becomes
+	runtime.LockOSThread() // see startInside
+	defer runtime.UnlockOSThread()
 	child, err := c.startInside(h, stub, [3]*os.File{stdin, w, w})
 	w.Close()
 	said := &tail{}

@@ -130,7 +130,8 @@ func whileAlive(ctx context.Context, pidfd *os.File) (_ context.Context, stop fu
 	}
 }
 
-// startInside starts a program in the container's namespaces, as their root.
+// startInside starts a program in the container's namespaces, as their root. It
+// ends with the thread that calls this.
 func (c *Container) startInside(h specs.Hook, stub *os.File, stdio [3]*os.File) (*userns.Child, error) {
 	p := &userns.Program{}
 	ns, err := c.joinAll(p)
@@ -138,6 +139,7 @@ func (c *Container) startInside(h specs.Hook, stub *os.File, stdio [3]*os.File) 
 		return nil, err
 	}
 	defer ns.close()
+	p.Call("end with the launcher", unix.SYS_PRCTL, unix.PR_SET_PDEATHSIG, uintptr(unix.SIGKILL), 0, 0, 0)
 	for i, f := range stdio {
 		p.Call("place a standard stream", unix.SYS_DUP3, f.Fd(), i, 0)
 	}
