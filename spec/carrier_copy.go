@@ -155,7 +155,13 @@ func (c *copier) subdir(from, to int, name, at string, st unix.Stat_t) error {
 	if err := unix.Statx(int(src.Fd()), "", unix.AT_EMPTY_PATH, 0, &sx); err != nil {
 		return fmt.Errorf("%s: %w", at, err)
 	}
-	if sx.Attributes&unix.STATX_ATTR_MOUNT_ROOT == 0 {
+	mountPoint := sx.Attributes&unix.STATX_ATTR_MOUNT_ROOT != 0
+	if sx.Attributes_mask&unix.STATX_ATTR_MOUNT_ROOT == 0 { // before Linux 5.8
+		if mountPoint, err = otherMount(from, src); err != nil {
+			return fmt.Errorf("%s: %w", at, err)
+		}
+	}
+	if !mountPoint {
 		if err := c.dir(src, dst, at); err != nil {
 			return err
 		}
@@ -164,6 +170,16 @@ func (c *copier) subdir(from, to int, name, at string, st unix.Stat_t) error {
 		return fmt.Errorf("%s: %w", at, err)
 	}
 	return nil
+}
+
+// otherMount says whether a directory is on another mount than its parent.
+func otherMount(parent int, dir *os.File) (bool, error) {
+	above, err := mountIDOf(parent)
+	if err != nil {
+		return false, err
+	}
+	id, err := mountIDOf(int(dir.Fd()))
+	return id != above, err
 }
 
 func copyFile(from, to int, name string, st unix.Stat_t) error {

@@ -122,7 +122,7 @@ func checkPlain(at *os.File, i int, oneMount bool, first *uint64) error {
 	if !oneMount {
 		return nil
 	}
-	id, err := mountIDOf(at)
+	id, err := mountIDOf(int(at.Fd()))
 	switch {
 	case err != nil:
 		return err
@@ -135,9 +135,9 @@ func checkPlain(at *os.File, i int, oneMount bool, first *uint64) error {
 }
 
 // mountIDOf asks the kernel, or procfs where it does not say (before 5.8).
-func mountIDOf(f *os.File) (uint64, error) {
+func mountIDOf(fd int) (uint64, error) {
 	var st unix.Statx_t
-	if err := unix.Statx(int(f.Fd()), "", unix.AT_EMPTY_PATH, unix.STATX_MNT_ID, &st); err == nil && st.Mask&unix.STATX_MNT_ID != 0 {
+	if err := unix.Statx(fd, "", unix.AT_EMPTY_PATH, unix.STATX_MNT_ID, &st); err == nil && st.Mask&unix.STATX_MNT_ID != 0 {
 		return st.Mnt_id, nil
 	}
 	proc, err := procfs.OpenProcRoot()
@@ -145,7 +145,7 @@ func mountIDOf(f *os.File) (uint64, error) {
 		return 0, err
 	}
 	defer proc.Close() //nolint:errcheck // it was only read
-	info, err := proc.OpenSelf(fmt.Sprintf("fdinfo/%d", f.Fd()))
+	info, err := proc.OpenSelf(fmt.Sprintf("fdinfo/%d", fd))
 	if err != nil {
 		return 0, err
 	}

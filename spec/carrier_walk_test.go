@@ -133,6 +133,16 @@ func TestWalkStaysOnOneMount(t *testing.T) {
 		if err := lack(calls, unix.ENOSYS); err != nil {
 			t.Fatal(err)
 		}
+		for name, want := range map[string]bool{"sys": false, "..": true} { // another mount is above
+			sub, err := openDir(mustOpen(t, at), name)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if other, err := otherMount(mustOpen(t, at), sub); err != nil || other != want {
+				t.Errorf("without %s: %s on another mount: %v, %v", calls, name, other, err)
+			}
+			sub.Close()
+		}
 		const how = unix.RESOLVE_NO_SYMLINKS | unix.RESOLVE_NO_XDEV
 		if f, err := walk(dir, "etc/sys/y", unix.O_WRONLY, how); err != nil {
 			t.Errorf("without %s: %v", calls, err)
@@ -175,4 +185,14 @@ func TestClassicOptions(t *testing.T) {
 	if _, err := classicOptions("overlay", p("lowerdir+="+strings.Repeat("x", 4090)), 0); !errors.Is(err, errMountData) {
 		t.Errorf("too long: %v", err)
 	}
+}
+
+func mustOpen(t *testing.T, dir string) int {
+	t.Helper()
+	fd, err := unix.Open(dir, unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { unix.Close(fd) })
+	return fd
 }

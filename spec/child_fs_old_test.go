@@ -2,6 +2,7 @@ package spec
 
 import (
 	"errors"
+	"fmt"
 	"os"
 	"os/exec"
 	"runtime"
@@ -185,6 +186,14 @@ func TestStartNamesTheMissingCall(t *testing.T) {
 	_, _, err = runSpec(t, without(testSpec(busyboxRoot(t), "true"), specs.UserNamespace, specs.MountNamespace), Extra{})
 	named("the host's mount namespace", err, "open_tree", "5.2")
 	c := running(t, nil)
+	s = testSpec(busyboxRoot(t), "true")
+	for i, ns := range s.Linux.Namespaces {
+		if ns.Type == specs.PIDNamespace || ns.Type == specs.UserNamespace {
+			s.Linux.Namespaces[i].Path = fmt.Sprintf("/proc/%d/ns/%s", c.Pid, ns.Type)
+		}
+	}
+	_, _, err = runSpec(t, s, Extra{})
+	named("a joined pid namespace", err, "openat2", "5.6")
 	named("mounts add", c.rt.AddMounts(t.Context(), c.ID, []specs.Mount{{Destination: "/x", Type: "tmpfs"}}), "open_tree", "5.2")
 }
 

@@ -23,7 +23,7 @@ func carryOut(t *testing.T, dir string, steps func(c *child)) error {
 		t.Fatal(err)
 	}
 	defer stub.Close()
-	c := &child{p: &userns.Program{}, s: testSpec(dir), x: &Extra{}, userns: true}
+	c := &child{p: &userns.Program{}, s: testSpec(dir), x: &Extra{}, ns: &namespaces{}, userns: true}
 	c.root, c.target, c.mount, c.dir, c.tmp = c.p.NewReg(), c.p.NewReg(), c.p.NewReg(), c.p.NewReg(), c.p.NewReg()
 	if c.x.lacks = probeKernel(); c.x.lacks.any() {
 		if err := c.x.numbers(8); err != nil {
@@ -231,7 +231,10 @@ func pointsNow(t *testing.T) string {
 	}
 	var points []string
 	for line := range strings.Lines(string(data)) {
-		points = append(points, strings.Fields(line)[4])
+		// Those of scripts that run beside this go when their directories go.
+		if point := strings.Fields(line)[4]; !strings.Contains(point, "/coracle-e2e-") {
+			points = append(points, point)
+		}
 	}
 	return strings.Join(points, "\n")
 }
