@@ -153,9 +153,9 @@ func (n namespaces) cloneFlags(ownCgroup bool) uintptr {
 func (c *child) enter() {
 	n := c.ns
 	if n.atOnce() {
+		c.timeNamespace() // before another user makes our /proc files root's
 		c.identity()
 		c.unshare(n.fresh &^ c.flags &^ unix.CLONE_NEWTIME)
-		c.timeNamespace()
 		c.session()
 		return
 	}
@@ -172,6 +172,7 @@ func (c *child) enter() {
 		c.setns(j, &later[i], userJoin)
 	}
 	c.enterUser()
+	c.timeNamespace()
 	c.identity()
 	for i, j := range n.joins {
 		switch {
@@ -186,7 +187,6 @@ func (c *child) enter() {
 		}
 	}
 	c.unshare(n.fresh &^ unix.CLONE_NEWUSER &^ unix.CLONE_NEWTIME)
-	c.timeNamespace()
 	if n.has(unix.CLONE_NEWPID) {
 		if n.joined(unix.CLONE_NEWPID) {
 			// From here on others can see this process, which is still our

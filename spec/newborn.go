@@ -59,8 +59,9 @@ func BeginNamespaces(kinds ...specs.LinuxNamespaceType) *Newborn {
 
 // canShare says whether the first process may share our memory for a while.
 func (n namespaces) canShare(s *specs.Spec) bool {
-	// The kernel sets oom_score_adj of all that share a memory.
-	return n.atOnce() && n.fresh&unix.CLONE_NEWUSER != 0 && (s.Process == nil || s.Process.OOMScoreAdj == nil)
+	// The kernel sets oom_score_adj of all that share a memory, and lets nobody
+	// who does enter a time namespace.
+	return n.atOnce() && n.fresh&unix.CLONE_NEWUSER != 0 && n.fresh&unix.CLONE_NEWTIME == 0 && (s.Process == nil || s.Process.OOMScoreAdj == nil)
 }
 
 func (n namespaces) begin(cgroup int) *Newborn {
