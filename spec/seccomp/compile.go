@@ -140,7 +140,7 @@ func selectABIs(names []specs.Arch, goarch string) (abis []abi, foreign []specs.
 	}
 	for i, name := range names {
 		if !knownArch(name) {
-			return nil, nil, &FieldError{root + ".architectures[" + strconv.Itoa(i) + "]", fmt.Sprintf("unknown architecture %q", name)}
+			return nil, nil, &FieldError{root + ".architectures[" + strconv.Itoa(i) + "]", fmt.Sprintf("unknown architecture %.100q", name)}
 		}
 		if !slices.ContainsFunc(all, func(a abi) bool { return a.name == name }) {
 			foreign = append(foreign, name)
@@ -167,7 +167,7 @@ func parseFlags(p *specs.LinuxSeccomp, out *Program) (uint, error) {
 	for i, f := range p.Flags {
 		known, ok := flagByName(f)
 		if !ok {
-			return 0, &FieldError{root + ".flags[" + strconv.Itoa(i) + "]", fmt.Sprintf("unknown flag %q", f)}
+			return 0, &FieldError{root + ".flags[" + strconv.Itoa(i) + "]", fmt.Sprintf("unknown flag %.100q", f)}
 		}
 		// The kernel refuses some where there is no listener.
 		if notify || !known.listener {

@@ -178,7 +178,7 @@ func (c jsonCondition) read(at string) (condition, error) {
 	x, err := strconv.ParseUint(major, 10, 8)
 	y, err2 := strconv.ParseUint(minor, 10, 8)
 	if err != nil || err2 != nil || x == 0 && y == 0 {
-		return out, &FieldError{at + ".minKernel", fmt.Sprintf("%q is not MAJOR.MINOR", c.MinKernel)}
+		return out, &FieldError{at + ".minKernel", fmt.Sprintf("%.100q is not MAJOR.MINOR", c.MinKernel)}
 	}
 	out.minKernel = kernelVersion{x, y}
 	return out, nil
@@ -243,5 +243,5 @@ func errnoByName(name string, number *uint, at string) (*uint, error) {
 			return &e, nil
 		}
 	}
-	return nil, &FieldError{at, fmt.Sprintf("unknown errno %q", name)}
+	return nil, &FieldError{at, fmt.Sprintf("unknown errno %.100q", name)}
 }

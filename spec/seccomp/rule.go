@@ -86,7 +86,7 @@ func parseAction(act specs.LinuxSeccompAction, errno *uint, path, field, errnoFi
 		case errno == nil:
 			return a.ret, nil
 		case !a.withErrno:
-			return 0, &FieldError{path + errnoField, fmt.Sprintf("action %q has no errno", act)}
+			return 0, &FieldError{path + errnoField, fmt.Sprintf("action %.100q has no errno", act)}
 		case *errno > unix.SECCOMP_RET_DATA:
 			// Of an errno the kernel makes 4095 (MAX_ERRNO) at most; docker's own
 			// example has 12345, so that is not refused.
@@ -98,7 +98,7 @@ func parseAction(act specs.LinuxSeccompAction, errno *uint, path, field, errnoFi
 	if act == "" {
 		return 0, &FieldError{path + field, "missing"}
 	}
-	return 0, &FieldError{path + field, fmt.Sprintf("unknown action %q", act)}
+	return 0, &FieldError{path + field, fmt.Sprintf("unknown action %.100q", act)}
 }
 
 // parseRules turns one entry of syscalls into rules that hold for each of its
@@ -121,7 +121,7 @@ func parseRules(sc *specs.LinuxSyscall, path string) ([]rule, error) {
 		}
 		o := parseOp(arg.Op)
 		if o == 0 {
-			return nil, &FieldError{at + ".op", fmt.Sprintf("unknown operator %q", arg.Op)}
+			return nil, &FieldError{at + ".op", fmt.Sprintf("unknown operator %.100q", arg.Op)}
 		}
 		twice = twice || seen[arg.Index]
 		seen[arg.Index] = true
