@@ -14,7 +14,7 @@ func (p place) bundle(name, command, more string) (string, error) {
 	dir := p.join("images/" + name)
 	return dir, p.sh(fmt.Sprintf(`[ -d busybox ] || bash -euo pipefail $MAKE/busybox
 		mkdir -p %[1]s/rootfs/bin && cp /bin/busybox %[1]s/rootfs/bin/ && ln -sf busybox %[1]s/rootfs/bin/true && ln -sf busybox %[1]s/rootfs/bin/sleep
-		coracle oci spec --rootless --bundle %[1]s
+		rm -f %[1]s/config.json && coracle oci spec --rootless --bundle %[1]s
 		jq '.ociVersion = "1.0.2" | .process.terminal = false | .root.readonly = false | .process.args = ["%[2]s"] %[3]s' %[1]s/config.json >%[1]s/new
 		mv %[1]s/new %[1]s/config.json`, dir, strings.Join(strings.Fields(command), `","`), more))
 }
