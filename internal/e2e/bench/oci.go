@@ -72,7 +72,7 @@ func (p place) running(f func() (Group, error)) (Group, error) {
 	if err != nil {
 		return Group{}, err
 	}
-	up := chain(p.ours("run -d -b "+dir+" b1"), p.theirs("run -d -b "+dir+" b2 </dev/null >/dev/null 2>&1"))
+	up := chain(p.ours("run -d -b "+dir+" b1 </dev/null >/dev/null 2>&1"), p.theirs("run -d -b "+dir+" b2 </dev/null >/dev/null 2>&1"))
 	if err := p.sh(up[2]); err != nil {
 		return Group{}, err
 	}
