@@ -53,18 +53,20 @@ func (c *child) hostMount(m fuse.HostMount, target string) {
 		if m.Recursive {
 			flags |= unix.AT_RECURSIVE
 		}
-		c.p.Call(label, unix.SYS_OPEN_TREE, atFDCWD, m.Source, flags).To(c.mount)
+		gone := c.p.NewSpot() // since the view was planned
+		c.p.Call(label, unix.SYS_OPEN_TREE, atFDCWD, m.Source, flags).To(c.mount).Catch(unix.ENOENT, gone)
 		c.setattr(label, unix.MOUNT_ATTR_RDONLY, 0, 0, m.Recursive)
 		c.p.Call(label, unix.SYS_MOVE_MOUNT, c.mount, "", atFDCWD, target, unix.MOVE_MOUNT_F_EMPTY_PATH)
 		c.attached()
 		c.closeReg(c.mount)
+		c.p.Mark(gone)
 	case fuse.HostOverlay:
 		c.p.Call(label, unix.SYS_MKDIRAT, atFDCWD, m.Upper, m.Mode)
 		c.p.Call(label, unix.SYS_MKDIRAT, atFDCWD, m.Work, 0o700)
 		if !m.Present {
 			c.p.Call(label, unix.SYS_MKDIRAT, atFDCWD, target, 0o755)
 		}
-		c.p.Call(label, unix.SYS_MOUNT, "overlay", target, "overlay", m.Flags, m.Data)
+		c.p.Call(label, unix.SYS_MOUNT, "overlay", target, "overlay", m.Flags, m.Data).Allow(unix.ENOENT) // likewise
 	default:
 		c.fail(fmt.Errorf("a host mount of kind %q is unknown", m.Kind))
 	}
