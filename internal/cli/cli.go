@@ -85,9 +85,16 @@ func (a *app) main(args []string) int {
 // milliseconds at every start.
 func (a *app) dispatch(args []string) (int, error) {
 	lead, err := splitVerb(args)
+	if err == nil && lead.verb == "help" && len(lead.rest) > 0 && lead.rest[0] != "oci" {
+		lead.verb, lead.rest = lead.rest[0], append(lead.rest[1:len(lead.rest):len(lead.rest)], "--help")
+	}
+	if err == nil {
+		err = lead.secondWord()
+	}
 	if err != nil {
 		return exitOurs, err
 	}
+	f, isFamily := findFamily(lead.verb)
 	switch {
 	case lead.version:
 		fmt.Fprintf(a.out, "coracle version %s\n", readBuild().Version)
@@ -96,8 +103,12 @@ func (a *app) dispatch(args []string) (int, error) {
 		return a.ociMain(append(lead.flags, lead.rest...))
 	case lead.verb == "help" && len(lead.rest) > 0 && lead.rest[0] == "oci":
 		return a.ociMain(append([]string{"help"}, lead.rest[1:]...))
-	case lead.verb == "help" && len(lead.rest) > 0:
-		lead.verb, lead.rest = lead.rest[0], []string{"--help"}
+	case isFamily && lead.help:
+		f.writeHelp(a.out)
+		return 0, nil
+	case isFamily:
+		f.writeHelp(a.err)
+		return exitOurs, nil
 	case lead.help || lead.verb == "help":
 		writeOverview(a.out)
 		return 0, nil

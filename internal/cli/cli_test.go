@@ -49,6 +49,19 @@ func TestDispatch(t *testing.T) {
 		{"ps extra", 125, "", "error: ps: unexpected argument extra"},
 		{"version --format {{.nothing}}", 125, "", "error: apply the template of --format"},
 		{"version --format {{", 125, "", "error: read the template of --format"},
+		{"image", 125, "", "Usage: coracle image COMMAND"},
+		{"image --help", 0, "Usage: coracle image COMMAND", ""},
+		{"image help", 0, "Usage: coracle image COMMAND", ""},
+		{"help image", 0, "Usage: coracle image COMMAND", ""},
+		{"--debug image --root /x --help", 0, "Usage: coracle image COMMAND", ""},
+		{"image ls --help", 0, "Usage: coracle images [flags]", ""},
+		{"image help ls", 0, "Usage: coracle images [flags]", ""},
+		{"help image ls", 0, "Usage: coracle images [flags]", ""},
+		{"image rmm x", 125, "", `hint: did you mean "image rm"?`},
+		{"image xyzzy", 125, "", `hint: "coracle image --help" lists its commands`},
+		{"contaner ls", 125, "", `did you mean "container"?`},
+		{"image --rot /x ls", 125, "", "hint: did you mean --root?"},
+		{"image ls --bogus", 125, "", `error: images: unknown flag --bogus`},
 		{"pull -a debian", 125, "", "-a is not supported yet"},
 	} {
 		got := invoke(t, nil, strings.Fields(c.line)...)
@@ -113,6 +126,7 @@ func TestGlobalFlagsReachTheEngine(t *testing.T) {
 	for _, line := range []string{
 		"--root /r --runroot /rr --storage-driver copy images -q",
 		"images --root /r --runroot=/rr --storage-driver=copy -q",
+		"--root /r image --runroot /rr ls --storage-driver copy -q",
 		"--root /x --storage-driver overlay images --root /r --runroot /rr --storage-driver copy",
 	} {
 		var seen engine.Config

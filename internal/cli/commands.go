@@ -13,7 +13,7 @@ type command interface {
 
 // entry is a line of the table of contents.
 type entry struct {
-	name    string
+	name    string // one word, or two where the first is a family: "volume ls"
 	group   string
 	usage   string // what follows the name
 	summary string
@@ -52,6 +52,9 @@ func laterCommands() []string {
 
 func findCommand(name string) (entry, error) {
 	all := commands()
+	if other, ok := verbAliases()[name]; ok {
+		name = other
+	}
 	i := slices.IndexFunc(all, func(e entry) bool { return e.name == name })
 	if i >= 0 {
 		return all[i], nil
@@ -62,13 +65,37 @@ func findCommand(name string) (entry, error) {
 			hint: `"coracle help" lists the commands of this version`,
 		}
 	}
-	names := []string{"help"}
-	for _, e := range all {
-		names = append(names, e.name)
-	}
 	hint := `"coracle help" lists the commands`
-	if near := nearest(name, names); near != "" {
+	if f, _, two := strings.Cut(name, " "); two {
+		hint = fmt.Sprintf(`"coracle %s --help" lists its commands`, f)
+	}
+	if near := nearestCommand(name, all); near != "" {
 		hint = fmt.Sprintf("did you mean %q? %s", near, hint)
 	}
 	return entry{}, &usageError{msg: fmt.Sprintf("unknown command %q", name), hint: hint}
+}
+
+// nearestCommand is what name was meant to be: of a family, one of its own.
+func nearestCommand(name string, all []entry) string {
+	first, second, two := strings.Cut(name, " ")
+	if f, ok := findFamily(first); two && ok {
+		var own []string
+		for _, e := range f.members() {
+			own = append(own, e.name)
+		}
+		if near := nearest(second, own); near != "" {
+			return first + " " + near
+		}
+		return ""
+	}
+	names := []string{"help"}
+	for _, e := range all {
+		if !strings.Contains(e.name, " ") {
+			names = append(names, e.name)
+		}
+	}
+	for _, f := range families() {
+		names = append(names, f.name)
+	}
+	return nearest(name, names)
 }

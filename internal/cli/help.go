@@ -20,14 +20,7 @@ func writeOverview(w io.Writer) {
 
 Usage: coracle [flags] COMMAND [flags] [arguments]
 `)
-	group := ""
-	for _, e := range append(commands(), ociEntry()) {
-		if e.group != group {
-			group = e.group
-			fmt.Fprintf(w, "\n%s:\n", group)
-		}
-		fmt.Fprintf(w, "  %-10s %s\n", e.name, e.summary)
-	}
+	writeContents(w, append(commands(), ociEntry()))
 	var all struct {
 		Globals globals `embed:""`
 		Version bool    `group:"Global flags" short:"v" help:"Show the version in one line."`

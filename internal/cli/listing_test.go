@@ -370,7 +370,10 @@ func someContainers() []engine.Container {
 func TestHelp(t *testing.T) {
 	lines := map[string][]string{"help": {"help"}}
 	for _, e := range commands() {
-		lines["help-"+e.name] = []string{e.name, "--help"}
+		lines["help-"+strings.ReplaceAll(e.name, " ", "-")] = append(strings.Fields(e.name), "--help")
+	}
+	for _, f := range families() {
+		lines["help-"+f.name] = []string{f.name, "--help"}
 	}
 	for name, args := range lines {
 		got := invoke(t, nil, args...)
