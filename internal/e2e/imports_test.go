@@ -22,10 +22,11 @@ func mayImport() map[string][]string {
 		"cgroupv2":         leaf,
 		"images":           leaf,
 		"spec":             {"userns", "fuse", "cgroupv2", "internal/nofile"},
+		"internal/ctrlog":  nil,
 		"internal/nofile":  nil,
 		"internal/signals": nil,
 		"internal/stack":   nil,
-		"internal/engine":  {"userns", "fuse", "netns", "cgroupv2", "images", "spec", "internal/nofile", "internal/signals", "internal/stack"},
+		"internal/engine":  {"userns", "fuse", "netns", "cgroupv2", "images", "spec", "internal/nofile", "internal/ctrlog", "internal/signals", "internal/stack"},
 		"internal/cli":     {"internal/engine", "userns", "spec", "images", "internal/nofile"},
 		"internal/e2e":     nil,
 	}

@@ -1,0 +1,198 @@
+package ctrlog
+
+import (
+	"bytes"
+	"fmt"
+	"os"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// Records are gathered up to so many bytes for one write(2). A container that
+// says little gets the small buffer only: its monitor is to be small, too.
+const (
+	smallBuffer = 20 << 10
+	largeBuffer = 256 << 10
+)
+
+// retryAfter is how long a log that cannot be written is left alone: on a full
+// disk some file systems take milliseconds to say so.
+const retryAfter = 100 * time.Millisecond
+
+// fileSink is the part that both file drivers share: the file, its rotation,
+// and what is lost.
+type fileSink struct {
+	format
+	Options
+	w    *Writer
+	file *os.File // nil: gone, and could not be made again
+	size int64
+	torn bool   // the file may end within a record
+	buf  []byte // records of one stream, empty between calls
+	loss loss
+}
+
+// loss counts what could not be written since the log last said so.
+type loss struct {
+	bytes, lines int64
+	err          error
+	retry        time.Time
+}
+
+func openFile(o Options, f format, w *Writer) (*fileSink, error) {
+	s := &fileSink{format: f, Options: o, w: w}
+	if s.MaxFile < 1 {
+		s.MaxFile = 1
+	}
+	if err := s.openPath(); err != nil {
+		return nil, err
+	}
+	return s, nil
+}
+
+// openPath opens what is at the path, or makes it.
+func (s *fileSink) openPath() error {
+	// O_NONBLOCK: a named pipe that nobody reads must not hold us up.
+	f, err := os.OpenFile(s.Path, os.O_RDWR|os.O_APPEND|os.O_CREATE|unix.O_NONBLOCK|unix.O_NOCTTY, 0o600)
+	if err != nil {
+		return err
+	}
+	st, err := f.Stat()
+	if err == nil && !st.Mode().IsRegular() {
+		err = fmt.Errorf("%s is not a regular file", s.Path)
+	}
+	if err != nil {
+		f.Close()
+		return err
+	}
+	s.file, s.size, s.torn = f, st.Size(), false
+	if s.size > 0 {
+		// A machine that went down, or a full disk, can have left half a record.
+		var last [1]byte
+		_, err := f.ReadAt(last[:], s.size-1)
+		s.torn = err != nil || last[0] != '\n'
+	}
+	return nil
+}
+
+func (s *fileSink) write(st *StreamWriter, p []byte) {
+	t := now()
+	if s.loss.err != nil && t.Before(s.loss.retry) {
+		s.loss.bytes += int64(len(p))
+		s.loss.lines += int64(bytes.Count(p, []byte{'\n'}))
+		return
+	}
+	s.stamp(t)
+	s.reserve(s.need(st, p))
+	for len(p) > 0 {
+		was := st.open
+		s.buf, p = s.records(s.buf, st, p)
+		s.put(st, was)
+	}
+}
+
+func (s *fileSink) flush(st *StreamWriter) {
+	if len(st.carry) == 0 {
+		return
+	}
+	was := st.open
+	s.stamp(now())
+	s.reserve(s.need(st, nil))
+	s.buf = s.carried(s.buf, st)
+	s.put(st, was)
+}
+
+func (s *fileSink) reserve(n int) {
+	if cap(s.buf) < n && cap(s.buf) < largeBuffer {
+		size := smallBuffer
+		for size < n && size < largeBuffer {
+			size *= 2
+		}
+		s.buf = make([]byte, 0, size)
+	}
+}
+
+// put writes the gathered records. wasOpen is what st.open was before them.
+func (s *fileSink) put(st *StreamWriter, wasOpen bool) {
+	if len(s.buf) == 0 {
+		return
+	}
+	defer func() { s.buf = s.buf[:0] }()
+	n, err := 0, s.sayLost()
+	if err == nil {
+		n, err = s.append(s.buf)
+	}
+	if err == nil {
+		return
+	}
+	st.open = wasOpen
+	if n > 0 {
+		st.open = s.partial(s.buf[bytes.LastIndexByte(s.buf[:n-1], '\n')+1 : n])
+	}
+	s.lose(s.buf[n:], err)
+}
+
+// lose counts records that could not be written.
+func (s *fileSink) lose(records []byte, err error) {
+	for len(records) > 0 {
+		i := bytes.IndexByte(records, '\n') + 1
+		s.loss.bytes += int64(s.payload(records[:i]))
+		if !s.partial(records[:i]) {
+			s.loss.lines++
+		}
+		records = records[i:]
+	}
+	if s.loss.err == nil && s.Warn != nil {
+		s.Warn(fmt.Sprintf("write the log: %v: output is lost until there is room", err))
+	}
+	s.loss.err, s.loss.retry = err, now().Add(retryAfter)
+}
+
+// sayLost writes into the log what has been lost since, if anything.
+func (s *fileSink) sayLost() error {
+	if s.loss.err == nil {
+		return nil
+	}
+	var said []byte
+	for i := range s.w.streams {
+		st := StreamWriter{stream: Stream(i)}
+		var text string
+		if s.w.streams[i].open {
+			text = "\n" // whatever comes next is not the rest of that line
+		}
+		if st.stream == Stderr {
+			text += fmt.Sprintf("coracle: %d bytes (%d lines) of output are missing here: %v\n", s.loss.bytes, s.loss.lines, s.loss.err)
+		}
+		rec := make([]byte, 0, s.need(&st, []byte(text)))
+		rec, _ = s.records(rec, &st, []byte(text))
+		said = append(said, rec...)
+	}
+	n, err := s.append(said)
+	if err != nil {
+		if n > 0 { // the closing record of stdout got through
+			s.w.streams[Stdout].open = false
+		}
+		s.loss.retry = now().Add(retryAfter)
+		return err
+	}
+	if s.Warn != nil {
+		s.Warn(fmt.Sprintf("the log is written again: %d bytes (%d lines) are missing in it", s.loss.bytes, s.loss.lines))
+	}
+	s.loss = loss{}
+	s.w.streams[Stdout].open, s.w.streams[Stderr].open = false, false
+	return nil
+}
+
+func (s *fileSink) close() error {
+	err := s.sayLost()
+	if err != nil {
+		err = fmt.Errorf("write the log: %w: %d bytes (%d lines): %w", errLost, s.loss.bytes, s.loss.lines, err)
+	}
+	if s.file != nil {
+		if cerr := s.file.Close(); err == nil && cerr != nil {
+			err = fmt.Errorf("close the log: %w", cerr)
+		}
+	}
+	return err
+}
