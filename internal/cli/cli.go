@@ -31,10 +31,11 @@ const exitOurs = 125
 // Main runs one command line, args[0] included, and returns its exit code.
 func Main(args []string) int {
 	a := &app{
-		files: [3]*os.File{os.Stdin, os.Stdout, os.Stderr},
-		out:   bufio.NewWriter(os.Stdout),
-		err:   os.Stderr,
-		open:  openEngine,
+		files:  [3]*os.File{os.Stdin, os.Stdout, os.Stderr},
+		out:    bufio.NewWriter(os.Stdout),
+		err:    os.Stderr,
+		open:   openEngine,
+		places: configPlaces,
 	}
 	return a.main(args)
 }
@@ -48,7 +49,10 @@ type app struct {
 	global globals
 	open   func(engine.Config) (engineAPI, error)
 	logs   logs
-	oci    *ociGlobals // of `coracle oci`, nil for other commands
+	places func(named string) []string // of configuration files; nil: none
+	config *config                     // once the command's words are parsed
+	typed  []string                    // its flags, as --name=value, without what the files say
+	oci    *ociGlobals                 // of `coracle oci`, nil for other commands
 }
 
 // globals are accepted before the command and among its flags.
@@ -58,6 +62,7 @@ type globals struct {
 	StorageDriver string `group:"Global flags" name:"storage-driver" placeholder:"NAME" enum:",overlay,fuse-overlayfs,copy" default:"" help:"overlay, fuse-overlayfs or copy, instead of what probing finds."`
 	Debug         bool   `group:"Global flags" help:"Show what is done, and the whole chain of an error."`
 	Log           string `group:"Global flags" placeholder:"FILE" help:"Append the log to FILE instead of stderr."`
+	Config        string `group:"Global flags" placeholder:"FILE" help:"Read the defaults of flags from FILE only; none: from no file."`
 	LogFormat     string `group:"Global flags" name:"log-format" placeholder:"FMT" enum:"text,json" default:"text" help:"text or json."`
 }
 
@@ -122,6 +127,7 @@ func (a *app) dispatch(args []string) (int, error) {
 	}
 	cmd := e.make()
 	p := newParser(e, cmd, &a.global)
+	p.defaults = a.defaults
 	help, err := p.parse(append(lead.flags, lead.rest...))
 	if err != nil {
 		return exitOurs, err

@@ -11,10 +11,14 @@ import (
 
 type infoCmd struct {
 	Format string `short:"f" placeholder:"FMT" help:"json or a Go template."`
+	All    bool   `short:"a" help:"Also the defaults of all flags of all commands."`
 }
 
 func (*infoCmd) Help() string {
-	return `  coracle info --format json`
+	return `"config" says for each default which file and line it comes from.
+
+  coracle info --format json
+  coracle info --all | grep run.network`
 }
 
 func (c *infoCmd) run(a *app) (int, error) {
@@ -33,7 +37,11 @@ func (c *infoCmd) run(a *app) (int, error) {
 		return exitOurs, fmt.Errorf("write the information: %w", err)
 	}
 	var bad error
-	err = printDocument(a, c.Format, info, func() { bad = writeOutline(a.out, doc) })
+	whole := infoDocument{info, a.configInfo(info, c.All)}
+	err = printDocument(a, c.Format, whole, func() {
+		bad = writeOutline(a.out, doc)
+		whole.Config.write(a)
+	})
 	if err == nil {
 		err = bad
 	}

@@ -13,6 +13,8 @@ type parser struct {
 	global any // the struct of global flags
 	prog   string
 	fields []field
+	// defaults are flags that the configuration files set, if any.
+	defaults func(p *parser, line split) ([]string, error)
 }
 
 func newParser(e entry, cmd command, g any) *parser {
@@ -39,6 +41,13 @@ func (p *parser) parse(args []string) (help bool, err error) {
 	}
 	if s.help {
 		return true, nil
+	}
+	if p.defaults != nil {
+		words, err := p.defaults(p, s)
+		if err != nil {
+			return false, err
+		}
+		s.flags = append(words, s.flags...)
 	}
 	if err := kongFields(p.prog+" "+p.entry.name, p.fields, s); err != nil {
 		return false, p.wrap(err)
