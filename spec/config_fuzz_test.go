@@ -19,7 +19,8 @@ import (
 )
 
 // FuzzConfigJSON holds the decoder against encoding/json: what the one takes the
-// other takes too, and sees the same.
+// other takes too, and sees the same; and what the encoder writes of it says
+// what encoding/json would write.
 func FuzzConfigJSON(f *testing.F) {
 	for _, data := range goodConfigs(f) {
 		if len(data) < 3000 { // what is found is made small, byte by byte
@@ -46,6 +47,7 @@ func FuzzConfigJSON(f *testing.F) {
 		if !reflect.DeepEqual(got, &want) {
 			t.Errorf("got  %.2000v\nwant %.2000v", got, &want)
 		}
+		sameJSON(t, got)
 	})
 }
 

@@ -5,6 +5,7 @@ import (
 	"reflect"
 	"strconv"
 	"strings"
+	"time"
 )
 
 // Bounds of a document. The specification's own deepest property stands 8
@@ -28,7 +29,7 @@ const (
 // And it is fast where it counts: encoding/json spends a millisecond at the first
 // use of a type as large as specs.Spec, and a process here reads one document.
 func decodeJSON(data []byte, into any) error {
-	d := jsonDecoder{data: data, types: make(map[reflect.Type][]jsonField, 32)}
+	d := jsonDecoder{data: data, types: make(jsonTypes, 32)}
 	if err := d.value(reflect.ValueOf(into).Elem()); err != nil {
 		return err
 	}
@@ -43,7 +44,7 @@ type jsonDecoder struct {
 	data  []byte
 	pos   int
 	at    []jsonStep
-	types map[reflect.Type][]jsonField
+	types jsonTypes
 }
 
 // jsonStep leads from a value to one inside it: a property, a key of a map or
@@ -52,33 +53,6 @@ type jsonStep struct {
 	name  string
 	key   bool
 	index int // where name is empty
-}
-
-type jsonField struct {
-	name  string
-	index []int
-}
-
-// fields lists the properties of a struct, those of an embedded one as its own.
-func (d *jsonDecoder) fields(t reflect.Type) []jsonField {
-	if f, ok := d.types[t]; ok {
-		return f
-	}
-	out := make([]jsonField, 0, t.NumField())
-	for i := range t.NumField() {
-		f := t.Field(i)
-		name, _, _ := strings.Cut(f.Tag.Get("json"), ",")
-		switch {
-		case name == "" && f.Anonymous:
-			for _, sub := range d.fields(f.Type) {
-				out = append(out, jsonField{sub.name, append([]int{i}, sub.index...)})
-			}
-		case name != "" && name != "-":
-			out = append(out, jsonField{name, f.Index})
-		}
-	}
-	d.types[t] = out
-	return out
 }
 
 func (d *jsonDecoder) fail(format string, args ...any) error {
@@ -156,6 +130,9 @@ func (d *jsonDecoder) value(v reflect.Value) error {
 		v.Set(reflect.New(v.Type().Elem()))
 		return d.value(v.Elem())
 	case reflect.Struct:
+		if t, ok := v.Addr().Interface().(*time.Time); ok {
+			return d.time(c, t)
+		}
 		return d.object(c, func(key string) error { return d.property(v, key) })
 	case reflect.Map:
 		return d.mapping(c, v)
@@ -182,6 +159,17 @@ func (d *jsonDecoder) value(v reflect.Value) error {
 	default:
 		return d.number(c, v)
 	}
+}
+
+func (d *jsonDecoder) time(c byte, t *time.Time) error {
+	if c != '"' {
+		return d.wrong("a time", c)
+	}
+	s, err := d.text()
+	if err == nil && t.UnmarshalText([]byte(s)) != nil {
+		err = d.fail("want a time, found %s", quoteJSON(s))
+	}
+	return err
 }
 
 // wrong says that a value of another kind was wanted.
@@ -266,7 +254,7 @@ func (d *jsonDecoder) object(c byte, member func(key string) error) error {
 // property reads the value of one property of a struct.
 func (d *jsonDecoder) property(v reflect.Value, key string) error {
 	var near string
-	for _, f := range d.fields(v.Type()) {
+	for _, f := range d.types.fields(v.Type()) {
 		if f.name == key {
 			if err := d.enter(jsonStep{name: key}); err != nil {
 				return err

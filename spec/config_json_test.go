@@ -162,7 +162,7 @@ func TestPropertyNames(t *testing.T) {
 			}
 			seen[typ] = true
 			names := make(map[string]bool)
-			for _, f := range d.fields(typ) {
+			for _, f := range d.types.fields(typ) {
 				count++
 				if l := strings.ToLower(f.name); names[l] {
 					t.Errorf("%v: %s", typ, f.name)

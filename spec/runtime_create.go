@@ -2,7 +2,6 @@ package spec
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"os"
@@ -229,7 +228,7 @@ func (m *making) record(pid int) (err error) {
 	if err := m.c.save(); err != nil || m.o.Final {
 		return err
 	}
-	config, err := json.Marshal(m.s)
+	config, err := encodeJSON(m.s)
 	if err == nil {
 		err = os.WriteFile(filepath.Join(m.c.dir(), configFile), config, 0o600)
 	}

@@ -1,7 +1,6 @@
 package spec
 
 import (
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -70,7 +69,7 @@ func (r *Runtime) Load(id string) (*Container, error) {
 		return nil, notExist(id)
 	}
 	if err == nil {
-		err = json.Unmarshal(data, &c.record)
+		err = decodeJSON(data, &c.record)
 	}
 	if err == nil && c.ID != id {
 		err = fmt.Errorf("it is about container %.80q", c.ID)
@@ -104,7 +103,7 @@ func (c *Container) dir() string { return c.rt.dir(c.ID) }
 
 // save writes the state.
 func (c *Container) save() error {
-	data, err := json.Marshal(&c.record)
+	data, err := encodeJSON(&c.record)
 	if err == nil {
 		err = replaceFile(filepath.Join(c.dir(), stateFile), append(data, '\n'), 0o600)
 	}
@@ -123,7 +122,7 @@ func (c *Container) Spec() (*specs.Spec, error) {
 	data, err := readSmall(filepath.Join(dir, configFile))
 	var s specs.Spec
 	if err == nil {
-		err = json.Unmarshal(data, &s)
+		err = decodeJSON(data, &s)
 	}
 	if err != nil {
 		return nil, fmt.Errorf("read the configuration of container %s: %w", c.ID, err)
