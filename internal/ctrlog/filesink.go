@@ -2,7 +2,9 @@ package ctrlog
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"time"
 
@@ -79,8 +81,10 @@ func (s *fileSink) openPath() error {
 func (s *fileSink) write(st *StreamWriter, p []byte) {
 	t := now()
 	if s.loss.err != nil && t.Before(s.loss.retry) {
-		s.loss.bytes += int64(len(p))
+		// With what is carried: a line with a hole in it would look whole.
+		s.loss.bytes += int64(len(st.carry) + len(p))
 		s.loss.lines += int64(bytes.Count(p, []byte{'\n'}))
+		st.carry = st.carry[:0]
 		return
 	}
 	s.stamp(t)
@@ -119,14 +123,16 @@ func (s *fileSink) put(st *StreamWriter, wasOpen bool) {
 		return
 	}
 	defer func() { s.buf = s.buf[:0] }()
+	isOpen := st.open
+	st.open = wasOpen // until they are written
 	n, err := 0, s.sayLost()
 	if err == nil {
 		n, err = s.append(s.buf)
 	}
 	if err == nil {
+		st.open = isOpen
 		return
 	}
-	st.open = wasOpen
 	if n > 0 {
 		st.open = s.partial(s.buf[bytes.LastIndexByte(s.buf[:n-1], '\n')+1 : n])
 	}
@@ -144,9 +150,18 @@ func (s *fileSink) lose(records []byte, err error) {
 		records = records[i:]
 	}
 	if s.loss.err == nil && s.Warn != nil {
-		s.Warn(fmt.Sprintf("write the log: %v: output is lost until there is room", err))
+		s.Warn(fmt.Sprintf("write the log %s: %v: output is lost until there is room", s.Path, reason(err)))
 	}
 	s.loss.err, s.loss.retry = err, now().Add(retryAfter)
+}
+
+// reason is an error without the path in it.
+func reason(err error) error {
+	var inPath *fs.PathError
+	if errors.As(err, &inPath) {
+		return inPath.Err
+	}
+	return err
 }
 
 // sayLost writes into the log what has been lost since, if anything.
@@ -154,34 +169,36 @@ func (s *fileSink) sayLost() error {
 	if s.loss.err == nil {
 		return nil
 	}
-	var said []byte
 	for i := range s.w.streams {
-		st := StreamWriter{stream: Stream(i)}
-		var text string
-		if s.w.streams[i].open {
-			text = "\n" // whatever comes next is not the rest of that line
+		// Whatever comes next is not the rest of the line that was cut off.
+		if st := &s.w.streams[i]; st.open {
+			if err := s.say(st.stream, "\n"); err != nil {
+				return err
+			}
+			st.open = false
 		}
-		if st.stream == Stderr {
-			text += fmt.Sprintf("coracle: %d bytes (%d lines) of output are missing here: %v\n", s.loss.bytes, s.loss.lines, s.loss.err)
-		}
-		rec := make([]byte, 0, s.need(&st, []byte(text)))
-		rec, _ = s.records(rec, &st, []byte(text))
-		said = append(said, rec...)
 	}
-	n, err := s.append(said)
-	if err != nil {
-		if n > 0 { // the closing record of stdout got through
-			s.w.streams[Stdout].open = false
-		}
-		s.loss.retry = now().Add(retryAfter)
+	text := fmt.Sprintf("coracle: %d bytes (%d lines) of output are missing here: %v\n", s.loss.bytes, s.loss.lines, reason(s.loss.err))
+	if err := s.say(Stderr, text); err != nil {
 		return err
 	}
 	if s.Warn != nil {
 		s.Warn(fmt.Sprintf("the log is written again: %d bytes (%d lines) are missing in it", s.loss.bytes, s.loss.lines))
 	}
 	s.loss = loss{}
-	s.w.streams[Stdout].open, s.w.streams[Stderr].open = false, false
 	return nil
+}
+
+// say writes a line of ours.
+func (s *fileSink) say(stream Stream, text string) error {
+	st := StreamWriter{stream: stream}
+	s.stamp(now())
+	rec, _ := s.records(make([]byte, 0, s.need(&st, []byte(text))), &st, []byte(text))
+	_, err := s.append(rec)
+	if err != nil {
+		s.loss.retry = now().Add(retryAfter)
+	}
+	return err
 }
 
 func (s *fileSink) close() error {
