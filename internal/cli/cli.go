@@ -18,7 +18,6 @@ import (
 	"io"
 	"os"
 	"os/signal"
-	"path/filepath"
 
 	"golang.org/x/sys/unix"
 
@@ -43,6 +42,7 @@ func Main(args []string) int {
 // app is what commands share: where they read and print, the global flags,
 // and the way to the engine, which only the commands that need it open.
 type app struct {
+	name   string      // what the program was called by
 	files  [3]*os.File // for payloads, which need descriptors
 	out    *bufio.Writer
 	err    io.Writer
@@ -69,7 +69,8 @@ type globals struct {
 func (a *app) main(args []string) int {
 	defer a.logs.close()
 	dispatch := a.dispatch
-	if len(args) > 0 && filepath.Base(args[0]) == ociName {
+	a.name = baseName(args)
+	if len(args) > 0 && a.name == ociName {
 		dispatch = a.ociMain
 	}
 	code, err := dispatch(args[min(1, len(args)):])
@@ -104,6 +105,8 @@ func (a *app) dispatch(args []string) (int, error) {
 	case lead.version:
 		fmt.Fprintf(a.out, "coracle version %s\n", readBuild().Version)
 		return 0, nil
+	case lead.verb == completeVerb:
+		return a.completeMain(lead.rest)
 	case lead.verb == "oci":
 		return a.ociMain(append(lead.flags, lead.rest...))
 	case lead.verb == "help" && len(lead.rest) > 0 && lead.rest[0] == "oci":

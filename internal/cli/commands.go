@@ -34,6 +34,7 @@ func commands() []entry {
 		{"rmi", "Images", "[flags] IMAGE...", "remove images", false, func() command { return &rmiCmd{} }},
 		{"import", "Images", "[flags] FILE|- [NAME]", "make an image of a root file system in a tar file", false, func() command { return &importCmd{} }},
 		{"inspect", "Images", "[flags] NAME...", "show all that is known of images and containers", false, func() command { return &inspectCmd{} }},
+		{"completion", "System", "bash|zsh|fish", "print the script that makes a shell complete commands", false, func() command { return &completionCmd{} }},
 		{"doctor", "System", "[flags]", "check this machine and account, and say what to type", false, func() command { return &doctorCmd{} }},
 		{"info", "System", "[flags]", "show the store, the host and the choices made", false, func() command { return &infoCmd{} }},
 		{"unshare", "System", "[flags] [COMMAND [ARG...]]", "run a command in the user namespace", true, func() command { return &unshareCmd{} }},
@@ -44,7 +45,7 @@ func commands() []entry {
 // laterCommands have their names taken, so that asking for one is answered
 // by name.
 func laterCommands() []string {
-	return strings.Fields(`apply attach build checkpoint commit completion cp create diff discard
+	return strings.Fields(`apply attach build checkpoint commit cp create diff discard
 		events exec export history kill load login logout logs mount pack pause port prune
 		push rename restart restore resume review sandbox save start stats stop system tag top
 		unmount unpack update volume wait`)

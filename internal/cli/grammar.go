@@ -21,6 +21,7 @@ type field struct {
 	always bool
 	tag    reflect.StructTag // without the help
 	value  reflect.Value
+	help   string // what stands in the tag behind help:"
 }
 
 // fieldsOf lists the fields of the structs that ptrs point to, those of
@@ -48,9 +49,9 @@ func appendFields(out []field, v reflect.Value) []field {
 
 // newField reads the tag up to the help, which is the last and longest part.
 func newField(sf reflect.StructField, v reflect.Value) field {
-	head, _, _ := strings.Cut(string(sf.Tag), `help:"`)
+	head, help, _ := strings.Cut(string(sf.Tag), `help:"`)
 	tag := reflect.StructTag(head)
-	f := field{name: tag.Get("name"), short: tag.Get("short"), isBool: isBool(sf.Type), tag: tag, value: v}
+	f := field{name: tag.Get("name"), short: tag.Get("short"), isBool: isBool(sf.Type), tag: tag, value: v, help: help}
 	if f.name == "" {
 		f.name = strings.ToLower(sf.Name)
 		f.tag = reflect.StructTag(`name:"` + f.name + `" ` + head)
