@@ -8,6 +8,7 @@ package main
 
 import (
 	"os"
+	"strings"
 
 	"coracle/fuse"
 	"coracle/images/layer"
@@ -28,6 +29,9 @@ func main() {
 		os.Exit(spec.CarrierMain(os.Args[1:]))
 	case engine.ChownStage:
 		os.Exit(engine.ChownMain())
+	}
+	if strings.HasPrefix(os.Args[0], engine.MonitorName) {
+		os.Exit(engine.MonitorMain())
 	}
 	os.Exit(cli.Main(os.Args))
 }

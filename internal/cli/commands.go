@@ -27,6 +27,16 @@ type entry struct {
 func commands() []entry {
 	return []entry{
 		{"run", "Containers", "[flags] IMAGE [COMMAND [ARG...]]", "run a command in a new container", true, func() command { return &runCmd{} }},
+		{"create", "Containers", "[flags] IMAGE [COMMAND [ARG...]]", "make a container, to be started later", true, func() command { return &createCmd{} }},
+		{"start", "Containers", "[flags] CONTAINER...", "start containers", false, func() command { return &startCmd{} }},
+		{"attach", "Containers", "[flags] CONTAINER", "take part in what a container reads and prints", false, func() command { return &attachCmd{} }},
+		{"stop", "Containers", "[flags] CONTAINER...", "end containers, with time to do so in order", false, func() command { return &stopCmd{} }},
+		{"kill", "Containers", "[flags] CONTAINER...", "send a signal to containers", false, func() command { return &killCmd{} }},
+		{"restart", "Containers", "[flags] CONTAINER...", "stop containers and start them again", false, func() command { return &restartCmd{} }},
+		{"pause", "Containers", "[flags] CONTAINER...", "freeze all processes of containers", false, func() command { return &pauseCmd{} }},
+		{"unpause", "Containers", "[flags] CONTAINER...", "let paused containers go on", false, func() command { return &unpauseCmd{} }},
+		{"wait", "Containers", "[flags] CONTAINER...", "wait until containers have ended, and print their exit codes", false, func() command { return &waitCmd{} }},
+		{"rename", "Containers", "CONTAINER NAME", "give a container another name", false, func() command { return &renameCmd{} }},
 		{"ps", "Containers", "[flags]", "list containers", false, func() command { return &psCmd{} }},
 		{"rm", "Containers", "[flags] CONTAINER...", "remove containers", false, func() command { return &rmCmd{} }},
 		{"pull", "Images", "[flags] IMAGE...", "fetch images from a registry, archive or directory", false, func() command { return &pullCmd{} }},
@@ -42,9 +52,9 @@ func commands() []entry {
 	}
 }
 
-// laterCommands have their names taken, so that asking for one is answered
-// by name.
-func laterCommands() []string {
+// plannedCommands have their names taken, so that asking for one that is not
+// there yet is answered by name.
+func plannedCommands() []string {
 	return strings.Fields(`apply attach build checkpoint commit cp create diff discard
 		events exec export history kill load login logout logs mount pack pause port prune
 		push rename restart restore resume review sandbox save start stats stop system tag top
@@ -60,7 +70,7 @@ func findCommand(name string) (entry, error) {
 	if i >= 0 {
 		return all[i], nil
 	}
-	if slices.Contains(laterCommands(), name) {
+	if slices.Contains(plannedCommands(), name) {
 		return entry{}, &usageError{
 			msg:  fmt.Sprintf("the command %q is not supported yet", name),
 			hint: `"coracle help" lists the commands of this version`,

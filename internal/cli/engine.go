@@ -2,6 +2,8 @@ package cli
 
 import (
 	"context"
+	"syscall"
+	"time"
 
 	"coracle/images"
 	"coracle/internal/engine"
@@ -21,6 +23,17 @@ type engineAPI interface {
 	Doctor(ctx context.Context) []engine.Check
 	Info(ctx context.Context) (engine.Info, error)
 	Containers() ([]engine.Container, error)
+	Create(ctx context.Context, opts engine.RunOptions) (engine.Container, error)
+	RunDetached(ctx context.Context, opts engine.RunOptions) (engine.Container, error)
+	Start(ctx context.Context, name string, opts engine.StartOptions) (engine.Exit, error)
+	Attach(ctx context.Context, name string, opts engine.AttachOptions) (engine.Exit, error)
+	Stop(ctx context.Context, name string, timeout *time.Duration) error
+	Kill(ctx context.Context, name string, sig syscall.Signal) error
+	RestartContainer(ctx context.Context, name string, timeout *time.Duration) error
+	Pause(ctx context.Context, name string) error
+	Unpause(name string) error
+	Wait(ctx context.Context, name string, states []string, every time.Duration) (int, error)
+	Rename(ctx context.Context, name, to string) error
 	RemoveContainer(ctx context.Context, name string, force bool) error
 }
 

@@ -18,8 +18,11 @@ import (
 	"coracle/userns"
 )
 
-// fakeEngine answers from its fields and notes what it was asked.
+// fakeEngine answers from its fields and notes what it was asked. What no test
+// asks for it does not have.
 type fakeEngine struct {
+	engineAPI
+
 	images     []images.Image
 	containers []engine.Container
 	checks     []engine.Check

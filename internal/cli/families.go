@@ -26,16 +26,27 @@ func families() []family {
 // verbAliases are other words for commands, as docker and podman have them.
 func verbAliases() map[string]string {
 	return map[string]string{
-		"container list": "ps",
-		"container ls":   "ps",
-		"container ps":   "ps",
-		"container rm":   "rm",
-		"container run":  "run",
-		"image import":   "import",
-		"image list":     "images",
-		"image ls":       "images",
-		"image pull":     "pull",
-		"image rm":       "rmi",
+		"container attach":  "attach",
+		"container create":  "create",
+		"container kill":    "kill",
+		"container list":    "ps",
+		"container ls":      "ps",
+		"container pause":   "pause",
+		"container ps":      "ps",
+		"container rename":  "rename",
+		"container restart": "restart",
+		"container rm":      "rm",
+		"container run":     "run",
+		"container start":   "start",
+		"container stop":    "stop",
+		"container unpause": "unpause",
+		"container wait":    "wait",
+		"image import":      "import",
+		"image list":        "images",
+		"image ls":          "images",
+		"image pull":        "pull",
+		"image rm":          "rmi",
+		"resume":            "unpause",
 	}
 }
 

@@ -40,9 +40,13 @@ func runRefusals() []refusal {
 func refusedForLater() []refusal {
 	return []refusal{
 		{
-			flags:  "d detach a attach detach-keys restart log-driver log-opt sdnotify conmon-pidfile passwd-fd",
-			reason: "containers run in the foreground only",
-			hint:   `leave it out, and use your shell's & or "nohup" where it should go on without you`,
+			flags:  "a attach",
+			reason: "all streams are attached, or with --detach none",
+			hint:   "leave it out; redirect what you do not want: 2>/dev/null",
+		},
+		{
+			flags:  "sdnotify conmon-pidfile passwd-fd",
+			reason: "no part of this version",
 		},
 		{
 			flags: `health-cmd health-interval health-retries health-timeout health-start-period health-start-interval

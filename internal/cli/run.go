@@ -12,6 +12,13 @@ import (
 // runCmd is `coracle run`. The flags are docker's and podman's; run_options.go
 // hands them to the engine as they were typed.
 type runCmd struct {
+	makeFlags `embed:""`
+
+	Detach detachFlags `embed:"" group:"Process"`
+}
+
+// makeFlags are what a container is made with, by run and by create.
+type makeFlags struct {
 	Container containerFlags `embed:"" group:"Container and image"`
 	Process   processFlags   `embed:"" group:"Process"`
 	Identity  identityFlags  `embed:"" group:"Identity"`
@@ -25,21 +32,29 @@ type runCmd struct {
 	Args  []string `arg:"" name:"ARG" optional:""`
 }
 
+type detachFlags struct {
+	Detach     bool   `short:"d" help:"Leave it running in the background, and print its id."`
+	DetachKeys string `name:"detach-keys" placeholder:"KEYS" help:"What is typed to leave it (default: ctrl-p,ctrl-q)."`
+}
+
 type containerFlags struct {
-	Name      string  `placeholder:"NAME" help:"Name the container."`
-	Remove    bool    `name:"rm" help:"Remove the container when it ends."`
-	Replace   bool    `help:"Remove another container of that name first."`
-	Pull      string  `placeholder:"WHEN" enum:"always,missing,never,newer" default:"missing" help:"always, missing, never or newer."`
-	Platform  string  `placeholder:"OS/ARCH" help:"Which image of an index to take."`
-	TLSVerify *bool   `name:"tls-verify" placeholder:"false" help:"Allow plain HTTP and unknown certificates."`
-	Quiet     bool    `short:"q" help:"No progress while pulling."`
-	Rootfs    bool    `help:"IMAGE is a directory with a root file system."`
-	CIDFile   string  `name:"cidfile" placeholder:"FILE" help:"Write the container's id to FILE."`
-	PIDFile   string  `name:"pidfile" placeholder:"FILE" help:"Write the process id to FILE."`
-	Report    string  `placeholder:"FILE" help:"Write how it ended to FILE, as JSON."`
-	Timeout   seconds `placeholder:"SECONDS" help:"Kill it after this time."`
-	DryRun    bool    `name:"dry-run" help:"Print what would be done, and do nothing."`
-	Format    string  `placeholder:"FMT" enum:"text,json" default:"text" help:"Of --dry-run: text or json."`
+	Name      string   `placeholder:"NAME" help:"Name the container."`
+	Remove    bool     `name:"rm" help:"Remove the container when it ends."`
+	Replace   bool     `help:"Remove another container of that name first."`
+	Pull      string   `placeholder:"WHEN" enum:"always,missing,never,newer" default:"missing" help:"always, missing, never or newer."`
+	Platform  string   `placeholder:"OS/ARCH" help:"Which image of an index to take."`
+	TLSVerify *bool    `name:"tls-verify" placeholder:"false" help:"Allow plain HTTP and unknown certificates."`
+	Quiet     bool     `short:"q" help:"No progress while pulling."`
+	Rootfs    bool     `help:"IMAGE is a directory with a root file system."`
+	CIDFile   string   `name:"cidfile" placeholder:"FILE" help:"Write the container's id to FILE."`
+	PIDFile   string   `name:"pidfile" placeholder:"FILE" help:"Write the process id to FILE."`
+	Restart   string   `placeholder:"POLICY" help:"Start it again when it ends: no, on-failure[:N], always or unless-stopped."`
+	LogDriver string   `name:"log-driver" placeholder:"NAME" help:"Where its output is kept: k8s-file, json-file, journald or none."`
+	LogOpt    []string `name:"log-opt" sep:"none" placeholder:"KEY=VALUE" help:"max-size=10m, max-file=3, path=FILE."`
+	Report    string   `placeholder:"FILE" help:"Write how it ended to FILE, as JSON."`
+	Timeout   seconds  `placeholder:"SECONDS" help:"Kill it after this time."`
+	DryRun    bool     `name:"dry-run" help:"Print what would be done, and do nothing."`
+	Format    string   `placeholder:"FMT" enum:"text,json" default:"text" help:"Of --dry-run: text or json."`
 }
 
 type processFlags struct {
@@ -152,6 +167,14 @@ func (c *runCmd) run(a *app) (int, error) {
 		bars := newProgress(a.err)
 		defer bars.close()
 		opts.Progress = bars.add
+	}
+	if c.Detach.Detach && !opts.DryRun {
+		box, err := e.RunDetached(context.Background(), opts)
+		if err != nil {
+			return exitOurs, err
+		}
+		fmt.Fprintln(a.out, box.ID)
+		return 0, nil
 	}
 	exit, err := e.Run(context.Background(), opts)
 	return exit.Code, err

@@ -9,10 +9,20 @@ import (
 
 // options is what the engine is asked for.
 func (c *runCmd) options() (engine.RunOptions, error) {
+	opts, err := c.makeFlags.options()
+	opts.Detach, opts.DetachKeys = c.Detach.Detach, c.Detach.DetachKeys
+	return opts, err
+}
+
+func (c *makeFlags) options() (engine.RunOptions, error) {
 	if err := refuseNetwork(c.Network.Network); err != nil {
 		return engine.RunOptions{}, err
 	}
 	box := c.Container
+	restart, err := engine.ParseRestart(box.Restart)
+	if err != nil {
+		return engine.RunOptions{}, err
+	}
 	return engine.RunOptions{
 		Options:   c.specOptions(),
 		Image:     c.Image,
@@ -20,6 +30,9 @@ func (c *runCmd) options() (engine.RunOptions, error) {
 		Name:      box.Name,
 		Remove:    box.Remove,
 		Replace:   box.Replace,
+		Restart:   restart,
+		LogDriver: box.LogDriver,
+		LogOpts:   box.LogOpt,
 		Userns:    c.Identity.request(),
 		Pull:      box.Pull,
 		Platform:  box.Platform,
@@ -35,7 +48,7 @@ func (c *runCmd) options() (engine.RunOptions, error) {
 	}, nil
 }
 
-func (c *runCmd) specOptions() spec.Options {
+func (c *makeFlags) specOptions() spec.Options {
 	o := spec.Options{Args: c.command()}
 	c.Process.fill(&o)
 	c.Identity.fill(&o)
@@ -57,7 +70,7 @@ func (c *runCmd) specOptions() spec.Options {
 // command is what follows the image's name. `run host -- CMD` reads like
 // `sandbox -- CMD`, so its -- goes; after an image's name docker and podman
 // hand a -- on as the first word of the command, and so do we.
-func (c *runCmd) command() []string {
+func (c *makeFlags) command() []string {
 	if c.Image == "host" && len(c.Args) > 0 && c.Args[0] == "--" {
 		return c.Args[1:]
 	}

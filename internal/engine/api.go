@@ -1,8 +1,12 @@
 package engine
 
 import (
+	"cmp"
+	"errors"
 	"io"
 	"os"
+	"strconv"
+	"strings"
 	"time"
 
 	"coracle/spec"
@@ -28,23 +32,68 @@ type RunOptions struct {
 	Remove  bool // --rm
 	Replace bool
 
+	Detach    bool          // -d: a monitor takes the launcher's place
+	Restart   RestartPolicy // --restart
+	LogDriver string        // --log-driver, "" for the default
+	LogOpts   []string      // --log-opt KEY=VALUE
+
 	Userns     userns.Request
-	Pull       string // --pull always|missing|never|newer
+	Pull       string `json:"-"` // --pull always|missing|never|newer
 	Platform   string
-	TLSVerify  *bool
+	TLSVerify  *bool `json:"-"`
 	Timeout    time.Duration
 	DetachKeys string
 	SigProxy   bool
 	CIDFile    string
 	PIDFile    string
-	Report     string // --report FILE
-	DryRun     bool
-	Format     string // of --dry-run: text or json
-	Quiet      bool
-	Progress   func(name string, size int64) io.WriteCloser // nil: silent
+	Report     string                                       // --report FILE
+	DryRun     bool                                         `json:"-"`
+	Format     string                                       `json:"-"` // of --dry-run: text or json
+	Quiet      bool                                         `json:"-"`
+	Progress   func(name string, size int64) io.WriteCloser `json:"-"` // nil: silent
 
-	Stdin          *os.File
-	Stdout, Stderr *os.File
+	Stdin          *os.File `json:"-"`
+	Stdout, Stderr *os.File `json:"-"`
+}
+
+// Detached says whether the container is to have a monitor, and does not end
+// with its launcher.
+func (o RunOptions) Detached() bool { return o.Detach || o.Restart.Name != "" || o.LogDriver != "" }
+
+// RestartPolicy says when a monitor starts its container again. Source:
+// podman-run(1), --restart.
+type RestartPolicy struct {
+	Name string `json:"name,omitempty"` // "" for no; on-failure, always, unless-stopped
+	Max  int    `json:"max,omitempty"`  // on-failure: at most so many times in a row; 0 for any number
+}
+
+func (p RestartPolicy) String() string {
+	if p.Max > 0 {
+		return p.Name + ":" + strconv.Itoa(p.Max)
+	}
+	return cmp.Or(p.Name, "no")
+}
+
+// ParseRestart reads --restart: no, on-failure[:N], always or unless-stopped.
+func ParseRestart(s string) (RestartPolicy, error) {
+	name, count, counted := strings.Cut(s, ":")
+	p := RestartPolicy{Name: name}
+	switch name {
+	case "", "no", "never":
+		p.Name = ""
+	case "always", "unless-stopped", "on-failure":
+	default:
+		return p, &Error{Op: "read --restart " + s, Err: errors.New("there is no such policy"), Help: "no, on-failure[:COUNT], always or unless-stopped"}
+	}
+	if !counted {
+		return p, nil
+	}
+	n, err := strconv.ParseUint(count, 10, 31)
+	if err != nil || name != "on-failure" {
+		return p, &Error{Op: "read --restart " + s, Err: errors.New("only on-failure has a count, and that is a number"), Help: "no, on-failure[:COUNT], always or unless-stopped"}
+	}
+	p.Max = int(n)
+	return p, nil
 }
 
 // Exit is how the payload ended.
@@ -52,4 +101,5 @@ type Exit struct {
 	Code     int // what the command line returns: the payload's own, or 128+n
 	Signal   int // 0 when it was not a signal
 	TimedOut bool
+	Detached bool // the user has left it; it goes on
 }

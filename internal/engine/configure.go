@@ -19,7 +19,15 @@ import (
 )
 
 // configure computes the configuration and what goes with it.
-func (r *run) configure(name string) (err error) {
+func (r *run) configure(name string) error {
+	if err := r.generate(name); err != nil {
+		return err
+	}
+	return r.assemble()
+}
+
+// generate computes the configuration.
+func (r *run) generate(name string) (err error) {
 	dir := r.e.containerDir(r.id)
 	files := filepath.Join(dir, "files")
 	in := spec.Input{
@@ -35,6 +43,11 @@ func (r *run) configure(name string) (err error) {
 	for _, w := range r.result.Warnings {
 		r.e.warn(w, "")
 	}
+	return nil
+}
+
+// assemble puts together what the start needs besides the configuration.
+func (r *run) assemble() (err error) {
 	s := r.result.Spec
 	x := spec.Extra{
 		Newborn: r.newborn, Init: r.result.Init, Preserve: r.o.PreserveFDs, Handles: outsider(r.ids),
@@ -123,6 +136,7 @@ func (r *run) write() error {
 	}
 	b.Command = r.result.Spec.Process.Args
 	b.Labels = r.result.Labels
+	b.StopSignal, b.StopTimeout = r.result.StopSignal, r.result.StopTimeout
 	if f := r.o.CIDFile; f != "" {
 		if err := createFile("container id", f, b.ID); err != nil {
 			return err
@@ -142,7 +156,10 @@ func (r *run) record() error {
 	if err != nil {
 		return fmt.Errorf("write config.json: %w", err)
 	}
-	return writeFile(filepath.Join(r.box.dir, "config.json"), config, 0o644, unix.O_EXCL)
+	if err := writeFile(filepath.Join(r.box.dir, "config.json"), config, 0o644, unix.O_EXCL); err != nil || r.o.Remove && !r.o.Detached() {
+		return err // what ends with its launcher is never started again
+	}
+	return r.blueprint().write(r.box.dir)
 }
 
 // inBackground starts f at once, on another core; the answer is for later.

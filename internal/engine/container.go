@@ -10,18 +10,22 @@ import (
 	"strings"
 	"time"
 
+	"coracle/spec"
 	"coracle/userns"
 
 	"github.com/opencontainers/go-digest"
+	"golang.org/x/sys/unix"
 )
 
 // Status is a container's state in the words of runtime-spec runtime.md#state.
 type Status string
 
-// The states that a container in the foreground can have.
+// The states of a container, as podman and docker call them.
 const (
+	Created Status = "created" // made, and never started
 	Running Status = "running"
-	Stopped Status = "stopped"
+	Paused  Status = "paused" // told by the kernel, never written down
+	Stopped Status = "exited"
 )
 
 // Container is the record of one container, containers/ID/container.json.
@@ -33,20 +37,33 @@ type Container struct {
 	Lowers   []string          `json:"lowers,omitempty"`  // chain ids in use, topmost first
 	Command  []string          `json:"command"`
 	Created  time.Time         `json:"created"`
+	Started  time.Time         `json:"started,omitzero"` // the last time
 	Finished time.Time         `json:"finished,omitzero"`
 	Remove   bool              `json:"remove,omitempty"` // --rm
 	Map      userns.Map        `json:"map"`
 	Labels   map[string]string `json:"labels,omitempty"`
 
-	Status   Status `json:"status"`
-	PID      int    `json:"-"` // while it runs: its state has it
-	ExitCode int    `json:"exitCode"`
-	Signal   int    `json:"signal,omitempty"`
-	TimedOut bool   `json:"timedOut,omitempty"`
+	Detached    bool          `json:"detached,omitempty"` // it has a monitor while it runs
+	StopSignal  int           `json:"stopSignal,omitempty"`
+	StopTimeout time.Duration `json:"stopTimeout,omitempty"` // before SIGKILL; negative is for ever
+	LogDriver   string        `json:"logDriver,omitempty"`   // "" for none: it was in the foreground
+	LogPath     string        `json:"logPath,omitempty"`
+	Restart     RestartPolicy `json:"restart,omitzero"`
+
+	Status    Status `json:"status"`
+	PID       int    `json:"-"` // while it runs: its state has it
+	ExitCode  int    `json:"exitCode"`
+	Signal    int    `json:"signal,omitempty"`
+	TimedOut  bool   `json:"timedOut,omitempty"`
+	OOMKilled bool   `json:"oomKilled,omitempty"`
+	Restarts  int    `json:"restarts,omitempty"` // by its policy, since it was last started
+	// StoppedByUser: somebody asked for its end, so its policy does not start it again.
+	StoppedByUser bool   `json:"stoppedByUser,omitempty"`
+	Error         string `json:"error,omitempty"` // why it could not be started, the last time
 }
 
 // Running says whether the payload still runs.
-func (c Container) Running() bool { return c.Status == Running }
+func (c Container) Running() bool { return c.Status == Running || c.Status == Paused }
 
 // load reads a container's record and says whether it still runs.
 func (e *Engine) load(id string) (Container, error) {
@@ -57,10 +74,34 @@ func (e *Engine) load(id string) (Container, error) {
 		c.Status, c.ExitCode, c.Signal = Stopped, 137, 9
 	default:
 		if st, err := e.runtimeOf(id).Load(id); err == nil { // else it is just starting
-			c.PID = st.Status().Pid
+			now := st.Status()
+			c.PID = now.Pid
+			if now.Status == spec.StatePaused {
+				c.Status = Paused
+			}
 		}
 	}
 	return c, err
+}
+
+// change changes the record of a container that is kept. Its monitor and other
+// commands do so side by side: what f sees is what is written down now.
+func (e *Engine) change(id string, f func(*Container)) (Container, error) {
+	dir := e.containerDir(id)
+	lock, err := os.Open(dir)
+	if err != nil {
+		return Container{}, err
+	}
+	defer lock.Close()
+	if _, err := ignoringEINTR(func() (int, error) { return 0, unix.Flock(int(lock.Fd()), unix.LOCK_EX) }); err != nil {
+		return Container{}, fmt.Errorf("lock the record of container %.12s: %w", id, err)
+	}
+	c, err := readRecord(dir)
+	if err != nil {
+		return c, err
+	}
+	f(&c)
+	return c, writeJSON(filepath.Join(dir, recordFile), c, true)
 }
 
 func readRecord(dir string) (Container, error) {
@@ -71,6 +112,9 @@ func readRecord(dir string) (Container, error) {
 	}
 	if err := json.Unmarshal(data, &c); err != nil {
 		return c, fmt.Errorf("read the record of container %.12s: %w", filepath.Base(dir), err)
+	}
+	if c.Status == "stopped" { // what earlier versions wrote
+		c.Status = Stopped
 	}
 	return c, nil
 }

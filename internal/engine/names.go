@@ -22,33 +22,52 @@ import (
 // removed when it ends, and that nobody named, gets a name without a link, which
 // a part of its id keeps from being another's.
 func (e *Engine) takeName(ctx context.Context, b *box, replace bool) error {
-	dir := filepath.Join(e.root, "names")
 	given := b.Name != ""
 	if !given && b.Remove {
 		b.Name = randomName(0) + "_" + b.ID[:6]
 		return nil
 	}
+	if given {
+		return e.linkName(ctx, b.ID, b.Name, replace)
+	}
 	for try := range 50 {
-		if !given {
-			b.Name = randomName(try)
-		}
-		err := unix.Symlink(b.ID, filepath.Join(dir, b.Name))
-		switch {
-		case err == nil:
-			return nil
-		case errors.Is(err, fs.ErrNotExist):
-			if err := os.MkdirAll(dir, 0o700); err != nil {
-				return fmt.Errorf("name the container %s: %w", b.Name, err)
-			}
-		case !errors.Is(err, fs.ErrExist):
-			return fmt.Errorf("name the container %s: %w", b.Name, err)
-		case given:
-			if err := e.freeName(ctx, b.Name, replace); err != nil {
-				return err
-			}
+		b.Name = randomName(try)
+		if err := e.link(b.ID, b.Name); !errors.Is(err, fs.ErrExist) {
+			return err
 		}
 	}
-	return &Error{Op: "name the container", Err: errors.New("others take the name again and again"), Help: "choose another name"}
+	return errNameTaken("")
+}
+
+// linkName makes a name that was asked for point to a container.
+func (e *Engine) linkName(ctx context.Context, id, name string, replace bool) error {
+	for range 50 {
+		if err := e.link(id, name); !errors.Is(err, fs.ErrExist) {
+			return err
+		}
+		if err := e.freeName(ctx, name, replace); err != nil {
+			return err
+		}
+	}
+	return errNameTaken(" " + name)
+}
+
+func (e *Engine) link(id, name string) error {
+	path := filepath.Join(e.root, "names", name)
+	err := unix.Symlink(id, path)
+	if errors.Is(err, fs.ErrNotExist) {
+		if err = os.MkdirAll(filepath.Dir(path), 0o700); err == nil {
+			err = unix.Symlink(id, path)
+		}
+	}
+	if err != nil {
+		return fmt.Errorf("name the container %s: %w", name, err)
+	}
+	return nil
+}
+
+func errNameTaken(name string) error {
+	return &Error{Op: "name the container" + name, Err: errors.New("others take the name again and again"), Help: "choose another name"}
 }
 
 // freeName frees a name whose container is gone, or that is to be replaced.

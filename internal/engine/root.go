@@ -58,10 +58,16 @@ func (e *Engine) openRoot(ctx context.Context, o RunOptions, ids userns.Resolved
 	if err != nil {
 		return nil, err
 	}
-	if r.reader, err = fuse.OpenLayers(r.lowers); err != nil {
+	if err := r.open(); err != nil {
 		return nil, fmt.Errorf("open the root of %s: %w", o.Image, err)
 	}
 	return r, nil
+}
+
+// open makes the layers readable, until close.
+func (r *rootSource) open() (err error) {
+	r.reader, err = fuse.OpenLayers(r.lowers)
+	return err
 }
 
 func checkRootDir(dir string) (string, error) {

@@ -22,6 +22,9 @@ import (
 // payload ended. An error says why it never ran; its ExitCode method tells
 // 126 and 127 (the command) from 125 (all else).
 func (e *Engine) Run(ctx context.Context, o RunOptions) (_ Exit, err error) {
+	if o.Detached() && !o.DryRun {
+		return e.runAttached(ctx, o)
+	}
 	r := &run{e: e, o: o, id: newID(), stub: sync.OnceValues(userns.OpenStub)}
 	defer r.close()
 	r.begin()
@@ -134,19 +137,19 @@ func (r *run) makeBox(ctx context.Context) (err error) {
 		r.box.remove(ctx)
 		return err
 	}
-	if r.streams, err = newStreams(r.o); err != nil {
-		r.box.remove(ctx)
-		return err
+	if !r.o.Detached() {
+		r.streams, err = newStreams(r.o)
 	}
-	if err := r.configure(r.box.Name); err != nil {
-		r.box.remove(ctx)
-		return err
+	if err == nil {
+		err = r.configure(r.box.Name)
 	}
-	if err := r.write(); err != nil {
-		r.box.remove(ctx)
-		return err
+	if err == nil {
+		err = r.write()
 	}
-	return nil
+	if err != nil {
+		r.box.remove(ctx)
+	}
+	return err
 }
 
 // sayNoNetwork tells a person, once in each boot, that the default is no
@@ -164,6 +167,7 @@ func (r *run) container(id string) Container {
 	return Container{
 		ID: id, Name: r.o.Name, Image: r.o.Image, ImageID: r.root.imageID,
 		Created: time.Now().UTC(), Remove: r.o.Remove, Map: r.ids.Base, Status: Running,
+		Detached: r.o.Detached(), Restart: r.o.Restart,
 	}
 }
 
@@ -171,6 +175,10 @@ func (r *run) container(id string) Container {
 func (r *run) run(ctx context.Context) (Exit, error) {
 	if err := r.prepare(ctx); err != nil {
 		return Exit{Code: 125}, err
+	}
+	r.extra.Stdio = r.streams.child
+	if r.o.TTY && r.result.Spec.Process.ConsoleSize == nil {
+		r.result.Spec.Process.ConsoleSize = r.streams.size()
 	}
 	if r.extra.FuseLog != nil {
 		defer r.extra.FuseLog.Close()
@@ -230,10 +238,6 @@ func (r *run) prepare(ctx context.Context) (err error) {
 		if r.extra.FuseLog, err = os.Create(filepath.Join(r.box.dir, "fuse-overlayfs.log")); err != nil {
 			return err
 		}
-	}
-	r.extra.Stdio = r.streams.child
-	if r.o.TTY && r.result.Spec.Process.ConsoleSize == nil {
-		r.result.Spec.Process.ConsoleSize = r.streams.size()
 	}
 	return nil
 }

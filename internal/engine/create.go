@@ -1,0 +1,131 @@
+package engine
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"sync"
+
+	"coracle/userns"
+)
+
+// Create makes a container that Start starts.
+func (e *Engine) Create(ctx context.Context, o RunOptions) (Container, error) {
+	b, err := e.create(ctx, o)
+	if err != nil {
+		return Container{}, err
+	}
+	b.close()
+	return b.Container, nil
+}
+
+// RunDetached makes a container and starts it under a monitor. One that cannot
+// be started is removed.
+func (e *Engine) RunDetached(ctx context.Context, o RunOptions) (Container, error) {
+	b, err := e.create(ctx, o)
+	if err != nil {
+		return Container{}, err
+	}
+	if err := e.spawn(ctx, b, nil); err != nil {
+		e.removeFailed(ctx, b, o)
+		return Container{}, err
+	}
+	return b.Container, nil
+}
+
+// runAttached is Run of a container that has a monitor nevertheless.
+func (e *Engine) runAttached(ctx context.Context, o RunOptions) (Exit, error) {
+	keys, err := parseDetachKeys(o.DetachKeys)
+	if err != nil {
+		return Exit{Code: 125}, err
+	}
+	b, err := e.create(ctx, o)
+	if err != nil {
+		return Exit{Code: 125}, err
+	}
+	exit, err := e.startHeld(ctx, b, StartOptions{Attach: true, AttachOptions: AttachOptions{
+		Stdio: Stdio{o.Stdin, o.Stdout, o.Stderr}, NoStdin: !o.Interactive, DetachKeys: o.DetachKeys, SigProxy: o.SigProxy}}, keys)
+	if err != nil {
+		e.removeFailed(ctx, b, o)
+	}
+	return exit, err
+}
+
+// create makes a container and holds it.
+func (e *Engine) create(ctx context.Context, o RunOptions) (*box, error) {
+	o.Detach = true
+	if err := o.absolute(); err != nil {
+		return nil, err
+	}
+	if o.Remove && o.Restart.Name != "" {
+		return nil, &Error{Op: "make the container", Err: errors.New("--restart starts it again when it ends, and --rm removes it then"), Help: "leave one of them out"}
+	}
+	if _, err := parseDetachKeys(o.DetachKeys); err != nil {
+		return nil, err
+	}
+	if o.PreserveFDs > 0 {
+		return nil, &Error{Op: "make the container", Err: fmt.Errorf("--preserve-fds hands on descriptors of this command, which ends before the container"), Help: "leave --detach out"}
+	}
+	r := &run{e: e, o: o, id: newID(), stub: sync.OnceValues(userns.OpenStub)}
+	defer r.close()
+	if err := r.resolve(ctx); err != nil {
+		return nil, err
+	}
+	if err := r.makeBox(ctx); err != nil {
+		return nil, err
+	}
+	b := r.box
+	b.Status = Created
+	err := r.chooseLog()
+	if err == nil {
+		err = r.record()
+	}
+	if err != nil {
+		if r.wroteCID {
+			os.Remove(o.CIDFile)
+		}
+		b.remove(ctx)
+		return nil, err
+	}
+	return b, nil
+}
+
+// removeFailed removes what a failed start of a new container leaves.
+func (e *Engine) removeFailed(ctx context.Context, b *box, o RunOptions) {
+	if o.CIDFile != "" {
+		os.Remove(o.CIDFile)
+	}
+	ctx = context.WithoutCancel(ctx)
+	if err := e.removeFound(ctx, b.Container, true); err != nil && !isNotFound(err) {
+		e.warn(err.Error(), "the next start tries again")
+	}
+}
+
+// absolute makes the paths of files that are written later independent of the
+// directory that this command runs in.
+func (o *RunOptions) absolute() error {
+	for _, p := range []*string{&o.CIDFile, &o.PIDFile, &o.Report} {
+		if *p == "" || p == &o.Report && *p == "-" {
+			continue
+		}
+		abs, err := filepath.Abs(*p)
+		if err != nil {
+			return fmt.Errorf("find %s: %w", *p, err)
+		}
+		*p = abs
+	}
+	return nil
+}
+
+// chooseLog says where the output of a detached container goes.
+func (r *run) chooseLog() error {
+	b := r.box
+	log, err := logOptions(b.dir, r.o)
+	if err != nil {
+		return err
+	}
+	b.LogDriver, b.LogPath = log.Driver, log.Path
+	return nil
+}

@@ -1,0 +1,397 @@
+package engine
+
+import (
+	"bufio"
+	"cmp"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"time"
+
+	"coracle/fuse"
+	"coracle/internal/signals"
+	"coracle/spec"
+	"coracle/userns"
+
+	"golang.org/x/sys/unix"
+)
+
+// A monitor is this program once more, one for each detached container: in the
+// launcher's place it holds what the launcher of a container in the foreground
+// holds, the lock, the guard and the payload's streams; it writes the log,
+// serves those who attach, starts the payload again where its policy says so,
+// and writes down how it ended. It has no terminal and no session of anybody's.
+// When it is killed the guard ends the container, and the next command the books.
+type monitor struct {
+	*run
+	hub     *hub
+	reports *json.Encoder // until the payload runs for the first time
+	door    *door
+
+	mu      sync.Mutex
+	process *spec.Process // nil while none runs
+	stop    chan struct{} // closed when somebody asks for the end
+	stopped sync.Once
+	past    atomic.Bool // the reports are closed
+}
+
+// MonitorMain is the monitor's main function; it returns the exit code.
+func MonitorMain() int {
+	reports := os.NewFile(reportFD, "reports")
+	unix.CloseOnExec(reportFD)
+	unix.CloseOnExec(lockFD)
+	m := &monitor{reports: json.NewEncoder(reports), stop: make(chan struct{})}
+	err := m.begin()
+	if err == nil {
+		err = m.live(context.Background(), reports)
+	}
+	if err != nil {
+		m.fail(err)
+		return 1
+	}
+	return 0
+}
+
+// fail says why the payload does not run, to who started it.
+func (m *monitor) fail(err error) {
+	var coded interface{ ExitCode() int }
+	code := 125
+	if errors.As(err, &coded) {
+		code = coded.ExitCode()
+	}
+	var hint string
+	var hinted interface{ Hint() string }
+	if errors.As(err, &hinted) {
+		hint = hinted.Hint()
+	}
+	_ = m.reports.Encode(reportLine{Error: err.Error(), Hint: hint, Code: code})
+}
+
+// begin reads the order and what the container was made from.
+func (m *monitor) begin() error {
+	orders := os.NewFile(orderFD, "orders")
+	var o order
+	err := json.NewDecoder(bufio.NewReader(orders)).Decode(&o)
+	orders.Close()
+	if err != nil {
+		return fmt.Errorf("read what the monitor is to do: %w", err)
+	}
+	lock := os.NewFile(lockFD, "running")
+	e, err := Open(Config{Root: o.Root, RunRoot: o.RunRoot, StorageDriver: o.Driver, Warn: m.warn})
+	if err != nil {
+		return err
+	}
+	c, err := readRecord(e.containerDir(o.ID))
+	if err != nil {
+		return fmt.Errorf("start the container: %w", err)
+	}
+	b := &box{Container: c, e: e, dir: e.containerDir(o.ID), rt: e.runtime(e.ownRunDir(o.ID)), lock: lock}
+	b.rt.NoCgroup = false
+	if err := e.takeOver(b); err != nil {
+		return err
+	}
+	p, err := e.readBlueprint(o.ID)
+	if err != nil {
+		return err
+	}
+	m.run = e.rebuild(b, p)
+	m.run.stub = sync.OnceValues(userns.OpenStub)
+	if m.hub, err = newHub(b, m.o, m.warn); err != nil {
+		return err
+	}
+	if o.Client {
+		_ = unix.SetNonblock(clientFD, true)
+		unix.CloseOnExec(clientFD)
+		m.hub.join(os.NewFile(clientFD, "client"), attachRequest{Stdin: m.o.Interactive})
+	}
+	m.door, err = openDoor(e, b.ID, m)
+	return err
+}
+
+// takeOver makes the monitor the one who holds the container.
+func (e *Engine) takeOver(b *box) error {
+	content := note{e.ownRunDir(b.ID), b.ImageID.String(), self()}.String()
+	err := b.lock.Truncate(0)
+	if err == nil {
+		_, err = b.lock.WriteAt([]byte(content), 0)
+	}
+	if err != nil {
+		return fmt.Errorf("start container %s: take it over: %w", b.Name, err)
+	}
+	return e.makeRunRoot()
+}
+
+// warn tells who waits for the start; nobody is there to be told afterwards.
+func (m *monitor) warn(msg, hint string) {
+	if !m.past.Load() {
+		_ = m.reports.Encode(reportLine{Warning: msg, Hint: hint})
+	}
+}
+
+// live starts the payload, again and again where it is to be, until the
+// container has ended.
+func (m *monitor) live(ctx context.Context, reports *os.File) error {
+	told := make(chan os.Signal, 8)
+	err := cmp.Or(signals.KeepAfterPipe(), signals.Notify(told, unix.SIGTERM, unix.SIGINT, unix.SIGQUIT, unix.SIGHUP))
+	if err != nil {
+		return err
+	}
+	defer m.run.close()
+	go m.endOnSignal(told)
+	wait := backOff{}
+	for first := true; ; first = false {
+		p, err := m.launch(ctx)
+		if err != nil && first {
+			m.notStarted(ctx, err)
+			return err
+		}
+		exit := Exit{Code: 125}
+		if err == nil {
+			if first {
+				_ = m.reports.Encode(reportLine{PID: p.PID})
+				m.past.Store(true)
+				reports.Close()
+			}
+			exit = m.attend(p)
+		}
+		again := m.again(exit)
+		m.settle(ctx, exit, err, again)
+		if !again || !wait.sleep(m.ended.Sub(m.started), m.stop) {
+			m.leave(ctx, again)
+			return nil
+		}
+	}
+}
+
+// launch starts the payload.
+func (m *monitor) launch(ctx context.Context) (*spec.Process, error) {
+	m.started = time.Now()
+	p, err := m.tryLaunch(ctx)
+	if err != nil {
+		m.ended = time.Now()
+		return nil, err
+	}
+	m.mu.Lock()
+	m.process = p
+	m.mu.Unlock()
+	c, err := m.e.change(m.id, func(c *Container) {
+		c.Status, c.Started, c.Finished, c.Error = Running, m.started.UTC(), time.Time{}, ""
+		c.ExitCode, c.Signal, c.OOMKilled, c.TimedOut = 0, 0, false, false
+	})
+	if err != nil {
+		_ = p.Signal(unix.SIGKILL)
+		m.attend(p)
+		return nil, fmt.Errorf("write down that container %s runs: %w", m.box.Name, err)
+	}
+	m.box.Container = c
+	return p, nil
+}
+
+func (m *monitor) tryLaunch(ctx context.Context) (*spec.Process, error) {
+	s := m.result.Spec
+	var err error
+	if err := m.root.open(); err != nil {
+		return nil, err
+	}
+	defer m.root.close()
+	if m.rootfs == nil {
+		m.rootfs = sync.OnceValues(func() (*fuse.Rootfs, error) { return m.root.choose(ctx, m.box.dir, false) })
+	}
+	if err := m.assemble(); err != nil {
+		return nil, err
+	}
+	if m.extra.Stdio, err = m.hub.streams(s.Process.Terminal); err != nil {
+		return nil, err
+	}
+	defer m.hub.handedOver()
+	if err := m.prepare(ctx); err != nil {
+		return nil, err
+	}
+	if m.extra.FuseLog != nil {
+		defer m.extra.FuseLog.Close()
+	}
+	if m.o.PID == "host" {
+		if err := adoptOrphans(); err != nil {
+			return nil, err
+		}
+	}
+	st, p, err := m.box.rt.Run(ctx, m.id, spec.CreateOptions{
+		Bundle: m.box.dir, Config: s, Final: true, Extra: m.extra, Guarded: true, PIDFile: m.o.PIDFile,
+	})
+	if err != nil {
+		_, err = m.explain(err)
+		return nil, err
+	}
+	m.state = st
+	m.hub.serve(p.Console)
+	return p, nil
+}
+
+// attend waits for the payload's end, and for the last of its output.
+func (m *monitor) attend(p *spec.Process) Exit {
+	trim := trimLater()
+	defer trim.Stop()
+	var timedOut atomic.Bool
+	if m.o.Timeout > 0 {
+		t := time.AfterFunc(m.o.Timeout, func() {
+			timedOut.Store(true)
+			_ = p.Signal(unix.SIGKILL)
+		})
+		defer t.Stop()
+	}
+	ws, ru, err := p.WaitPayload()
+	m.ended = time.Now()
+	if ru != nil {
+		m.usage = *ru
+	}
+	exit := exitOf(ws)
+	if err != nil {
+		exit = Exit{Code: 125}
+	}
+	exit.TimedOut = timedOut.Load()
+	m.mu.Lock()
+	m.process = nil
+	m.mu.Unlock()
+	p.Release()
+	if m.o.PID == "host" {
+		endOrphans()
+	}
+	m.hub.drain()
+	return exit
+}
+
+// again says whether the policy wants another start.
+func (m *monitor) again(exit Exit) bool {
+	select {
+	case <-m.stop:
+		return false
+	default:
+	}
+	c, err := readRecord(m.box.dir)
+	if err != nil {
+		return false
+	}
+	switch c.Restart.Name {
+	case "always", "unless-stopped":
+		return true
+	case "on-failure":
+		return exit.Code != 0 && (c.Restart.Max == 0 || c.Restarts < c.Restart.Max)
+	}
+	return false
+}
+
+// settle writes down how the payload ended, and removes its state.
+func (m *monitor) settle(ctx context.Context, exit Exit, startErr error, again bool) {
+	if m.o.Report != "" && !again {
+		if err := m.report(exit, startErr); err != nil {
+			m.hub.note("write the report: " + err.Error())
+		}
+	}
+	if m.o.PIDFile != "" {
+		os.Remove(m.o.PIDFile)
+	}
+	var stateErr error
+	if m.state != nil {
+		stateErr = m.box.forget(ctx)
+	}
+	c, err := m.e.change(m.id, func(c *Container) {
+		c.Status, c.Finished = Stopped, m.ended.UTC()
+		c.ExitCode, c.Signal, c.TimedOut = exit.Code, exit.Signal, exit.TimedOut
+		if startErr != nil {
+			c.Error = startErr.Error()
+		}
+		if again {
+			c.Restarts++
+		}
+	})
+	if err == nil {
+		m.box.Container = c
+	}
+	if err := errors.Join(stateErr, err); err != nil && !isNotFound(err) {
+		m.hub.note("end the books of the container: " + err.Error())
+	}
+	m.hub.ended(exit, again)
+}
+
+// notStarted is the end of a container whose first start failed: it stays as it was.
+func (m *monitor) notStarted(_ context.Context, err error) {
+	_, _ = m.e.change(m.id, func(c *Container) { c.Error = err.Error() })
+	m.door.close()
+	m.hub.close()
+	m.box.close()
+}
+
+// leave is the end of the monitor: the container stays, or goes with --rm.
+func (m *monitor) leave(ctx context.Context, interrupted bool) {
+	_ = interrupted
+	m.door.close()
+	if m.box.Remove {
+		m.box.remove(ctx)
+	} else {
+		m.box.close()
+	}
+	m.hub.close() // now: who waits on a connection finds the books closed
+}
+
+// endOnSignal ends the container when the monitor is told to end, as at
+// shutdown: as stop does.
+func (m *monitor) endOnSignal(told <-chan os.Signal) {
+	for sig := range told {
+		if sig == unix.SIGHUP {
+			continue // the session is not ours
+		}
+		m.askToStop()
+		m.signal(syscall.Signal(m.box.StopSignal))
+		if t := m.box.StopTimeout; t >= 0 {
+			time.AfterFunc(t, func() { m.signal(unix.SIGKILL) })
+		}
+	}
+}
+
+// askToStop keeps the payload from being started again.
+func (m *monitor) askToStop() { m.stopped.Do(func() { close(m.stop) }) }
+
+// signal sends a signal to the payload, if it runs.
+func (m *monitor) signal(sig syscall.Signal) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.process != nil {
+		_ = m.process.Signal(sig)
+	}
+}
+
+// backOff is the time between two starts: 100 ms, twice as long each time up to
+// a minute, and from the beginning once a payload ran for ten seconds. Source:
+// docker, "restart policies".
+type backOff struct{ wait time.Duration }
+
+// sleep waits; false when it was told to stop.
+func (b *backOff) sleep(ran time.Duration, stop <-chan struct{}) bool {
+	const least, most, settled = 100 * time.Millisecond, time.Minute, 10 * time.Second
+	b.wait = min(2*b.wait, most)
+	if b.wait == 0 || ran >= settled {
+		b.wait = least
+	}
+	t := time.NewTimer(b.wait)
+	defer t.Stop()
+	select {
+	case <-t.C:
+		return true
+	case <-stop:
+		return false
+	}
+}
+
+// doorPath is the socket of a container's monitor.
+func (e *Engine) doorPath(id string) string { return filepath.Join(e.monitorDir(id), id) }
+
+// monitorDir has the sockets of monitors, beside the states.
+func (e *Engine) monitorDir(id string) string {
+	return filepath.Join(filepath.Dir(filepath.Dir(e.runDir(id))), "monitors")
+}
