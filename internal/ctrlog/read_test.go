@@ -121,16 +121,33 @@ func TestTail(t *testing.T) {
 	}
 }
 
-// Lines of both streams count, and pieces of one are not torn off.
+// Lines of both streams count, and pieces of one are not torn off, however the
+// other came in between and whatever file they are in.
 func TestTailOfTwoStreams(t *testing.T) {
-	path := filepath.Join(t.TempDir(), "ctr.log")
-	w := open(t, Options{Path: path})
-	for _, c := range []chunk{{Stdout, "a1\n"}, {Stdout, "a2 "}, {Stderr, "b1\n"}, {Stdout, "still a2\n"}} {
-		_, _ = w.Stream(c.stream).Write([]byte(c.bytes))
-	}
-	must(t, w.Close())
-	if out, errw := readLog(t, K8sFile, path, ReadOptions{Tail: 2}); out != "a2 still a2\n" || errw != "b1\n" {
-		t.Errorf("tail 2: %q and %q", out, errw)
+	for _, tt := range []struct {
+		n         int
+		chunks    []chunk
+		out, errw string
+	}{
+		{2, []chunk{{Stdout, "a1\n"}, {Stdout, "a2 "}, {Stderr, "b1\n"}, {Stdout, "still a2\n"}}, "a2 still a2\n", "b1\n"},
+		{1, []chunk{{Stdout, "a1\n"}, {Stdout, "a2 "}, {Stderr, "b1\n"}, {Stdout, "still a2\n"}}, "a2 still a2\n", ""},
+		{1, []chunk{{Stdout, "a1\n"}, {Stdout, "a2 "}, {Stderr, "b1 "}, {Stderr, "b1\n"}, {Stdout, "still "}, {Stderr, "b2\n"}, {Stdout, "a2\n"}}, "a2 still a2\n", ""},
+		{2, []chunk{{Stdout, "a1\n"}, {Stdout, "a2 "}, {Stderr, "b1\n"}, {Stdout, "end\n"}, {Stdout, "prompt"}}, "a2 end\nprompt", ""},
+		{0, []chunk{{Stdout, "a1"}, {Stderr, "b1"}}, "", ""},
+		{1, []chunk{{Stdout, "a1"}, {Stderr, "b1"}}, "", "b1"},
+		{2, []chunk{{Stdout, "a1"}, {Stderr, "b1"}}, "a1", "b1"},
+	} {
+		for _, size := range []int64{0, 60} { // 60: a file for each record
+			path := filepath.Join(t.TempDir(), "ctr.log")
+			w := open(t, Options{Path: path, MaxSize: size, MaxFile: 50})
+			for _, c := range tt.chunks {
+				_, _ = w.Stream(c.stream).Write([]byte(c.bytes))
+			}
+			must(t, w.Close())
+			if out, errw := readLog(t, K8sFile, path, ReadOptions{Tail: tt.n}); out != tt.out || errw != tt.errw {
+				t.Errorf("%v: tail %d: %q and %q", tt.chunks, tt.n, out, errw)
+			}
+		}
 	}
 }
 

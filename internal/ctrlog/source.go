@@ -19,8 +19,11 @@ type source struct {
 	bad    int64 // lines that are no records
 
 	files   []*os.File // the first is being read
-	limit   int64      // of the last file; < 0: none
-	off     int64      // up to where the first was read into buf
+	number  int        // of the first, in the row as it was opened
+	from    [2]position
+	all     bool  // from is behind us
+	limit   int64 // of the last file; < 0: none
+	off     int64 // up to where the first was read into buf
 	buf     []byte
 	start   int  // buf[start:] is not consumed
 	skip    bool // the line is too long: drop what comes until its end
@@ -43,15 +46,18 @@ func openSource(driver, path string, tail int, follow bool) (*source, error) {
 		s.close()
 		return nil, err
 	}
-	first := 0
 	if tail >= 0 {
-		if first, s.off, err = tailStart(files, st.Size(), tail, newDecoder(driver)); err != nil {
+		if s.from, err = tailStart(files, st.Size(), tail, newDecoder(driver)); err != nil {
 			s.close()
 			return nil, err
 		}
 	}
-	closeAll(files[:first])
-	s.files = files[first:]
+	first := s.from[0]
+	if s.from[1].before(first) {
+		first = s.from[1]
+	}
+	closeAll(files[:first.file])
+	s.files, s.number, s.off = files[first.file:], first.file, first.off
 	if !follow {
 		s.limit = st.Size()
 	}
@@ -70,11 +76,25 @@ func (s *source) next() (record, error) {
 		if err != nil {
 			return record{}, err
 		}
-		if r, ok := s.parse(s.decoder, line); ok {
+		r, ok := s.parse(s.decoder, line)
+		switch {
+		case !ok:
+			s.bad++
+		case s.shows(r.stream, len(line)):
 			return r, nil
 		}
-		s.bad++
 	}
+}
+
+// shows says whether the record that was just read, of a line of that length,
+// is from where its stream is shown.
+func (s *source) shows(stream Stream, length int) bool {
+	if s.all {
+		return true
+	}
+	at := position{s.number, s.off - int64(len(s.buf)-s.start) - int64(length) - 1}
+	s.all = !at.before(s.from[0]) && !at.before(s.from[1])
+	return !at.before(s.from[stream])
 }
 
 func (s *source) line() ([]byte, error) {
@@ -145,7 +165,9 @@ func (s *source) advance() (bool, error) {
 	if len(s.files) > 1 {
 		s.files[0].Close()
 		s.files = s.files[1:]
+		all := s.all
 		s.begin()
+		s.all, s.number = all, s.number+1
 		return true, nil
 	}
 	if !s.follow {
@@ -197,8 +219,10 @@ func (s *source) rotate() (bool, error) {
 	return true, nil
 }
 
+// begin is at the beginning of a file. What was not there when the log was
+// opened is shown.
 func (s *source) begin() {
-	s.off, s.buf, s.start, s.skip, s.drained = 0, s.buf[:0], 0, false, false
+	s.off, s.buf, s.start, s.skip, s.drained, s.all = 0, s.buf[:0], 0, false, false, true
 }
 
 func ignoreNotExist(err error) error {

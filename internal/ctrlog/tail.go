@@ -10,41 +10,90 @@ import (
 // tailBlock is how much is read at a time, from the end backwards.
 const tailBlock = 64 << 10
 
-// tailStart finds where the last n lines begin: in which file, and where in it.
-// size is that of the last file. Pieces of a line of one stream count as one;
-// the pieces from before the n-th line of a line that the other stream has
-// finished later are left out.
-func tailStart(files []*os.File, size int64, n int, d *decoder) (index int, off int64, err error) {
-	lines, later := 0, [2]bool{} // whether the stream's line goes on after here
-	for index = len(files) - 1; index >= 0; index-- {
-		if index < len(files)-1 {
-			st, err := files[index].Stat()
+// position is a place in a row of files.
+type position struct {
+	file int
+	off  int64
+}
+
+func (p position) before(q position) bool {
+	return p.file < q.file || p.file == q.file && p.off < q.off
+}
+
+// tail looks for the last n lines. A piece of a line is no line of its own: of
+// a line that the other stream's lines have come in between, the beginning may
+// stand before lines that are not wanted. So each stream has its own place from
+// which on it is shown.
+type tail struct {
+	n      int
+	d      *decoder
+	lines  int
+	from   [2]position // of each stream
+	inLine [2]bool     // the line that begins last of those found may begin earlier
+	cut    bool        // all lines are found; now for the beginnings only
+	extra  int64       // bytes that were looked at for those
+}
+
+// record takes the record before those it knows, and says whether to go on.
+func (t *tail) record(at, end position, line []byte) bool {
+	r, ok := t.d.parse(t.d, line)
+	if !ok {
+		return true
+	}
+	s := r.stream
+	begins := r.full || !t.inLine[s] // it is the last of its line, as far as there is one
+	switch {
+	case t.cut && r.full:
+		t.inLine[s] = false
+	case t.cut && t.inLine[s]:
+		t.from[s] = at
+	case !t.cut && begins && t.lines == t.n:
+		t.cut = true
+		for i := range t.from {
+			if !t.inLine[i] {
+				t.from[i] = end
+			}
+		}
+		if r.full {
+			t.inLine[s] = false
+		}
+	case !t.cut:
+		if begins {
+			t.lines++
+		}
+		t.inLine[s], t.from[s] = true, at
+	}
+	if t.cut {
+		t.extra += end.off - at.off
+	}
+	return !t.cut || (t.inLine[0] || t.inLine[1]) && t.extra <= maxLine
+}
+
+// tailStart finds where the last n lines begin, for each stream. size is that
+// of the last file.
+func tailStart(files []*os.File, size int64, n int, d *decoder) ([2]position, error) {
+	t := tail{n: n, d: d}
+	more := true
+	for i := len(files) - 1; i >= 0 && more; i-- {
+		if i < len(files)-1 {
+			st, err := files[i].Stat()
 			if err != nil {
-				return 0, 0, err
+				return t.from, err
 			}
 			size = st.Size()
 		}
-		found := false
-		err := backwards(files[index], size, func(at, end int64, line []byte) bool {
-			r, ok := d.parse(d, line)
-			if !ok {
-				return true
-			}
-			if r.full || !later[r.stream] {
-				if lines == n {
-					off, found = end, true
-					return false
-				}
-				lines++
-			}
-			later[r.stream] = true
-			return true
+		err := backwards(files[i], size, func(at, end int64, line []byte) bool {
+			more = t.record(position{i, at}, position{i, end}, line)
+			return more
 		})
-		if err != nil || found {
-			return index, off, err
+		if err != nil {
+			return t.from, err
 		}
 	}
-	return 0, 0, nil
+	if !t.cut {
+		t.from = [2]position{}
+	}
+	return t.from, nil
 }
 
 // backwards calls fn with each line of f's first size bytes, the last one
