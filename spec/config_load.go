@@ -100,23 +100,9 @@ func ReadConfig(dir string) ([]byte, error) {
 	if st.Size > maxConfig {
 		return nil, fmt.Errorf("%s: %w", name, tooLarge())
 	}
-	data := make([]byte, 0, st.Size+1) // and to see the end
-	for {
-		n, err := unix.Read(fd, data[len(data):cap(data)])
-		switch {
-		case errors.Is(err, unix.EINTR):
-			continue
-		case err != nil:
-			return nil, &os.PathError{Op: "read", Path: name, Err: err}
-		case n == 0:
-			return data, nil
-		}
-		data = data[:len(data)+n]
-		if len(data) > maxConfig {
-			return nil, fmt.Errorf("%s: %w", name, tooLarge()) // it grows
-		}
-		if len(data) == cap(data) {
-			data = append(data, 0)[:len(data)]
-		}
+	data, err := readSized(fd, name, int(st.Size), maxConfig)
+	if err == nil && len(data) > maxConfig {
+		err = fmt.Errorf("%s: %w", name, tooLarge()) // it has grown
 	}
+	return data, err
 }

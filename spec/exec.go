@@ -159,17 +159,18 @@ func (c *Container) firstProcess() (t firstProcess, err error) {
 		if !ok {
 			continue
 		}
-		var own, now unix.Stat_t
-		if err := unix.Stat("/proc/self/ns/"+k.file, &own); err != nil {
+		own, err := namespaceInode("/proc/self/ns/" + k.file)
+		if err != nil {
 			return t, fmt.Errorf("look at our own %s namespace: %w", k.kind, err)
 		}
-		if err := unix.Stat("/proc/"+strconv.Itoa(c.Pid)+"/ns/"+k.file, &now); err != nil {
+		now, err := namespaceInode("/proc/" + strconv.Itoa(c.Pid) + "/ns/" + k.file)
+		if err != nil {
 			return t, fmt.Errorf("look at the %s namespace of container %s: %w", k.kind, c.ID, err)
 		}
-		if now.Ino != want {
+		if now != want {
 			return t, fmt.Errorf("join container %s: its first process has left the %s namespace that it was made with", c.ID, k.kind)
 		}
-		if own.Ino != want {
+		if own != want {
 			t.flags |= k.flag
 			t.inodes[k.file] = want
 		}
@@ -192,7 +193,7 @@ func (t firstProcess) close() {
 
 // start clones the process, into the cgroup, and sees it through to its exec.
 func (e *joining) start(ctx context.Context) error {
-	e.l = &launch{s: e.s, x: &e.x}
+	e.l = &launch{s: e.s, x: &e.x, share: e.canShare()}
 	if err := e.l.sockets(); err != nil {
 		return err
 	}
@@ -207,10 +208,6 @@ func (e *joining) start(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if e.x.Console != nil {
-		e.x.Console.Close() // the child's own now: when it dies, ours says so
-	}
-	e.l.agent.started()
 	fromOutside(e.s, e.l.child.PID)
 	// A paused container lets nothing go on until it is resumed.
 	stop := context.AfterFunc(ctx, func() { _ = e.l.child.Kill() })
@@ -218,6 +215,10 @@ func (e *joining) start(ctx context.Context) error {
 	if err := e.l.child.Release(); err != nil {
 		return errors.Join(e.l.child.WaitExec(), err)
 	}
+	if e.x.Console != nil {
+		e.x.Console.Close() // the child's own now: when it dies, ours says so
+	}
+	e.l.agent.started()
 	if e.first.flags&unix.CLONE_NEWPID != 0 {
 		if err := e.l.child.AwaitFork(); err != nil {
 			return err
@@ -233,6 +234,13 @@ func (e *joining) start(ctx context.Context) error {
 		return err
 	}
 	return context.Cause(ctx)
+}
+
+// canShare says whether the process may have our memory on its way in, see
+// Newborn. Nobody in the container can name it there: it never is in their pid
+// namespace, only the process that it forks, which has a copy.
+func (e *joining) canShare() bool {
+	return e.first.flags&unix.CLONE_NEWPID != 0 && e.first.flags&unix.CLONE_NEWTIME == 0 && e.s.Process.OOMScoreAdj == nil
 }
 
 func (e *joining) close() {

@@ -1,6 +1,7 @@
 package spec
 
 import (
+	"encoding/binary"
 	"fmt"
 	"runtime"
 	"unsafe"
@@ -49,8 +50,6 @@ func (c *child) join(t firstProcess) {
 		c.p.Call("enter the container's root", unix.SYS_FCHDIR, t.root.Fd())
 		c.p.Call("enter the container's root", unix.SYS_CHROOT, ".")
 	}
-	buf := c.p.Bytes(make([]byte, 256)) // struct statx
-	const inode = 32                    // the place of stx_ino
 	for _, k := range namespaceKinds {
 		want, ok := t.inodes[k.file]
 		if !ok {
@@ -61,8 +60,14 @@ func (c *child) join(t firstProcess) {
 		if k.flag == unix.CLONE_NEWPID {
 			name += "_for_children"
 		}
-		c.p.Call(label, unix.SYS_STATX, c.proc, name, 0, unix.STATX_INO, buf)
-		c.p.NeedWord(label, buf[inode:], want, unix.ESTALE)
+		// The link's text, as namespaceInode reads it, in whole words.
+		var text [32]byte
+		copy(text[:], fmt.Sprintf("%s:[%d]", k.file, want))
+		buf := c.p.Bytes(make([]byte, len(text)))
+		c.p.Call(label, unix.SYS_READLINKAT, c.proc, name, buf, uintptr(len(buf)))
+		for i := 0; i < len(text); i += 8 {
+			c.p.NeedWord(label, buf[i:], binary.NativeEndian.Uint64(text[i:]), unix.ESTALE)
+		}
 	}
 	if c.userns {
 		// EINVAL: the container has no such id.

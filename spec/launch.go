@@ -40,6 +40,7 @@ type launch struct {
 	console        *os.File
 	agent          *seccompAgent
 	inodes         map[string]uint64 // see Newborn
+	share          bool              // the child has our memory until it executes or forks
 }
 
 // begin clones the child, gives it its maps, and lets it go to its mounts.
@@ -134,6 +135,9 @@ func (l *launch) sockets() (err error) {
 
 // clone starts the child, in its cgroup if it has one.
 func (l *launch) clone(prog *userns.Program, flags uintptr) (err error) {
+	if l.share && l.shared(prog, flags) {
+		return nil
+	}
 	if l.x.Cgroup == nil || !l.x.Cgroup.Pending() {
 		l.child, err = userns.StartIn(prog, flags, l.x.cgroupFD())
 		if !errors.Is(err, userns.ErrNoCloneInto) {
@@ -145,6 +149,20 @@ func (l *launch) clone(prog *userns.Program, flags uintptr) (err error) {
 	}
 	// The child has not begun: it does so, and makes its namespaces, there.
 	return l.x.Cgroup.AddProcess(l.child.PID)
+}
+
+// shared is clone for a child with our memory; false where it cannot be had.
+func (l *launch) shared(prog *userns.Program, flags uintptr) bool {
+	child, err := userns.Begin(flags, l.x.cgroupFD())
+	if err != nil {
+		return false
+	}
+	if err := child.Give(prog); err != nil {
+		child.Abort()
+		return false
+	}
+	l.child = child
+	return true
 }
 
 // maps writes the id maps when it is time, and follows the child to where it

@@ -84,8 +84,9 @@ func (c *Container) mountSpec(mounts []specs.Mount) (*specs.Spec, error) {
 	if s.Process == nil || s.Linux == nil {
 		return nil, fmt.Errorf("read the configuration of container %s: process or linux is missing", c.ID)
 	}
-	s.Mounts = mounts
-	s.Linux.RootfsPropagation = "" // was the root's, when it was made
+	linux := *s.Linux
+	linux.RootfsPropagation = "" // was the root's, when it was made
+	s.Mounts, s.Linux = mounts, &linux
 	host, err := ReadHost(s)
 	if err != nil {
 		return nil, err

@@ -3,10 +3,10 @@ package spec
 import (
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
+	"sync/atomic"
 	"time"
 
 	"coracle/cgroupv2"
@@ -46,7 +46,8 @@ type record struct {
 // loaded.
 type Container struct {
 	rt         *Runtime
-	unrecorded bool // no state directory has it: see CreateOptions.Unrecorded
+	config     atomic.Pointer[specs.Spec] // as Spec has read it
+	unrecorded bool                       // no state directory has it: see CreateOptions.Unrecorded
 	record
 }
 
@@ -83,20 +84,41 @@ func (r *Runtime) Load(id string) (*Container, error) {
 // readSmall reads a regular file of at most 64 MiB: the state directory may
 // hold what somebody else put there.
 func readSmall(path string) ([]byte, error) {
-	f, err := os.OpenFile(path, unix.O_RDONLY|unix.O_NOFOLLOW|unix.O_NONBLOCK|unix.O_CLOEXEC, 0)
+	fd, err := ignoringEINTR(func() (int, error) {
+		return unix.Open(path, unix.O_RDONLY|unix.O_NOFOLLOW|unix.O_NONBLOCK|unix.O_CLOEXEC, 0)
+	})
 	if err != nil {
-		return nil, err
+		return nil, &fs.PathError{Op: "open", Path: path, Err: err}
 	}
-	defer f.Close()
-	st, err := f.Stat()
-	if err != nil {
-		return nil, err
+	defer unix.Close(fd)
+	var st unix.Stat_t
+	if err := unix.Fstat(fd, &st); err != nil {
+		return nil, &fs.PathError{Op: "stat", Path: path, Err: err}
 	}
 	const most = 64 << 20
-	if !st.Mode().IsRegular() || st.Size() > most {
+	if st.Mode&unix.S_IFMT != unix.S_IFREG || st.Size > most {
 		return nil, fmt.Errorf("%s: not a regular file of less than 64 MiB", path)
 	}
-	return io.ReadAll(io.LimitReader(f, most))
+	return readSized(fd, path, int(st.Size), most)
+}
+
+// readSized reads a file to its end, or to most bytes, that is likely to have
+// size: by two system calls, and without the poller that an os.File is tried with.
+func readSized(fd int, path string, size, most int) ([]byte, error) {
+	data := make([]byte, 0, size+1) // and to see the end
+	for {
+		n, err := ignoringEINTR(func() (int, error) { return unix.Read(fd, data[len(data):cap(data)]) })
+		if err != nil {
+			return nil, &fs.PathError{Op: "read", Path: path, Err: err}
+		}
+		data = data[:len(data)+n]
+		if n == 0 || len(data) > most {
+			return data, nil
+		}
+		if len(data) == cap(data) {
+			data = append(data, 0)[:len(data)]
+		}
+	}
 }
 
 func (c *Container) dir() string { return c.rt.dir(c.ID) }
@@ -113,8 +135,13 @@ func (c *Container) save() error {
 	return nil
 }
 
-// Spec reads the configuration that the container was made from.
+// Spec is the configuration that the container was made from, read once: what
+// hangs on the result must not be changed.
 func (c *Container) Spec() (*specs.Spec, error) {
+	if had := c.config.Load(); had != nil {
+		s := *had
+		return &s, nil
+	}
 	dir := c.dir()
 	if c.InBundle {
 		dir = c.Bundle
@@ -127,7 +154,9 @@ func (c *Container) Spec() (*specs.Spec, error) {
 	if err != nil {
 		return nil, fmt.Errorf("read the configuration of container %s: %w", c.ID, err)
 	}
-	return &s, nil
+	c.config.Store(&s)
+	out := s
+	return &out, nil
 }
 
 // Status says what the container is at this moment.
@@ -153,7 +182,7 @@ func (c *Container) status() specs.ContainerState {
 	switch {
 	case c.waits():
 		return specs.StateCreated
-	case c.beingMade() && c.Namespaces == nil:
+	case c.Namespaces == nil && c.beingMade():
 		return specs.StateCreating
 	case c.frozen():
 		return StatePaused

@@ -18,8 +18,9 @@ import (
 // descriptors of the launcher: those that the program needs may be opened
 // meanwhile, and it keeps no pipe open that another process is to see the end of.
 //
-// Only for namespaces that the clone itself makes. Where others are already,
-// one who may trace the child would have the launcher's memory, too.
+// Only for namespaces that the clone itself makes, or for a child that joins others where
+// nobody can name it, and forks (Program.Fork) to be seen. Who may trace the child
+// would have the launcher's memory, too.
 //
 // cgroup is the directory of the one that it is to be born in, or -1.
 //
