@@ -116,16 +116,17 @@ type child struct {
 	// caller's, and all else on it, so that it goes in one piece: detachRoot.
 	hostMounts bool
 
-	propagated   bool                 // the host's later mounts may come in: see propagation
-	sharing      bool                 // and ours may go out
-	waiting      []changed            // of c.mount, see later
-	exe, carrier userns.Reg           // our own executable, and its sealed copy: see carrier.go
-	readonlyDev  bool                 // /dev becomes read-only once its nodes are there
-	want, got    []byte               // for verify
-	statfs       []byte               // for refuseProc
-	hows         map[[2]uint64][]byte // for openat2, by flags and resolve
-	handles      map[string]int       // descriptor numbers, see openHandles
-	cloned       map[int]int          // those of bind mounts' sources, by their number, see cloneSources
+	propagated   bool                  // the host's later mounts may come in: see propagation
+	sharing      bool                  // and ours may go out
+	waiting      []changed             // of c.mount, see later
+	exe, carrier userns.Reg            // our own executable, and its sealed copy: see carrier.go
+	readonlyDev  bool                  // /dev becomes read-only once its nodes are there
+	want, got    []byte                // for verify
+	statfs, stat []byte                // for refuseProc and targetMode
+	mounted      map[string]bool       // destinations of the mounts so far, see onRoot
+	hows         map[[2]uint64]uintptr // for openat2, by flags and resolve
+	handles      map[string]int        // descriptor numbers, see openHandles
+	cloned       map[int]int           // those of bind mounts' sources, by their number, see cloneSources
 	err          error
 }
 
@@ -148,6 +149,8 @@ func Compile(s *specs.Spec, x *Extra) (*userns.Program, uintptr, error) {
 	c.root, c.target, c.mount = c.p.NewReg(), c.p.NewReg(), c.p.NewReg()
 	c.dir, c.tmp = c.p.NewReg(), c.p.NewReg()
 
+	c.p.Reserve(450 + 28*len(s.Mounts))
+
 	c.hostProc()
 	c.openCarrier()
 	c.openHandles()
@@ -155,6 +158,7 @@ func Compile(s *specs.Spec, x *Extra) (*userns.Program, uintptr, error) {
 	c.propagation()
 	c.openStage()
 	c.rootfs()
+	c.refuseProc("look at the root", "look at the root: it is of /proc", c.root) // onRoot relies on it
 	c.startWalker()
 	c.hostnames()
 	c.loopback()
@@ -193,20 +197,23 @@ func (c *child) fail(err error) {
 
 const atFDCWD = ^uintptr(99) // AT_FDCWD
 
+const sizeofHow = 24
+
 // openHow lays out struct open_how, each once.
-func (c *child) openHow(flags, resolve uint64) []byte {
+func (c *child) openHow(flags, resolve uint64) uintptr {
 	key := [2]uint64{flags, resolve}
 	if b, ok := c.hows[key]; ok {
 		return b
 	}
-	b := make([]byte, 24)
+	b := make([]byte, sizeofHow)
 	binary.NativeEndian.PutUint64(b, flags)
 	binary.NativeEndian.PutUint64(b[16:], resolve)
 	if c.hows == nil {
-		c.hows = make(map[[2]uint64][]byte)
+		c.hows = make(map[[2]uint64]uintptr)
 	}
-	c.hows[key] = b
-	return b
+	at := c.p.Addr(b)
+	c.hows[key] = at
+	return at
 }
 
 // inRoot resolves below the root as if it were "/" already: no link leads out
@@ -224,7 +231,7 @@ func (c *child) inRoot(label, name string, flags, resolve uint64, to userns.Reg)
 
 func (c *child) openat2(dir userns.Reg, label, name string, flags, resolve uint64, to userns.Reg) userns.Step {
 	how := c.openHow(flags|unix.O_CLOEXEC, unix.RESOLVE_NO_MAGICLINKS|resolve)
-	return c.p.Call(label, unix.SYS_OPENAT2, dir, strings.TrimPrefix(name, "/")+dotIfEmpty(name), how, uintptr(len(how))).To(to)
+	return c.p.Call(label, unix.SYS_OPENAT2, dir, strings.TrimPrefix(name, "/")+dotIfEmpty(name), how, sizeofHow).To(to)
 }
 
 func dotIfEmpty(name string) string {

@@ -1,7 +1,6 @@
 package spec
 
 import (
-	"path"
 	"slices"
 
 	"coracle/fuse"
@@ -136,38 +135,4 @@ func (c *child) hostCgroup(label string) {
 	c.closeReg(c.mount)
 	c.openTree(label+": bind "+hybrid, atFDCWD, hybrid, true)
 	c.p.Mark(done)
-}
-
-// tmpfs mounts memory. Without a mode of its own it has the mode of the
-// directory that it hides, as with runc.
-func (c *child) tmpfs(label string, m *specs.Mount, o *mountOpts) {
-	attrs := o.set | o.rset
-	ownMode := slices.ContainsFunc(o.data, func(p fuse.Param) bool { return p.Key == "mode" })
-	t := target{label: label, dest: m.Destination, found: func() {
-		if !ownMode {
-			c.inheritMode(label)
-		}
-		if o.copyUp {
-			c.copyUpStep(label, o)
-		}
-	}}
-	c.newFS(label, "tmpfs", c.params(m, o), attrs&^unix.MOUNT_ATTR_RDONLY)
-	c.open(t)
-	switch {
-	case attrs&unix.MOUNT_ATTR_RDONLY == 0:
-	case path.Clean("/"+m.Destination) == "/dev":
-		c.readonlyDev = true // once the nodes are there
-	default:
-		c.setattr(label, unix.MOUNT_ATTR_RDONLY, 0, 0, false)
-	}
-	c.propagate(label, o)
-	c.attach(label)
-}
-
-// inheritMode gives the tmpfs in c.mount the mode of c.target.
-func (c *child) inheritMode(label string) {
-	st := c.p.Bytes(make([]byte, statSize))
-	c.p.Call(label+": look at the target", unix.SYS_FSTAT, c.target, st)
-	c.p.Peek(st[statMode:], c.tmp)
-	c.p.Call(label+": set the mode", unix.SYS_FCHMODAT, c.mount, ".", c.tmp)
 }

@@ -123,8 +123,18 @@ func (c *child) tryFS(label, fstype string, params []fuse.Param, attrs uint64, k
 		c.stageFS(label, fstype, params, attrs, k)
 		return
 	}
+	c.beginFS(label, fstype, params, k)
+	c.endFS(label, attrs, k)
+}
+
+// beginFS leaves a file system that is to be made in c.tmp, endFS its mount in
+// c.mount.
+func (c *child) beginFS(label, fstype string, params []fuse.Param, k *catch) {
 	k.on(c.p.Call(label, unix.SYS_FSOPEN, fstype, unix.FSOPEN_CLOEXEC)).To(c.tmp)
 	c.configure(label, params, k)
+}
+
+func (c *child) endFS(label string, attrs uint64, k *catch) {
 	k.on(c.p.Call(label, unix.SYS_FSCONFIG, c.tmp, unix.FSCONFIG_CMD_CREATE, 0, 0, 0))
 	k.on(c.p.Call(label, unix.SYS_FSMOUNT, c.tmp, unix.FSMOUNT_CLOEXEC, attrs)).To(c.mount)
 	c.closeReg(c.tmp)

@@ -17,6 +17,7 @@ type target struct {
 	kind    targetKind
 	resolve uint64 // RESOLVE_* beside RESOLVE_IN_ROOT
 	found   func() // steps for a target that was there before, in c.target
+	opening string // label of the step that opens it
 }
 
 // targetKind is what is made where a target is missing.
@@ -39,32 +40,78 @@ func (c *child) openTarget(label, dest string, isDir bool, resolve uint64) {
 }
 
 func (c *child) open(t target) {
-	dest := path.Clean("/" + t.dest)
+	dest := fromRoot(t.dest)
 	inProc := strings.HasPrefix(dest+"/", "/proc/") // as it was asked for, not where links lead
-	missing, there := c.p.NewSpot(), c.p.NewSpot()
-	c.inRoot(t.label+": open the target", dest, unix.O_PATH, t.resolve, c.target).Catch(unix.ENOENT, missing)
-	if t.found != nil {
+	missing, elsewhere, found, there := c.p.NewSpot(), c.p.NewSpot(), c.p.NewSpot(), c.p.NewSpot()
+	t.opening = t.label + ": open the target"
+	looking, refusal := t.label+": look at the target", t.label+": the image's links lead into /proc"
+	look := func() {
 		if !inProc {
-			c.refuseProc(t.label)
+			c.refuseProc(looking, refusal, c.target)
 		}
+	}
+	if !inProc && c.onRoot(dest) {
+		// On the root's own mount nothing is of procfs: see Compile.
+		c.inRoot(t.opening, dest, unix.O_PATH, t.resolve|unix.RESOLVE_NO_XDEV, c.target).Catch(0, elsewhere)
+	} else {
+		c.p.Jump(elsewhere)
+	}
+	c.p.Mark(found)
+	if t.found != nil {
 		t.found()
 	}
 	c.p.Jump(there)
+	c.p.Mark(elsewhere)
+	c.inRoot(t.opening, dest, unix.O_PATH, t.resolve, c.target).Catch(unix.ENOENT, missing)
+	look()
+	c.p.Jump(found)
 	c.p.Mark(missing)
 	if links := c.resolved(t, dest); links != dest {
 		// A link to nothing is in the way, unless a mount hides it: make what it
 		// names.
-		dangling := &catch{unix.ENOENT, c.p.NewSpot()}
+		dangling, made := &catch{unix.ENOENT, c.p.NewSpot()}, c.p.NewSpot()
 		c.makeTarget(t, dest, dangling)
-		c.p.Jump(there)
+		c.p.Jump(made)
 		c.p.Mark(dangling.at)
-		dest = links
+		c.makeTarget(t, links, nil)
+		c.p.Mark(made)
+	} else {
+		c.makeTarget(t, dest, nil)
 	}
-	c.makeTarget(t, dest, nil)
+	look()
 	c.p.Mark(there)
-	if !inProc {
-		c.refuseProc(t.label)
+}
+
+// fromRoot is a clean path from the root on.
+func fromRoot(dest string) string {
+	if strings.HasPrefix(dest, "/") {
+		return path.Clean(dest)
 	}
+	return path.Clean("/" + dest)
+}
+
+// onRoot says whether a destination may be on the root's own mount, so that it
+// is worth a try: not where there is no openat2(2) to ask with, and not at or
+// below a mount that comes before.
+func (c *child) onRoot(dest string) bool {
+	if c.x.lacks.openat2 || c.joined {
+		return false
+	}
+	for at := dest; at != "/"; at = path.Dir(at) {
+		if c.mounted[at] {
+			return false
+		}
+	}
+	return true
+}
+
+// mountsOn says that something is mounted at dest from now on, if no link leads
+// elsewhere.
+func (c *child) mountsOn(dest string) {
+	if c.mounted == nil {
+		c.mounted = make(map[string]bool, len(c.s.Mounts))
+	}
+	c.mounted[fromRoot(dest)] = true
 }
 
 // resolved is where the root's links lead from dest, as far as they exist.
@@ -72,7 +119,7 @@ func (c *child) resolved(t target, dest string) string {
 	if c.x.Resolve == nil || t.resolve&unix.RESOLVE_NO_SYMLINKS != 0 {
 		return dest
 	}
-	return path.Clean("/" + c.x.Resolve(dest))
+	return fromRoot(c.x.Resolve(dest))
 }
 
 // makeTarget makes dest, one component below a descriptor of the last, and
@@ -98,6 +145,8 @@ func (c *child) makeTarget(t target, dest string, k *catch) {
 	}
 	if t.kind != fileTarget {
 		c.p.Call(label, unix.SYS_MKDIRAT, parent, parts[last], 0o755).Allow(unix.EEXIST)
+	}
+	if t.kind == likeMount {
 		c.p.Jump(made)
 	}
 	c.p.Mark(file)
@@ -108,7 +157,7 @@ func (c *child) makeTarget(t target, dest string, k *catch) {
 	if last > 0 {
 		c.closeReg(c.dir)
 	}
-	k.on(c.inRoot(t.label+": open the target", dest, unix.O_PATH, t.resolve, c.target))
+	k.on(c.inRoot(t.opening, dest, unix.O_PATH, t.resolve, c.target))
 }
 
 const procSuperMagic = 0x9fa0
@@ -116,12 +165,12 @@ const procSuperMagic = 0x9fa0
 // refuseProc stops a mount that an image's links have led into procfs: there
 // it could hide what the kernel or an LSM says of a process (CVE-2019-19921,
 // CVE-2025-52881).
-func (c *child) refuseProc(label string) {
+func (c *child) refuseProc(label, refusal string, r userns.Reg) {
 	if c.statfs == nil {
 		c.statfs = c.p.Bytes(make([]byte, 256)) // struct statfs; f_type comes first
 	}
-	c.p.Call(label+": look at the target", unix.SYS_FSTATFS, c.target, c.statfs)
-	c.p.RefuseWord(label+": the image's links lead into /proc", c.statfs, procSuperMagic, unix.EXDEV)
+	c.p.Call(label, unix.SYS_FSTATFS, r, c.statfs)
+	c.p.RefuseWord(refusal, c.statfs, procSuperMagic, unix.EXDEV)
 }
 
 // attach puts c.mount on c.target and forgets both.

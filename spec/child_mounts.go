@@ -2,7 +2,6 @@ package spec
 
 import (
 	"fmt"
-	"path"
 
 	"coracle/fuse"
 
@@ -21,10 +20,11 @@ func (c *child) mountOne(i int) {
 		c.fail(fmt.Errorf("mounts[%d].options: %s: %w", i, m.Destination, err))
 		return
 	}
-	if path.Clean("/"+m.Destination) == "/" && !o.remount {
+	if fromRoot(m.Destination) == "/" && !o.remount {
 		c.fail(fmt.Errorf("mounts[%d].destination: %q is the root itself", i, m.Destination))
 		return
 	}
+	defer c.mountsOn(m.Destination)
 	switch {
 	case o.remount:
 		c.remountOne(m, &o)
@@ -75,13 +75,18 @@ func (c *child) restrict(label string, o *mountOpts) {
 // propagate gives c.mount its propagation; private is the default.
 func (c *child) propagate(label string, o *mountOpts) {
 	prop, recursive := o.propagation, o.rpropagation
-	if prop == 0 && c.propagated {
+	if prop == 0 {
 		prop, recursive = unix.MS_PRIVATE, true
 	}
-	// Everything is private already unless something asked for another.
-	if prop != 0 && (prop != unix.MS_PRIVATE || c.propagated) {
+	if c.propagates(o) {
 		c.setattr(label, 0, 0, prop, recursive)
 	}
+}
+
+// propagates says whether a mount's propagation has to be set: everything is
+// private already unless something asked for another.
+func (c *child) propagates(o *mountOpts) bool {
+	return c.propagated || o.propagation != 0 && o.propagation != unix.MS_PRIVATE
 }
 
 // remountOne changes a mount that is there: with bind only that mount, else its

@@ -1,9 +1,10 @@
 package spec
 
 import (
-	"os"
 	"path"
 	"strings"
+
+	"golang.org/x/sys/unix"
 )
 
 // maxLinks is how many symbolic links the kernel follows in one path.
@@ -13,24 +14,35 @@ const maxLinks = 40
 // (Extra.Resolve). The answer is a name to make, never to be trusted: who uses it
 // walks it again inside the root. What cannot be read is taken as written.
 func insideOf(root string) func(dest string) string {
+	plain := make(map[string]bool) // no link, or not there: many mounts have few parents
+	root = path.Clean(root)
+	buf := make([]byte, unix.PathMax)
 	return func(dest string) string {
 		done, rest, links := "/", dest, 0
 		for rest != "" {
 			var name string
 			name, rest, _ = strings.Cut(strings.TrimLeft(rest, "/"), "/")
-			next := path.Join(done, name) // "..": never above "/"
-			if name == "" || name == "." || name == ".." {
+			switch name {
+			case "", ".":
+				continue
+			case "..": // never above "/"
+				done = path.Dir(done)
+				continue
+			}
+			next := strings.TrimSuffix(done, "/") + "/" + name
+			if plain[next] {
 				done = next
 				continue
 			}
-			to, err := os.Readlink(path.Join(root, next))
-			if err != nil {
-				done = next
+			n, err := unix.Readlink(root+next, buf)
+			if err != nil || n == len(buf) {
+				plain[next], done = true, next
 				continue
 			}
 			if links++; links > maxLinks {
 				return dest
 			}
+			to := string(buf[:n])
 			if path.IsAbs(to) {
 				done = "/"
 			}

@@ -230,5 +230,8 @@ func (p *Process) Detach() {
 	if p.Console != nil {
 		p.Console.Close()
 	}
+	if p.mounts != nil {
+		p.mounts.Close()
+	}
 	p.child.Close()
 }

@@ -126,8 +126,10 @@ func (m *making) make(ctx context.Context, id string) (_ *Process, err error) {
 	if err := m.handOver(p); err != nil {
 		return nil, err
 	}
-	if m.o.Guarded {
+	if m.o.Guarded || !m.wait && m.s.Hooks == nil { // hooks of its end may count on its mounts being gone
 		p.mounts, l.mounts = l.mounts, nil
+	}
+	if m.o.Guarded {
 		go p.watch(m.o.Extra.Stub)
 	}
 	return p, nil

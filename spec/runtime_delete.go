@@ -81,11 +81,11 @@ func (c *Container) Delete(ctx context.Context, force bool) error {
 		c.rt.warn("delete container %s: %v", c.ID, err)
 	}
 	c.detachRoot()
-	s, serr := c.Spec()
+	s := c.hooked()
 	if err := c.rt.removeDir(c.ID); err != nil {
 		return err
 	}
-	if serr == nil { // the maker of a half made one has run them, or died before any hook
+	if s != nil { // the maker of a half made one has run them, or died before any hook
 		c.poststop(ctx, s)
 	}
 	return nil

@@ -1,6 +1,7 @@
 package spec
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -142,11 +143,7 @@ func (c *Container) Spec() (*specs.Spec, error) {
 		s := *had
 		return &s, nil
 	}
-	dir := c.dir()
-	if c.InBundle {
-		dir = c.Bundle
-	}
-	data, err := readSmall(filepath.Join(dir, configFile))
+	data, err := readSmall(c.configPath())
 	var s specs.Spec
 	if err == nil {
 		err = decodeJSON(data, &s)
@@ -157,6 +154,28 @@ func (c *Container) Spec() (*specs.Spec, error) {
 	c.config.Store(&s)
 	out := s
 	return &out, nil
+}
+
+func (c *Container) configPath() string {
+	if c.InBundle {
+		return filepath.Join(c.Bundle, configFile)
+	}
+	return filepath.Join(c.dir(), configFile)
+}
+
+// hooked is Spec of a container that has hooks, nil of any other: most have
+// none, and a large configuration takes longer to read than all else that a
+// deletion does. The file is what json.Marshal has made of a Spec.
+func (c *Container) hooked() *specs.Spec {
+	data, err := readSmall(c.configPath())
+	if err != nil || !bytes.Contains(data, []byte(`"hooks"`)) {
+		return nil
+	}
+	s, err := c.Spec()
+	if err != nil {
+		return nil
+	}
+	return s
 }
 
 // Status says what the container is at this moment.

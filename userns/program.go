@@ -43,16 +43,17 @@ const (
 	noReg   = 0xff
 
 	// Pseudo calls, carried out by the child without entering the kernel.
-	opPoke     = ^uintptr(0)     // *(*int32)(a0) = register a1
-	opJump     = ^uintptr(0) - 1 // go on at target
-	opNeed     = ^uintptr(0) - 2 // fail with errno a2 unless register a0 == a1
-	opRefuse   = ^uintptr(0) - 3 // fail with errno a2 when *(*uint64)(a0) == a1
-	opNeedWord = ^uintptr(0) - 4 // fail with errno a2 unless *(*uint64)(a0) == a1
-	opPeek     = ^uintptr(0) - 5 // register a1 = *(*uint32)(a0)
-	opBlend    = ^uintptr(0) - 8 // register a0 = register & a1 | a2
-	opSame     = ^uintptr(0) - 6 // fail with errno a2 unless *(*uint64)(a0) == *(*uint64)(a1)
-	opSet      = ^uintptr(0) - 7 // register a0 = a1
-	opReply    = ^uintptr(0) - 9 // fail with errno *(*uint32)(a0) unless it is 0; the result is *(*uint32)(a1)
+	opPoke     = ^uintptr(0)      // *(*int32)(a0) = register a1
+	opJump     = ^uintptr(0) - 1  // go on at target
+	opNeed     = ^uintptr(0) - 2  // fail with errno a2 unless register a0 == a1
+	opRefuse   = ^uintptr(0) - 3  // fail with errno a2 when *(*uint64)(a0) == a1
+	opNeedWord = ^uintptr(0) - 4  // fail with errno a2 unless *(*uint64)(a0) == a1
+	opPeek     = ^uintptr(0) - 5  // register a1 = *(*uint32)(a0)
+	opBlend    = ^uintptr(0) - 8  // register a0 = register & a1 | a2
+	opSame     = ^uintptr(0) - 6  // fail with errno a2 unless *(*uint64)(a0) == *(*uint64)(a1)
+	opSet      = ^uintptr(0) - 7  // register a0 = a1
+	opOctal    = ^uintptr(0) - 10 // *(*[4]byte)(a0) = the octal digits of *(*uint32)(a1)
+	opReply    = ^uintptr(0) - 9  // fail with errno *(*uint32)(a0) unless it is 0; the result is *(*uint32)(a1)
 
 	// anyErrno catches every error.
 	anyErrno = 0xffff
@@ -86,6 +87,14 @@ func (p *Program) NewReg() Reg {
 
 // Len is the number of steps.
 func (p *Program) Len() int { return len(p.ops) }
+
+// Reserve makes room for n steps more. A Program grows without, but each time it
+// does all steps are copied to fresh memory, which takes longer than laying
+// them out.
+func (p *Program) Reserve(n int) {
+	p.ops, p.labels = slices.Grow(p.ops, n), slices.Grow(p.labels, n)
+	p.keep, p.patch, p.spots = slices.Grow(p.keep, n/8), slices.Grow(p.patch, n/3), slices.Grow(p.spots, n/5)
+}
 
 // Labels are the steps in words, in order: what `--dry-run` prints.
 func (p *Program) Labels() []string { return p.labels }
@@ -155,8 +164,8 @@ func (p *Program) Call(label string, nr uintptr, args ...any) Step {
 			o.byReg |= 1 << i
 		}
 	}
-	if p.ops == nil { // most programs are of some hundred steps
-		p.ops, p.labels, p.keep = make([]op, 0, 512), make([]string, 0, 512), slices.Grow(p.keep, 512)
+	if p.ops == nil {
+		p.Reserve(512) // most programs are of some hundred steps
 	}
 	p.ops = append(p.ops, o)
 	p.labels = append(p.labels, label)
@@ -183,10 +192,13 @@ func (p *Program) arg(label string, a any) (v uintptr, isReg bool) {
 		if len(a) == 0 {
 			return 0, false
 		}
-		p.keep = append(p.keep, a)
+		if n := len(p.keep); n == 0 || unsafe.SliceData(p.keep[n-1]) != unsafe.SliceData(a) {
+			p.keep = append(p.keep, a)
+		}
 		return uintptr(unsafe.Pointer(&a[0])), false
 	}
-	p.fail(fmt.Errorf("%s: argument of type %T", label, a))
+	// Without its %T: no argument has to leave its caller's stack for this.
+	p.fail(fmt.Errorf("%s: an argument of another type", label))
 	return 0, false
 }
 
@@ -300,12 +312,6 @@ func (p *Program) CloseExec(first uint) {
 		Allow(unix.ENOSYS, unix.EPERM, unix.EINVAL)
 }
 
-// RefuseWord fails with errno when the 64-bit word at the start of b, which
-// must have come from Bytes, is bad.
-func (p *Program) RefuseWord(label string, b []byte, bad uint64, errno syscall.Errno) {
-	p.Call(label, opRefuse, b, uintptr(bad), uintptr(errno))
-}
-
 // RestoreNofile sets RLIMIT_NOFILE to what the caller had (see
 // internal/nofile, whose answer this takes): Go raises its own soft limit.
 func (p *Program) RestoreNofile(soft, hard uint64, known bool) {
@@ -316,12 +322,6 @@ func (p *Program) RestoreNofile(soft, hard uint64, known bool) {
 	binary.NativeEndian.PutUint64(lim, soft)
 	binary.NativeEndian.PutUint64(lim[8:], hard)
 	p.Call("restore the limit on descriptors", unix.SYS_PRLIMIT64, 0, unix.RLIMIT_NOFILE, lim, 0)
-}
-
-// NeedWord fails with errno unless the 64-bit word at the start of b, which
-// must have come from Bytes, is want.
-func (p *Program) NeedWord(label string, b []byte, want uint64, errno syscall.Errno) Step {
-	return p.Call(label, opNeedWord, b, uintptr(want), uintptr(errno))
 }
 
 // Fork makes the rest of the program run in a new process, which is the
@@ -369,26 +369,3 @@ const (
 	reportBegun = 1<<62 - 2 // a child of Begin
 	reportBase  = 1 << 61
 )
-
-// Peek reads the 32-bit word at the start of b, which must have come from
-// Bytes, into the register.
-func (p *Program) Peek(b []byte, r Reg) {
-	p.Call("", opPeek, b, uintptr(r))
-}
-
-// Reply fails with the errno at the start of code, unless it is 0; its result is
-// the 32-bit word at the start of value. Both must have come from Bytes.
-func (p *Program) Reply(label string, code, value []byte) Step {
-	return p.Call(label, opReply, code, value)
-}
-
-// Same fails with errno unless the 64-bit words at the start of a and b, which
-// must have come from Bytes, are equal.
-func (p *Program) Same(label string, a, b []byte, errno syscall.Errno) {
-	p.Call(label, opSame, a, b, uintptr(errno))
-}
-
-// Blend keeps the register's bits that are in and, and sets those in or.
-func (p *Program) Blend(r Reg, and, or uintptr) {
-	p.Call("", opBlend, uintptr(r), and, or)
-}

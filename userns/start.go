@@ -377,7 +377,7 @@ func rawStart(args *cloneArgs, f *childFrame) (pid uintptr, errno syscall.Errno)
 //go:nocheckptr
 //go:noinline
 func childLoop(f *childFrame) {
-	var i, again int32
+	var i, again, digit int32
 	var r uintptr
 	var e syscall.Errno
 	if f.shared != 0 {
@@ -433,6 +433,13 @@ func childLoop(f *childFrame) {
 			continue
 		case opBlend:
 			*(*uintptr)(unsafe.Add(f.regs, o.a[0]*8)) = *(*uintptr)(unsafe.Add(f.regs, o.a[0]*8))&o.a[1] | o.a[2]
+			continue
+		case opOctal:
+			r = uintptr(*(*uint32)(*(*unsafe.Pointer)(unsafe.Pointer(&o.a[1]))))
+			for digit = 3; digit >= 0; digit-- {
+				*(*byte)(unsafe.Add(*(*unsafe.Pointer)(unsafe.Pointer(&o.a[0])), digit)) = '0' + byte(r&7)
+				r >>= 3
+			}
 			continue
 		case opSame:
 			if *(*uint64)(*(*unsafe.Pointer)(unsafe.Pointer(&o.a[0]))) != *(*uint64)(*(*unsafe.Pointer)(unsafe.Pointer(&o.a[1]))) {

@@ -246,6 +246,25 @@ func TestPeekAndSame(t *testing.T) {
 	}
 }
 
+func TestOctal(t *testing.T) {
+	c, r := runStub(t, Exec{Candidates: []string{"/bin/true"}, Args: []string{"true"}}, 0, func(p *Program) {
+		word := p.Bytes(binary.NativeEndian.AppendUint32(nil, 0o102754))
+		b, want := p.Bytes([]byte("mode=1777,ro")), p.Bytes([]byte("mode=2754,ro"))
+		p.Octal(b[5:], word)
+		p.Same("the digits", b, want, syscall.EXDEV)
+		p.Same("what follows", b[4:], want[4:], syscall.EXDEV)
+	})
+	defer r.Close()
+	if err := c.Release(); err != nil {
+		t.Fatal(err)
+	}
+	if err := c.WaitExec(); err != nil {
+		t.Error(err)
+	}
+	_, _, _ = c.Wait()
+	c.Close()
+}
+
 // What carries out a step for the child says in words why it failed.
 func TestReportText(t *testing.T) {
 	var text bytes.Buffer

@@ -63,7 +63,8 @@ func Foreground(stdio Stdio, tty bool, start func(ctx context.Context, child [3]
 			}
 		}
 	}()
-	ws, _, err := p.Wait()
+	ws, _, err := p.WaitPayload()
+	go p.Release() // the kernel takes its mounts apart while the caller tidies up; our end waits for it
 	close(ended)
 	s.finish(told, time.Duration(0))
 	return exitOf(ws), err
