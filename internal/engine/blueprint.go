@@ -56,10 +56,15 @@ func (p blueprint) write(dir string) error {
 func (e *Engine) readBlueprint(id string) (blueprint, error) {
 	var p blueprint
 	dir := e.containerDir(id)
-	for file, v := range map[string]any{blueprintFile: &p, "config.json": &p.Result.Spec} {
+	// In this order: the blueprint says null for the configuration.
+	for _, part := range []struct {
+		file string
+		into any
+	}{{blueprintFile, &p}, {"config.json", &p.Result.Spec}} {
+		file := part.file
 		data, err := os.ReadFile(filepath.Join(dir, file))
 		if err == nil {
-			err = json.Unmarshal(data, v)
+			err = json.Unmarshal(data, part.into)
 		}
 		if isNotFound(err) {
 			return p, &Error{Op: fmt.Sprintf("read what container %.12s was made from", id), Err: err,
