@@ -7,9 +7,12 @@
 package main
 
 import (
+	"context"
 	"os"
 	"strings"
 
+	"coracle/cgroupv2"
+	"coracle/cgroupv2/bus"
 	"coracle/fuse"
 	"coracle/images/layer"
 	"coracle/internal/cli"
@@ -18,6 +21,7 @@ import (
 )
 
 func main() {
+	cgroupv2.UseBus(cgroupv2.Bus{Dial: dialSystemd, ParseValue: bus.ParseValue})
 	// A stage is this program again, under a name of its own in argv[0]; it
 	// must not pay for a command line.
 	switch os.Args[0] {
@@ -34,4 +38,12 @@ func main() {
 		os.Exit(engine.MonitorMain())
 	}
 	os.Exit(cli.Main(os.Args))
+}
+
+func dialSystemd(ctx context.Context, socket string, own bool) (cgroupv2.Systemd, error) {
+	c, err := bus.Dial(ctx, socket, own)
+	if err != nil {
+		return nil, err // not c: a nil *Conn in an interface is not nil
+	}
+	return c, nil
 }

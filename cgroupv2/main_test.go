@@ -2,6 +2,7 @@ package cgroupv2
 
 import (
 	"bytes"
+	"context"
 	"fmt"
 	"os"
 	"os/exec"
@@ -9,6 +10,8 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+
+	"coracle/cgroupv2/bus"
 
 	"golang.org/x/sys/unix"
 )
@@ -20,6 +23,16 @@ func inside(name string) func(args []string) error {
 }
 
 func TestMain(m *testing.M) {
+	UseBus(Bus{
+		Dial: func(ctx context.Context, socket string, own bool) (Systemd, error) {
+			c, err := bus.Dial(ctx, socket, own)
+			if err != nil {
+				return nil, err
+			}
+			return c, nil
+		},
+		ParseValue: bus.ParseValue,
+	})
 	if name, ok := strings.CutPrefix(os.Args[0], "[inside:"); ok {
 		if err := inside(strings.TrimSuffix(name, "]"))(os.Args[1:]); err != nil {
 			fmt.Fprintln(os.Stderr, err)

@@ -7,8 +7,6 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-
-	"github.com/godbus/dbus/v5"
 )
 
 // unit is the transient scope of one container, as systemd's manager makes it:
@@ -90,13 +88,15 @@ func escapeUnit(name string) string {
 	return b.String()
 }
 
-// property is one of org.freedesktop.systemd1.Scope, as D-Bus has it: (sv).
-type property struct {
+// Property is one of org.freedesktop.systemd1.Scope.
+type Property = struct {
 	Name  string
-	Value dbus.Variant
+	Value any
 }
 
-func prop(name string, v any) property { return property{name, dbus.MakeVariant(v)} }
+type property = Property
+
+func prop(name string, v any) property { return property{name, v} }
 
 // scopeProperties are those of a new scope: what it is, then its limits, then
 // what annotations ask for.
@@ -140,7 +140,7 @@ func annotated(annotations map[string]string) ([]property, error) {
 		if len(name) < 3 || strings.Trim(name, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ") != "" {
 			return nil, refuse("no name of a property")
 		}
-		v, err := dbus.ParseVariant(annotations[key], dbus.Signature{})
+		v, err := systemdBus.ParseValue(annotations[key])
 		if err != nil {
 			return nil, refuse(err)
 		}
@@ -155,9 +155,12 @@ func annotated(annotations map[string]string) ([]property, error) {
 	return out, nil
 }
 
-func microseconds(v dbus.Variant) (dbus.Variant, error) {
+func microseconds(v any) (any, error) {
+	if variant, ok := v.(interface{ Value() any }); ok {
+		v = variant.Value()
+	}
 	var seconds float64
-	switch n := v.Value().(type) {
+	switch n := v.(type) {
 	case int32:
 		seconds = float64(n)
 	case int64:
@@ -174,7 +177,7 @@ func microseconds(v dbus.Variant) (dbus.Variant, error) {
 	if seconds < 0 || seconds > 1e12 || math.IsNaN(seconds) {
 		return v, fmt.Errorf("no number of seconds")
 	}
-	return dbus.MakeVariant(uint64(seconds * 1e6)), nil
+	return uint64(seconds * 1e6), nil
 }
 
 // limitProperties say the limits in systemd's words, so that `systemctl show`

@@ -4,23 +4,45 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net"
-	"net/url"
 	"os"
 	"strconv"
 	"strings"
 	"time"
-
-	"github.com/godbus/dbus/v5"
 )
 
-const (
-	systemdName    = "org.freedesktop.systemd1"
-	systemdPath    = dbus.ObjectPath("/org/freedesktop/systemd1")
-	systemdManager = systemdName + ".Manager."
-	// busPatience bounds one exchange with systemd, jobs included.
-	busPatience = 30 * time.Second
-)
+// busPatience bounds one exchange with systemd, jobs included.
+const busPatience = 30 * time.Second
+
+// Systemd is a connection to one of its managers, see cgroupv2/bus.
+type Systemd interface {
+	Version() (int, error)
+	// StartScope makes the scope with its first process in it.
+	StartScope(name string, properties []Property) error
+	Update(name string, properties []Property) error
+	Attach(name string, pid int) error
+	Stop(name string) error                   // one that is not there has ended
+	ControlGroup(name string) (string, error) // "/user.slice/…/x.scope"
+	Close()
+}
+
+// Bus is how systemd is reached. main gives it: D-Bus takes the net package, whose
+// initialisation, and with it that of most others, a command that needs neither
+// does without.
+type Bus struct {
+	Dial       func(ctx context.Context, socket string, own bool) (Systemd, error)
+	ParseValue func(text string) (any, error)
+}
+
+// ErrNoBus is an attempt to reach systemd without UseBus.
+var ErrNoBus = errors.New("this part of the program does not talk to systemd")
+
+var systemdBus = Bus{
+	Dial:       func(context.Context, string, bool) (Systemd, error) { return nil, ErrNoBus },
+	ParseValue: func(string) (any, error) { return nil, ErrNoBus },
+}
+
+// UseBus is called once, before anything else.
+func UseBus(b Bus) { systemdBus = b }
 
 // busAddress is a socket where a systemd manager may listen: its own, or a bus
 // that leads to it.
@@ -49,8 +71,8 @@ func busAddresses(user bool, uid int, getenv func(string) string) []busAddress {
 		}
 		for option := range strings.SplitSeq(options, ",") {
 			key, v, _ := strings.Cut(option, "=")
-			v, err := url.PathUnescape(v)
-			if err != nil {
+			v, ok := unescapeAddress(v)
+			if !ok {
 				continue
 			}
 			switch key {
@@ -64,171 +86,34 @@ func busAddresses(user bool, uid int, getenv func(string) string) []busAddress {
 	return append(out, busAddress{runtime + "/bus", false})
 }
 
-// systemd is a connection to one manager.
-type systemd struct {
-	conn *dbus.Conn
-	ctx  context.Context
-	own  bool
+// unescapeAddress reads %XX, as D-Bus addresses have it.
+func unescapeAddress(s string) (string, bool) {
+	parts := strings.Split(s, "%")
+	out := parts[0]
+	for _, p := range parts[1:] {
+		if len(p) < 2 {
+			return "", false
+		}
+		c, err := strconv.ParseUint(p[:2], 16, 8)
+		if err != nil {
+			return "", false
+		}
+		out += string([]byte{byte(c)}) + p[2:]
+	}
+	return out, true
 }
 
 // dialSystemd connects to the first address that answers.
-func dialSystemd(ctx context.Context, addresses []busAddress) (*systemd, error) {
+func dialSystemd(ctx context.Context, addresses []busAddress) (Systemd, error) {
 	var errs error
 	for _, a := range addresses {
-		s, err := dialOne(ctx, a)
+		s, err := systemdBus.Dial(ctx, a.socket, a.own)
 		if err == nil {
 			return s, nil
 		}
 		errs = both(errs, err)
 	}
 	return nil, fmt.Errorf("reach systemd: %w", errs)
-}
-
-func dialOne(ctx context.Context, a busAddress) (*systemd, error) {
-	var d net.Dialer
-	sock, err := d.DialContext(ctx, "unix", a.socket)
-	if err != nil {
-		return nil, err
-	}
-	// The handshake knows no context; a socket that is silent ends here.
-	if end, ok := ctx.Deadline(); ok {
-		err = sock.SetDeadline(end)
-	}
-	var conn *dbus.Conn
-	if err == nil {
-		conn, err = dbus.NewConn(sock, dbus.WithContext(ctx))
-	}
-	if err != nil {
-		return nil, both(err, sock.Close())
-	}
-	// No name: the other side takes the id that the kernel gives, which is
-	// right in a user namespace too, where we do not know ours.
-	err = conn.Auth([]dbus.Auth{dbus.AuthExternal("")})
-	if err == nil && !a.own {
-		err = conn.Hello()
-	}
-	if err != nil {
-		return nil, both(fmt.Errorf("talk to %s: %w", a.socket, err), conn.Close())
-	}
-	return &systemd{conn: conn, ctx: ctx, own: a.own}, nil
-}
-
-func (s *systemd) close() { _ = s.conn.Close() }
-
-func (s *systemd) call(method string, args ...any) *dbus.Call {
-	return s.conn.Object(systemdName, systemdPath).CallWithContext(s.ctx, systemdManager+method, 0, args...)
-}
-
-func (s *systemd) get(path dbus.ObjectPath, iface, name string, into any) error {
-	var v dbus.Variant
-	err := s.conn.Object(systemdName, path).CallWithContext(s.ctx, "org.freedesktop.DBus.Properties.Get", 0, iface, name).Store(&v)
-	if err != nil {
-		return err
-	}
-	return v.Store(into)
-}
-
-// version is systemd's: 252 of "252.30-1~deb12u2".
-func (s *systemd) version() (int, error) {
-	var text string
-	if err := s.get(systemdPath, systemdName+".Manager", "Version", &text); err != nil {
-		return 0, fmt.Errorf("ask systemd for its version: %w", err)
-	}
-	text = strings.TrimLeft(text, "v")
-	end := strings.IndexFunc(text, func(c rune) bool { return c < '0' || c > '9' })
-	if end < 0 {
-		end = len(text)
-	}
-	return strconv.Atoi(text[:end])
-}
-
-// job calls a method that starts a job, and waits until it is done.
-func (s *systemd) job(method string, args ...any) error {
-	signals := make(chan *dbus.Signal, 64)
-	s.conn.Signal(signals)
-	defer s.conn.RemoveSignal(signals)
-	if !s.own {
-		err := s.conn.AddMatchSignalContext(s.ctx, dbus.WithMatchInterface(systemdName+".Manager"), dbus.WithMatchMember("JobRemoved"))
-		if err == nil {
-			err = s.call("Subscribe").Err
-		}
-		if err != nil {
-			return fmt.Errorf("listen to systemd: %w", err)
-		}
-	}
-	var path dbus.ObjectPath
-	if err := s.call(method, args...).Store(&path); err != nil {
-		return err
-	}
-	for {
-		select {
-		case <-s.ctx.Done():
-			return fmt.Errorf("wait for systemd's job: %w", context.Cause(s.ctx))
-		case sig, ok := <-signals:
-			if !ok {
-				return errors.New("wait for systemd's job: it closed the connection")
-			}
-			// JobRemoved(id, job, unit, result)
-			if sig.Name != systemdManager+"JobRemoved" || len(sig.Body) < 4 || sig.Body[1] != path {
-				continue
-			}
-			if sig.Body[3] != "done" {
-				return fmt.Errorf("systemd's job: %v", sig.Body[3])
-			}
-			return nil
-		}
-	}
-}
-
-// startScope makes the scope with its first process in it. A unit of that name
-// that failed earlier is cleared away once.
-func (s *systemd) startScope(name string, properties []property) error {
-	type aux struct {
-		Name       string
-		Properties []property
-	}
-	start := func() error { return s.job("StartTransientUnit", name, "fail", properties, []aux{}) }
-	err := start()
-	if isBusError(err, "UnitExists") {
-		if s.call("ResetFailedUnit", name).Err == nil {
-			err = start()
-		}
-	}
-	if err != nil {
-		return fmt.Errorf("start %s: %w", name, err)
-	}
-	return nil
-}
-
-// stop ends a unit; one that is not there has ended.
-func (s *systemd) stop(name string) error {
-	err := s.job("StopUnit", name, "replace")
-	if isBusError(err, "NoSuchUnit") {
-		err = nil
-	}
-	_ = s.call("ResetFailedUnit", name).Err // most have not failed
-	if err != nil {
-		return fmt.Errorf("stop %s: %w", name, err)
-	}
-	return nil
-}
-
-// controlGroup is where the unit is in the tree: "/user.slice/…/x.scope".
-func (s *systemd) controlGroup(name string) (string, error) {
-	var path dbus.ObjectPath
-	if err := s.call("GetUnit", name).Store(&path); err != nil {
-		return "", fmt.Errorf("find %s: %w", name, err)
-	}
-	var group string
-	if err := s.get(path, systemdName+".Scope", "ControlGroup", &group); err != nil {
-		return "", fmt.Errorf("find the cgroup of %s: %w", name, err)
-	}
-	return group, nil
-}
-
-func isBusError(err error, name string) bool {
-	var e dbus.Error
-	return errors.As(err, &e) && strings.HasSuffix(e.Name, "."+name)
 }
 
 // userManager tells whether a container of ours belongs to the user's manager.

@@ -62,14 +62,14 @@ func (c *Cgroup) buses(user bool) []busAddress {
 }
 
 // manager calls do with a connection to the unit's manager.
-func (c *Cgroup) manager(ctx context.Context, user bool, do func(*systemd) error) error {
+func (c *Cgroup) manager(ctx context.Context, user bool, do func(Systemd) error) error {
 	ctx, cancel := context.WithTimeout(ctx, busPatience)
 	defer cancel()
 	s, err := dialSystemd(ctx, c.buses(user))
 	if err != nil {
 		return err
 	}
-	defer s.close()
+	defer s.Close()
 	return do(s)
 }
 
@@ -78,8 +78,8 @@ func (c *Cgroup) manager(ctx context.Context, user bool, do func(*systemd) error
 // systemd would wait for a pid 1 that ignores SIGTERM).
 func (c *Cgroup) startUnit(pid int) error {
 	p := c.pending
-	err := c.manager(context.Background(), p.unit.user, func(s *systemd) error {
-		version, err := s.version()
+	err := c.manager(context.Background(), p.unit.user, func(s Systemd) error {
+		version, err := s.Version()
 		if err != nil {
 			return err
 		}
@@ -87,7 +87,7 @@ func (c *Cgroup) startUnit(pid int) error {
 		if err != nil {
 			return err
 		}
-		if err := s.startScope(p.unit.name, properties); err != nil {
+		if err := s.StartScope(p.unit.name, properties); err != nil {
 			return err
 		}
 		return c.enterUnit(s)
@@ -109,9 +109,9 @@ func (c *Cgroup) startUnit(pid int) error {
 
 // enterUnit opens the scope's cgroup and writes what its properties cannot
 // say, or say less exactly.
-func (c *Cgroup) enterUnit(s *systemd) error {
+func (c *Cgroup) enterUnit(s Systemd) error {
 	p := c.pending
-	group, err := s.controlGroup(p.unit.name)
+	group, err := s.ControlGroup(p.unit.name)
 	if err != nil {
 		return err
 	}
@@ -181,16 +181,16 @@ func (c *Cgroup) applyUnit(files []File, last func() error) error {
 			old = append(old, File{Name: f.Name, Value: v})
 		}
 	}
-	return c.manager(context.Background(), c.ref.User, func(s *systemd) error {
-		version, err := s.version()
+	return c.manager(context.Background(), c.ref.User, func(s Systemd) error {
+		version, err := s.Version()
 		if err != nil {
 			return err
 		}
-		if err := s.call("SetUnitProperties", c.ref.Unit, true, limitProperties(files, version)).Err; err != nil {
+		if err := s.Update(c.ref.Unit, limitProperties(files, version)); err != nil {
 			return fmt.Errorf("change %s: %w", c.ref.Unit, err)
 		}
 		if err := c.setAll(files, last); err != nil {
-			if e := s.call("SetUnitProperties", c.ref.Unit, true, limitProperties(old, version)).Err; e != nil {
+			if e := s.Update(c.ref.Unit, limitProperties(old, version)); e != nil {
 				err = both(err, fmt.Errorf("put the properties of %s back: %w", c.ref.Unit, e))
 			}
 			return err
@@ -202,8 +202,8 @@ func (c *Cgroup) applyUnit(files []File, last func() error) error {
 // attach moves a process into the scope by systemd's hand: from a login
 // session, whose cgroup is not ours, the kernel does not let us.
 func (c *Cgroup) attach(pid int) error {
-	return c.manager(context.Background(), c.ref.User, func(s *systemd) error {
-		if err := s.call("AttachProcessesToUnit", c.ref.Unit, "/", []uint32{uint32(pid)}).Err; err != nil {
+	return c.manager(context.Background(), c.ref.User, func(s Systemd) error {
+		if err := s.Attach(c.ref.Unit, pid); err != nil {
 			return fmt.Errorf("attach process %d to %s: %w", pid, c.ref.Unit, err)
 		}
 		return nil
@@ -213,5 +213,5 @@ func (c *Cgroup) attach(pid int) error {
 // stopUnit forgets the scope. One that is empty has mostly gone by itself, and
 // without systemd there is nothing to tell.
 func (c *Cgroup) stopUnit(ctx context.Context) {
-	_ = c.manager(ctx, c.ref.User, func(s *systemd) error { return s.stop(c.ref.Unit) })
+	_ = c.manager(ctx, c.ref.User, func(s Systemd) error { return s.Stop(c.ref.Unit) })
 }

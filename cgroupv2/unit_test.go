@@ -17,6 +17,11 @@ import (
 	"github.com/godbus/dbus/v5"
 )
 
+const (
+	managerName = "org.freedesktop.systemd1"
+	managerPath = dbus.ObjectPath("/org/freedesktop/systemd1")
+)
+
 // fakeManager answers on a socket as systemd's manager does, over cgroups of
 // the real kernel.
 type fakeManager struct {
@@ -80,7 +85,7 @@ func (m *fakeManager) serve(c net.Conn) {
 		}
 		body, errName, signal := m.answer(msg)
 		reply := &dbus.Message{Type: dbus.TypeMethodReply, Headers: map[dbus.HeaderField]dbus.Variant{
-			dbus.FieldReplySerial: dbus.MakeVariant(msg.Serial()), dbus.FieldSender: dbus.MakeVariant(systemdName),
+			dbus.FieldReplySerial: dbus.MakeVariant(msg.Serial()), dbus.FieldSender: dbus.MakeVariant(managerName),
 		}}
 		if errName != "" {
 			reply.Type = dbus.TypeError
@@ -89,8 +94,8 @@ func (m *fakeManager) serve(c net.Conn) {
 		m.send(c, reply, serial, body)
 		if signal != nil {
 			m.send(c, &dbus.Message{Type: dbus.TypeSignal, Headers: map[dbus.HeaderField]dbus.Variant{
-				dbus.FieldPath: dbus.MakeVariant(systemdPath), dbus.FieldInterface: dbus.MakeVariant(systemdName + ".Manager"),
-				dbus.FieldMember: dbus.MakeVariant("JobRemoved"), dbus.FieldSender: dbus.MakeVariant(systemdName),
+				dbus.FieldPath: dbus.MakeVariant(managerPath), dbus.FieldInterface: dbus.MakeVariant(managerName + ".Manager"),
+				dbus.FieldMember: dbus.MakeVariant("JobRemoved"), dbus.FieldSender: dbus.MakeVariant(managerName),
 			}}, serial+1, signal)
 		}
 	}
@@ -146,7 +151,7 @@ func (m *fakeManager) answer(msg *dbus.Message) (body []any, errName string, sig
 	case "StartTransientUnit":
 		name := msg.Body[0].(string)
 		if m.exists == name {
-			return []any{"Unit " + name + " was already loaded"}, systemdName + ".UnitExists", nil
+			return []any{"Unit " + name + " was already loaded"}, managerName + ".UnitExists", nil
 		}
 		must(m.t, os.MkdirAll(filepath.Join(m.dir, name), 0o755))
 		for _, p := range msg.Body[2].([][]any) {
@@ -162,7 +167,7 @@ func (m *fakeManager) answer(msg *dbus.Message) (body []any, errName string, sig
 		return []any{dbus.ObjectPath("/org/freedesktop/systemd1/unit/x")}, "", nil
 	case "StopUnit":
 		if _, err := os.Stat(filepath.Join(m.dir, msg.Body[0].(string))); err != nil {
-			return []any{"Unit not loaded."}, systemdName + ".NoSuchUnit", nil
+			return []any{"Unit not loaded."}, managerName + ".NoSuchUnit", nil
 		}
 		return []any{job}, "", done()
 	case "AttachProcessesToUnit":

@@ -17,7 +17,6 @@ import (
 	"time"
 
 	"github.com/creack/pty"
-	ispec "github.com/opencontainers/image-spec/specs-go/v1"
 	"github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sys/unix"
 )
@@ -123,7 +122,7 @@ func (b bundle) write(t *testing.T, o Options, maps []specs.LinuxIDMapping) Resu
 	}
 	res, err := Generate(Input{
 		ID: strings.Repeat("c0ffee00", 8), Name: "test", Options: o, Root: dirRoot(b.rootfs), Host: realHost{},
-		Image:   ispec.ImageConfig{Entrypoint: []string{"/bin/busybox", "sh", "-c"}, Env: []string{"FROM=image"}, User: "alice"},
+		Image:   ImageConfig{Entrypoint: []string{"/bin/busybox", "sh", "-c"}, Env: []string{"FROM=image"}, User: "alice"},
 		RootDir: b.rootfs, Files: b.files, UIDMap: maps, GIDMap: maps,
 	})
 	if err != nil {

@@ -3,7 +3,6 @@ package spec
 import (
 	"bytes"
 	"fmt"
-	"net"
 	"os"
 	"path/filepath"
 	"slices"
@@ -114,9 +113,18 @@ func pageServer(at string) (*rpc.CriuPageServerInfo, error) {
 	if at == "" {
 		return nil, nil
 	}
-	address, port, err := net.SplitHostPort(at)
-	n, perr := strconv.ParseUint(port, 10, 16)
-	if err != nil || perr != nil || address == "" || n == 0 {
+	last := max(0, strings.LastIndexByte(at, ':'))
+	address, port := at[:last], strings.TrimPrefix(at[last:], ":")
+	if inside, ok := strings.CutPrefix(address, "["); ok { // of IPv6
+		address, ok = strings.CutSuffix(inside, "]")
+		if !ok {
+			address = ""
+		}
+	} else if strings.Contains(address, ":") {
+		address = ""
+	}
+	n, err := strconv.ParseUint(port, 10, 16)
+	if err != nil || address == "" || n == 0 {
 		return nil, fmt.Errorf("--page-server %s: want ADDRESS:PORT", at)
 	}
 	return &rpc.CriuPageServerInfo{Address: &address, Port: asked(int32(n))}, nil

@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"net/netip"
 	"path"
 	"strings"
 
@@ -101,8 +100,8 @@ func (g *generator) addHost(word string) (string, error) {
 		return "", bad("with the host's network there is no gateway").hint("the host is localhost")
 	}
 	ip = strings.TrimSuffix(strings.TrimPrefix(ip, "["), "]")
-	addr, err := netip.ParseAddr(ip)
-	if err != nil || addr.Zone() != "" {
+	addr, zone, err := g.in.ParseAddr(ip)
+	if err != nil || zone != "" {
 		return "", bad("%q is not an IP address", ip)
 	}
 	list := strings.Split(names, ";")
@@ -111,7 +110,7 @@ func (g *generator) addHost(word string) (string, error) {
 			return "", bad("%q is not a host name", name)
 		}
 	}
-	return addr.String() + "\t" + strings.Join(list, " ") + "\n", nil
+	return addr + "\t" + strings.Join(list, " ") + "\n", nil
 }
 
 // resolvConf makes /etc/resolv.conf. Without a network the root's own stays,
@@ -147,7 +146,7 @@ func (g *generator) customResolvConf(host []byte) ([]byte, error) {
 	var b strings.Builder
 	servers, search, options := g.opt.DNS, g.opt.DNSSearch, g.opt.DNSOption
 	for _, s := range servers {
-		if _, err := netip.ParseAddr(s); err != nil {
+		if _, _, err := g.in.ParseAddr(s); err != nil {
 			return nil, refuse("--dns", s, "not an IP address")
 		}
 	}

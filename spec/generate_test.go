@@ -6,6 +6,7 @@ import (
 	"flag"
 	"fmt"
 	"io/fs"
+	"net/netip"
 	"os"
 	"path"
 	"path/filepath"
@@ -14,7 +15,6 @@ import (
 	"testing"
 	"time"
 
-	ispec "github.com/opencontainers/image-spec/specs-go/v1"
 	"github.com/opencontainers/runtime-spec/specs-go"
 )
 
@@ -173,15 +173,19 @@ func input(change ...func(*Input)) Input {
 	in := Input{
 		ID:   strings.Repeat("0123456789abcdef", 4),
 		Name: "brave_otter",
-		Image: ispec.ImageConfig{
+		Image: ImageConfig{
 			Env:        []string{"PATH=/usr/bin:/bin", "LANG=C.UTF-8"},
 			Entrypoint: []string{"/entry"},
 			Cmd:        []string{"cmd", "arg"},
 			WorkingDir: "/srv",
 			Labels:     map[string]string{"maintainer": "image", "org.opencontainers.image.title": "otter"},
 		},
-		Root:    fakeRoot{"/etc/passwd": imagePasswd, "/etc/group": imageGroup, "/bin/bash": "ELF"},
-		Host:    testHost(),
+		Root: fakeRoot{"/etc/passwd": imagePasswd, "/etc/group": imageGroup, "/bin/bash": "ELF"},
+		Host: testHost(),
+		ParseAddr: func(text string) (string, string, error) {
+			a, err := netip.ParseAddr(text)
+			return a.String(), a.Zone(), err
+		},
 		Arch:    "amd64",
 		RootDir: "/store/containers/x/rootfs",
 		Files:   "/store/containers/x/files",
@@ -221,9 +225,9 @@ func goldens() map[string]Input {
 		"no-map":    input(func(in *Input) { in.UIDMap, in.GIDMap = nil, nil }),
 		"single-id": input(singleID),
 		"keep-id":   input(keepID),
-		"scratch":   input(func(in *Input) { in.Root = fakeRoot{}; in.Image = ispec.ImageConfig{Entrypoint: []string{"/app"}} }),
+		"scratch":   input(func(in *Input) { in.Root = fakeRoot{}; in.Image = ImageConfig{Entrypoint: []string{"/app"}} }),
 		"host": input(func(in *Input) {
-			in.NoImage, in.Image = true, ispec.ImageConfig{}
+			in.NoImage, in.Image = true, ImageConfig{}
 			in.Host.(*fakeHost).cgroup = false
 		}, singleID),
 		"terminal-network-host": input(with(func(o *Options) {

@@ -5,7 +5,6 @@ import (
 
 	"coracle/spec/seccomp"
 
-	ispec "github.com/opencontainers/image-spec/specs-go/v1"
 	"github.com/opencontainers/runtime-spec/specs-go"
 )
 
@@ -109,18 +108,36 @@ type RootReader interface {
 	ReadFile(name string) ([]byte, error)
 }
 
+// ImageConfig is that of image-spec (config.md), into which it converts field by
+// field. Its package would bring a regular expression to compile at each start.
+type ImageConfig struct {
+	User         string
+	ExposedPorts map[string]struct{}
+	Env          []string
+	Entrypoint   []string
+	Cmd          []string
+	Volumes      map[string]struct{}
+	WorkingDir   string
+	Labels       map[string]string
+	StopSignal   string
+	ArgsEscaped  bool // of Windows
+}
+
 // Input is what Generate computes a container from.
 type Input struct {
 	ID      string // 64 hex digits
 	Name    string
-	Image   ispec.ImageConfig // zero for --rootfs and host
-	NoImage bool              // --rootfs and host: without a command $SHELL or /bin/sh is run
-	Arch    string            // GOARCH of the payload, for the seccomp profile; "" is our own
+	Image   ImageConfig // zero for --rootfs and host
+	NoImage bool        // --rootfs and host: without a command $SHELL or /bin/sh is run
+	Arch    string      // GOARCH of the payload, for the seccomp profile; "" is our own
 	Options Options
 	Root    RootReader
 	Host    Host
 	RootDir string // root.path of config.json, absolute
 	Files   string // directory on the host for the generated /etc files, absolute
+	// ParseAddr reads an IP address, and writes it the usual way, the zone apart:
+	// net/netip would be initialised, and all that its turn comes after, at each start.
+	ParseAddr func(text string) (addr, zone string, err error)
 
 	// The map, from userns.Resolve.
 	UIDMap, GIDMap []specs.LinuxIDMapping

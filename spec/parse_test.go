@@ -5,8 +5,6 @@ import (
 	"slices"
 	"strings"
 	"testing"
-
-	ispec "github.com/opencontainers/image-spec/specs-go/v1"
 )
 
 func TestParseBytes(t *testing.T) {
@@ -69,10 +67,10 @@ func TestResolveUser(t *testing.T) {
 }
 
 func TestArgs(t *testing.T) {
-	image := ispec.ImageConfig{Entrypoint: []string{"/e", "-x"}, Cmd: []string{"c"}}
+	image := ImageConfig{Entrypoint: []string{"/e", "-x"}, Cmd: []string{"c"}}
 	for _, c := range []struct {
 		name       string
-		image      ispec.ImageConfig
+		image      ImageConfig
 		entrypoint *string
 		args, want []string
 	}{
@@ -84,7 +82,7 @@ func TestArgs(t *testing.T) {
 		{"empty JSON", image, ptr(`[]`), []string{"a"}, []string{"a"}},
 		{"not quite JSON", image, ptr(`[x`), nil, []string{"[x"}},
 		{"cleared", image, ptr(""), []string{"a"}, []string{"a"}},
-		{"Cmd alone", ispec.ImageConfig{Cmd: []string{"c"}}, nil, nil, []string{"c"}},
+		{"Cmd alone", ImageConfig{Cmd: []string{"c"}}, nil, nil, []string{"c"}},
 	} {
 		res, err := Generate(input(func(in *Input) {
 			in.Image, in.Options.Entrypoint, in.Options.Args = c.image, c.entrypoint, c.args
@@ -100,7 +98,7 @@ func TestDefaultCommandWithoutImage(t *testing.T) {
 		{"/bin/bash", "/bin/bash"}, {"/usr/bin/fish", "/bin/sh"}, {"bash", "/bin/sh"}, {"", "/bin/sh"},
 	} {
 		res, err := Generate(input(func(in *Input) {
-			in.NoImage, in.Image = true, ispec.ImageConfig{}
+			in.NoImage, in.Image = true, ImageConfig{}
 			in.Host.(*fakeHost).env = []string{"SHELL=" + c.shell}
 		}))
 		if err != nil || !slices.Equal(res.Spec.Process.Args, []string{c.want}) {

@@ -4,8 +4,6 @@ import (
 	"errors"
 	"strings"
 	"testing"
-
-	ispec "github.com/opencontainers/image-spec/specs-go/v1"
 )
 
 // Every flag that is refused, with the words that the user reads.
@@ -223,7 +221,7 @@ func TestWhatComesLaterSaysSo(t *testing.T) {
 
 // An image is not the user's fault, and never a reason for a panic.
 func TestOddImages(t *testing.T) {
-	for name, image := range map[string]ispec.ImageConfig{
+	for name, image := range map[string]ImageConfig{
 		"relative directory": {Cmd: []string{"x"}, WorkingDir: "a/../../b"},
 		"odd environment":    {Cmd: []string{"x"}, Env: []string{"", "=", "=x", "NOVALUE", "A=1", "A=2"}},
 		"odd volumes":        {Cmd: []string{"x"}, Volumes: map[string]struct{}{"": {}, "..": {}, "rel": {}, "/a/../..": {}}},

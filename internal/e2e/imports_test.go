@@ -15,7 +15,7 @@ import (
 func mayImport() map[string][]string {
 	leaf := []string{"internal/nofile"}
 	return map[string][]string{
-		"main":             {"internal/cli", "internal/engine", "images/layer", "fuse", "userns", "spec", "internal/nofile"},
+		"main":             {"internal/cli", "internal/engine", "images/layer", "cgroupv2", "fuse", "userns", "spec", "internal/nofile"},
 		"userns":           leaf,
 		"fuse":             leaf,
 		"netns":            leaf,

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"runtime"
@@ -31,7 +32,7 @@ func (r *run) generate(name string) (err error) {
 	dir := r.e.containerDir(r.id)
 	files := filepath.Join(dir, "files")
 	in := spec.Input{
-		ID: r.id, Name: name, Image: r.root.config, NoImage: r.root.imageID == "", Options: r.options(), Root: r.root.reader, Host: hostFacts{},
+		ID: r.id, Name: name, Image: spec.ImageConfig(r.root.config), ParseAddr: parseAddr, NoImage: r.root.imageID == "", Options: r.options(), Root: r.root.reader, Host: hostFacts{},
 		RootDir: filepath.Join(dir, "root"), Files: files,
 		UIDMap: r.ids.Map.UIDs, GIDMap: r.ids.Map.GIDs,
 		HostUID: r.caller.UID, HostGID: r.caller.GID, HostGroups: r.caller.Groups, HostName: r.caller.Name,
@@ -135,7 +136,7 @@ func (r *run) write() error {
 		}
 	}
 	b.Command = r.result.Spec.Process.Args
-	b.Labels, b.Annotations = r.result.Labels, pairs(r.o.Annotations)
+	b.Labels = r.result.Labels
 	b.StopSignal, b.StopTimeout = r.result.StopSignal, r.result.StopTimeout
 	if f := r.o.CIDFile; f != "" {
 		if err := createFile("container id", f, b.ID); err != nil {
@@ -144,19 +145,6 @@ func (r *run) write() error {
 		r.wroteCID = true
 	}
 	return nil
-}
-
-// pairs are NAME=VALUE words; nil for none.
-func pairs(words []string) map[string]string {
-	var out map[string]string
-	for _, w := range words {
-		if out == nil {
-			out = map[string]string{}
-		}
-		name, value, _ := strings.Cut(w, "=")
-		out[name] = value
-	}
-	return out
 }
 
 // record writes down what the container is: nothing that the start needs, so
@@ -191,4 +179,12 @@ func inBackground[T any](f func() (T, error)) func() (T, error) {
 		r := <-done
 		return r.v, r.err
 	})
+}
+
+func parseAddr(text string) (addr, zone string, err error) {
+	a, err := netip.ParseAddr(text)
+	if err != nil {
+		return "", "", err
+	}
+	return a.String(), a.Zone(), nil
 }
