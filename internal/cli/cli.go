@@ -18,6 +18,7 @@ import (
 	"io"
 	"os"
 	"os/signal"
+	"slices"
 
 	"golang.org/x/sys/unix"
 
@@ -52,6 +53,7 @@ type app struct {
 	places func(named string) []string // of configuration files; nil: none
 	config *config                     // once the command's words are parsed
 	typed  []string                    // its flags, as --name=value, without what the files say
+	hushed bool                        // --log-level error of a link: no warnings
 	oci    *ociGlobals                 // of `coracle oci`, nil for other commands
 }
 
@@ -90,6 +92,12 @@ func (a *app) main(args []string) int {
 // is built for this one command only: for all of them it would cost
 // milliseconds at every start.
 func (a *app) dispatch(args []string) (int, error) {
+	if isLink(a.name) {
+		var err error
+		if args, err = a.linkFlags(args); err != nil {
+			return exitOurs, err
+		}
+	}
 	lead, err := splitVerb(args)
 	if err == nil && lead.verb == "help" && len(lead.rest) > 0 && lead.rest[0] != "oci" {
 		lead.verb, lead.rest = lead.rest[0], append(lead.rest[1:len(lead.rest):len(lead.rest)], "--help")
@@ -131,7 +139,8 @@ func (a *app) dispatch(args []string) (int, error) {
 	cmd := e.make()
 	p := newParser(e, cmd, &a.global)
 	p.defaults = a.defaults
-	help, err := p.parse(append(lead.flags, lead.rest...))
+	words := slices.Concat(lead.flags, impliedFlags(lead.verb), lead.rest)
+	help, err := p.parse(words)
 	if err != nil {
 		return exitOurs, err
 	}

@@ -57,16 +57,19 @@ func commands() []entry {
 func plannedCommands() []string {
 	return strings.Fields(`apply attach build checkpoint commit cp create diff discard
 		events exec export history kill load login logout logs mount pack pause port prune
-		push rename restart restore resume review sandbox save start stats stop system tag top
+		push rename restart restore resume review sandbox save start stats stop tag top
 		unmount unpack update volume wait`)
 }
 
 func findCommand(name string) (entry, error) {
 	all := commands()
-	if other, ok := verbAliases()[name]; ok {
-		name = other
-	}
 	i := slices.IndexFunc(all, func(e entry) bool { return e.name == name })
+	if i < 0 {
+		if other, ok := aliases(all)[name]; ok {
+			name = other
+			i = slices.IndexFunc(all, func(e entry) bool { return e.name == name })
+		}
+	}
 	if i >= 0 {
 		return all[i], nil
 	}
@@ -75,6 +78,9 @@ func findCommand(name string) (entry, error) {
 			msg:  fmt.Sprintf("the command %q is not supported yet", name),
 			hint: `"coracle help" lists the commands of this version`,
 		}
+	}
+	if err := refusePeer(name); err != nil {
+		return entry{}, err
 	}
 	hint := `"coracle help" lists the commands`
 	if f, _, two := strings.Cut(name, " "); two {

@@ -56,7 +56,7 @@ func TestCompleteLine(t *testing.T) {
 		{"|imag", "none 0 space|image|images"},
 		{"image |l", "none 0 space|list|ls"},
 		{"help |rm", "none 0 space|rm|rmi"},
-		{"help image |r", "none 0 space|rm"},
+		{"help image |r", "none 0 space|remove|rm"},
 		{"|--ro", "none 0 space|--root"},
 		{"--root |", "dirs 0 space"},
 		{"|--root=/", "dirs 7 space"},

@@ -23,6 +23,7 @@ type engineAPI interface {
 	Doctor(ctx context.Context) []engine.Check
 	Info(ctx context.Context) (engine.Info, error)
 	Containers() ([]engine.Container, error)
+	Filter(words []string) (engine.Filter, error)
 	Create(ctx context.Context, opts engine.RunOptions) (engine.Container, error)
 	RunDetached(ctx context.Context, opts engine.RunOptions) (engine.Container, error)
 	Start(ctx context.Context, name string, opts engine.StartOptions) (engine.Exit, error)

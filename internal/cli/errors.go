@@ -90,8 +90,10 @@ func (a *app) printError(err error) {
 
 // warn writes one line that does not stop the command.
 func (a *app) warn(msg, hint string) {
-	fmt.Fprintf(a.err, "warning: %s\n", indentLines(msg))
-	if hint != "" {
+	if !a.hushed {
+		fmt.Fprintf(a.err, "warning: %s\n", indentLines(msg))
+	}
+	if hint != "" && !a.hushed {
 		fmt.Fprintf(a.err, "hint: %s\n", indentLines(hint))
 	}
 	if a.logs.toFile() {

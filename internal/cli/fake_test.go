@@ -99,6 +99,21 @@ func (f *fakeEngine) Info(context.Context) (engine.Info, error) { return engine.
 
 func (f *fakeEngine) Containers() ([]engine.Container, error) { return f.containers, f.err }
 
+func (f *fakeEngine) Filter(words []string) (engine.Filter, error) {
+	return engine.ParseFilter(words, engine.FilterWorld{
+		Container: func(name string) (engine.Container, error) {
+			for _, c := range f.containers {
+				if c.Name == name {
+					return c, nil
+				}
+			}
+			return engine.Container{}, notFound(name)
+		},
+		Image: func(name string) (*images.Image, error) { return nil, notFound(name) },
+		Now:   time.Now(),
+	})
+}
+
 func (f *fakeEngine) RemoveContainer(_ context.Context, name string, force bool) error {
 	f.ask("rm", name)
 	if force {

@@ -20,33 +20,19 @@ func families() []family {
 	return []family{
 		{"container", "containers, by docker's and podman's long names"},
 		{"image", "images, by docker's and podman's long names"},
+		{"system", "this program and its machine, by docker's and podman's long names"},
 	}
 }
 
-// verbAliases are other words for commands, as docker and podman have them.
+// verbAliases are other words for commands, as docker and podman have them,
+// beside their long forms (alias.go).
 func verbAliases() map[string]string {
 	return map[string]string{
-		"container attach":  "attach",
-		"container create":  "create",
-		"container kill":    "kill",
-		"container list":    "ps",
-		"container ls":      "ps",
-		"container pause":   "pause",
-		"container ps":      "ps",
-		"container rename":  "rename",
-		"container restart": "restart",
-		"container rm":      "rm",
-		"container run":     "run",
-		"container start":   "start",
-		"container stop":    "stop",
-		"container unpause": "unpause",
-		"container wait":    "wait",
-		"image import":      "import",
-		"image list":        "images",
-		"image ls":          "images",
-		"image pull":        "pull",
-		"image rm":          "rmi",
-		"resume":            "unpause",
+		"container list": "ps",
+		"container ls":   "ps",
+		"image list":     "images",
+		"image ls":       "images",
+		"resume":         "unpause",
 	}
 }
 
@@ -78,7 +64,7 @@ func (f family) members() []entry {
 			out = append(out, e)
 		}
 	}
-	for _, alias := range slices.Sorted(maps.Keys(verbAliases())) {
+	for _, alias := range slices.Sorted(maps.Keys(aliases(commands()))) {
 		second, ok := strings.CutPrefix(alias, f.name+" ")
 		if !ok {
 			continue

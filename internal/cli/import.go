@@ -24,12 +24,6 @@ is standard input. Prints the image's id.
   coracle import -c 'CMD ["/bin/bash"]' rootfs.tar.zst my/root:1`
 }
 
-func (*importCmd) refused(name string) (refusal, bool) {
-	return findRefusal([]refusal{
-		{flags: "arch os variant", reason: "the platform is one word", hint: "--platform OS/ARCH[/VARIANT]"},
-	}, name)
-}
-
 func (c *importCmd) run(a *app) (int, error) {
 	e, err := a.engine()
 	if err != nil {

@@ -32,6 +32,9 @@ func (c *infoCmd) run(a *app) (int, error) {
 	if err != nil {
 		return exitOurs, err
 	}
+	if c.Format != "" && isLink(a.name) {
+		return 0, a.printPeer(c.Format, a.peerInfo(info))
+	}
 	doc, err := json.Marshal(info)
 	if err != nil {
 		return exitOurs, fmt.Errorf("write the information: %w", err)

@@ -42,6 +42,9 @@ func (p *parser) parse(args []string) (help bool, err error) {
 	if s.help {
 		return true, nil
 	}
+	if s.flags, err = joinPlatform(s.flags); err != nil {
+		return false, p.wrap(err)
+	}
 	if p.defaults != nil {
 		words, err := p.defaults(p, s)
 		if err != nil {
@@ -70,6 +73,9 @@ func (p *parser) table() flagTable {
 
 func (p *parser) longKind(name string) flagKind {
 	i := slices.IndexFunc(p.fields, func(f field) bool { return f.isCalled(name) })
+	if i < 0 && isPlatformPart(name) && p.takesPlatformParts() {
+		return flagValue
+	}
 	if i < 0 {
 		return flagUnknown
 	}

@@ -26,7 +26,6 @@ func (*pullCmd) Help() string {
 func (*pullCmd) refused(name string) (refusal, bool) {
 	return findRefusal([]refusal{
 		{flags: "a all-tags", reason: "an image is fetched by one name", hint: "name each tag"},
-		{flags: "arch os variant", reason: "the platform is one word", hint: "--platform OS/ARCH[/VARIANT]"},
 		{flags: "authfile creds cert-dir decryption-key retry retry-delay", reason: "credentials are read from docker's and podman's own files"},
 		{flags: "disable-content-trust", never: true, reason: "digests are always verified", hint: "leave it out"},
 	}, name)

@@ -95,11 +95,6 @@ func refusedForLater() []refusal {
 		},
 		{flags: "pod pod-id-file infra-command", reason: "there are no pods"},
 		{
-			flags:  "arch os variant",
-			reason: "the platform is one word",
-			hint:   "--platform OS/ARCH[/VARIANT], as in --platform linux/arm64",
-		},
-		{
 			flags:  "authfile creds cert-dir decryption-key retry retry-delay",
 			reason: "it concerns pulling from a registry",
 			hint:   `pull first; credentials are read from docker's and podman's own files`,

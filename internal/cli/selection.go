@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"strings"
@@ -13,6 +14,7 @@ type selection struct {
 	All     bool     `short:"a" help:"All of them."`
 	Latest  bool     `short:"l" help:"The one that was made last."`
 	CIDFile []string `name:"cidfile" sep:"none" placeholder:"FILE" help:"The one whose id is in FILE."`
+	Filter  []string `short:"f" sep:"none" placeholder:"KEY=VALUE" help:"Those that fit: name, id, label, status, ancestor... as for ps."`
 
 	Containers []string `arg:"" name:"CONTAINER" optional:""`
 }
@@ -30,16 +32,20 @@ func (s selection) names(e engineAPI, verb string, fits func(engine.Container) b
 	}
 	given := len(names) > 0
 	ways := 0
-	for _, way := range []bool{given, s.All, s.Latest} {
+	for _, way := range []bool{given, s.All || len(s.Filter) > 0, s.Latest} {
 		if way {
 			ways++
 		}
 	}
 	if ways != 1 {
-		return nil, &usageError{msg: verb + ": either CONTAINER, --all or --latest is needed", hint: fmt.Sprintf(`see "coracle %s --help"`, verb)}
+		return nil, &usageError{msg: verb + ": either CONTAINER, --all, --filter or --latest is needed", hint: fmt.Sprintf(`see "coracle %s --help"`, verb)}
 	}
 	if given {
 		return names, nil
+	}
+	filter, err := filterOf(e, s.Filter)
+	if err != nil {
+		return nil, err
 	}
 	all, err := e.Containers() // newest first
 	if err != nil {
@@ -52,11 +58,28 @@ func (s selection) names(e engineAPI, verb string, fits func(engine.Container) b
 		return []string{all[0].ID}, nil
 	}
 	for _, box := range all {
-		if fits(box) {
+		if fits(box) && filter.Match(box) {
 			names = append(names, box.ID)
 		}
 	}
 	return names, nil
+}
+
+// filterOf reads the words of --filter.
+func filterOf(e engineAPI, words []string) (engine.Filter, error) {
+	if len(words) == 0 {
+		return engine.Filter{}, nil
+	}
+	f, err := e.Filter(words)
+	var unknown *engine.UnknownFilterError
+	if errors.As(err, &unknown) {
+		hint := strings.Join(unknown.Known, ", ")
+		if near := nearest(unknown.Key, unknown.Known); near != "" {
+			hint = fmt.Sprintf("did you mean %q? There are %s", near, hint)
+		}
+		return f, &usageError{msg: unknown.Error(), hint: hint}
+	}
+	return f, err
 }
 
 // each does f to each of the containers and prints the names of those where it

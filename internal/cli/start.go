@@ -16,6 +16,7 @@ type startCmd struct {
 	All           bool   `help:"All that do not run."`
 	Latest        bool   `short:"l" help:"The one that was made last."`
 
+	Filter     []string `short:"f" sep:"none" placeholder:"KEY=VALUE" help:"Those that fit and do not run: name, id, label, status... as for ps."`
 	Containers []string `arg:"" name:"CONTAINER" optional:""`
 }
 
@@ -38,8 +39,8 @@ func (*startCmd) refused(name string) (refusal, bool) {
 
 func (c *startCmd) run(a *app) (int, error) {
 	attach := c.Attach || c.Interactive
-	s := selection{All: c.All || c.RestartPolicy, Latest: c.Latest, Containers: c.Containers}
-	if attach && (s.All || len(c.Containers) > 1) {
+	s := selection{All: c.All || c.RestartPolicy, Latest: c.Latest, Filter: c.Filter, Containers: c.Containers}
+	if attach && (s.All || len(s.Filter) > 0 || len(c.Containers) > 1) {
 		return exitOurs, &usageError{msg: "start: one container can be attached to at a time", hint: "leave --attach out, and see coracle logs"}
 	}
 	if attach {

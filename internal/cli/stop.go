@@ -25,10 +25,6 @@ until it has ended, and kills it when it does not. Prints what was stopped.
   coracle stop -t 2 -a`
 }
 
-func (*stopCmd) refused(name string) (refusal, bool) {
-	return findRefusal([]refusal{{flags: "f filter", reason: "it is no part of this version", hint: `coracle ps -q --filter ... | xargs coracle stop`}}, name)
-}
-
 func (c *stopCmd) run(a *app) (int, error) {
 	ctx, stop := interruptible()
 	defer stop()

@@ -56,6 +56,9 @@ func (c *versionCmd) run(a *app) (int, error) {
 	if c.Format != "" {
 		b.Features = readFeatures()
 	}
+	if c.Format != "" && isLink(a.name) {
+		return 0, a.printPeer(c.Format, peerVersion(b))
+	}
 	return 0, printDocument(a, c.Format, b, func() {
 		fmt.Fprintf(a.out, "coracle version %s\n", b.Version)
 		fmt.Fprintf(a.out, "commit: %s\n", cmp.Or(b.Commit, "unknown"))

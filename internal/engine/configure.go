@@ -136,7 +136,7 @@ func (r *run) write() error {
 		}
 	}
 	b.Command = r.result.Spec.Process.Args
-	b.Labels = r.result.Labels
+	b.Labels, b.Annotations = r.result.Labels, pairs(r.o.Annotations)
 	b.StopSignal, b.StopTimeout = r.result.StopSignal, r.result.StopTimeout
 	if f := r.o.CIDFile; f != "" {
 		if err := createFile("container id", f, b.ID); err != nil {
@@ -145,6 +145,19 @@ func (r *run) write() error {
 		r.wroteCID = true
 	}
 	return nil
+}
+
+// pairs are NAME=VALUE words; nil for none.
+func pairs(words []string) map[string]string {
+	var out map[string]string
+	for _, w := range words {
+		if out == nil {
+			out = map[string]string{}
+		}
+		name, value, _ := strings.Cut(w, "=")
+		out[name] = value
+	}
+	return out
 }
 
 // record writes down what the container is: nothing that the start needs, so

@@ -49,6 +49,9 @@ type Container struct {
 	LogDriver   string        `json:"logDriver,omitempty"`   // "" for none: it was in the foreground
 	LogPath     string        `json:"logPath,omitempty"`
 	Restart     RestartPolicy `json:"restart,omitzero"`
+	Network     string        `json:"network,omitempty"` // as it was asked for; "" for the default
+
+	Annotations map[string]string `json:"annotations,omitempty"` // those that were asked for
 
 	Status    Status `json:"status"`
 	PID       int    `json:"-"` // while it runs: its state has it
