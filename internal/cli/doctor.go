@@ -13,7 +13,10 @@ type doctorCmd struct {
 
 func (*doctorCmd) Help() string {
 	return `Each line is a thing that can be wrong, with what to type where it is. Exits
-with 1 when "coracle run" cannot work.`
+with 1 when "coracle run" cannot work.
+
+  coracle doctor
+  coracle doctor --format '{{range .}}{{.name}} {{.status}}{{"\n"}}{{end}}'`
 }
 
 func (c *doctorCmd) run(a *app) (int, error) {

@@ -45,15 +45,6 @@ func findFamily(name string) (family, bool) {
 	return all[i], true
 }
 
-// familyOf is the family that an entry belongs to.
-func familyOf(e entry) (family, bool) {
-	first, _, two := strings.Cut(e.name, " ")
-	if !two {
-		return family{}, false
-	}
-	return findFamily(first)
-}
-
 // members are the family's commands, named by their second words; other words
 // for the same command come after the first.
 func (f family) members() []entry {
@@ -111,34 +102,4 @@ func (f family) writeHelp(w io.Writer) {
 		fmt.Fprintf(w, "  %-10s %s\n", e.name, e.summary)
 	}
 	fmt.Fprintf(w, "\n\"coracle %s COMMAND --help\" explains a command and its flags.\n", f.name)
-}
-
-// writeContents prints the table of contents; a family is one line, with the
-// second words of its commands.
-func writeContents(w io.Writer, all []entry) {
-	heading, last := "", ""
-	for _, e := range all {
-		name, summary := e.name, e.summary
-		if f, ok := familyOf(e); ok {
-			if f.name == last {
-				continue
-			}
-			last = f.name
-			var words []string
-			for _, m := range f.members() {
-				words = append(words, m.name)
-			}
-			name, summary = f.name, f.summary+": "+strings.Join(words, ", ")
-		}
-		if e.group != heading {
-			heading = e.group
-			fmt.Fprintf(w, "\n%s:\n", heading)
-		}
-		for i, line := range wrap(summary, helpWidth-13) {
-			if i > 0 {
-				name = ""
-			}
-			fmt.Fprintf(w, "  %-10s %s\n", name, line)
-		}
-	}
 }

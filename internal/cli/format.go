@@ -92,7 +92,7 @@ func (l listing[T]) template(a *app, format string, rows []T) error {
 
 // parseTemplate reads a Go template; \t and \n may be written as in docker's.
 func parseTemplate(text string) (*template.Template, error) {
-	text = strings.NewReplacer(`\t`, "\t", `\n`, "\n").Replace(text)
+	text = unescapeText(text)
 	tmpl, err := template.New("format").Option("missingkey=error").Funcs(template.FuncMap{
 		"json": func(v any) (string, error) {
 			b, err := json.Marshal(v)
@@ -107,6 +107,26 @@ func parseTemplate(text string) (*template.Template, error) {
 		return nil, &usageError{msg: "read the template of --format: " + err.Error(), hint: `--format json, or a Go template as in --format "{{.ID}}"`}
 	}
 	return tmpl, nil
+}
+
+// unescapeText makes tabs and newlines of \t and \n; between {{ and }} a string
+// of the template's own has them.
+func unescapeText(text string) string {
+	r := strings.NewReplacer(`\t`, "\t", `\n`, "\n")
+	var b strings.Builder
+	for {
+		before, after, action := strings.Cut(text, "{{")
+		b.WriteString(r.Replace(before))
+		if !action {
+			return b.String()
+		}
+		inside, rest, closed := strings.Cut(after, "}}")
+		b.WriteString("{{" + inside)
+		if closed {
+			b.WriteString("}}")
+		}
+		text = rest
+	}
 }
 
 // execute writes what the template makes of data, and a newline.

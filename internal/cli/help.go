@@ -30,13 +30,8 @@ Usage: coracle [flags] COMMAND [flags] [arguments]
 		writeFlags(w, k.Model.Flags)
 	}
 	fmt.Fprint(w, `
-Examples:
-  coracle run -it --rm debian bash
-  coracle run --rm -v "$PWD":/src -w /src alpine ls -l
-  coracle run host -- make test
-  coracle doctor
-
-"coracle help COMMAND" explains a command.
+"coracle help COMMAND" explains a command, coracle(1) all of them. Long forms
+(container run, image ls) are understood, too. Defaults: coracle.toml(5).
 `)
 }
 
@@ -50,6 +45,9 @@ func (p *parser) writeHelp(w io.Writer) error {
 		strings.ToUpper(p.entry.summary[:1]), p.entry.summary[1:])
 	if h, ok := p.cmd.(interface{ Help() string }); ok {
 		fmt.Fprintf(w, "\n%s\n", h.Help())
+	}
+	if others := otherWords(p.entry.name, commands()); len(others) > 0 && p.prog == "coracle" {
+		fmt.Fprintf(w, "\nOther words for it: %s.\n", strings.Join(others, ", "))
 	}
 	var own []*kong.Flag
 	for _, f := range k.Model.Flags {

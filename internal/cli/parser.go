@@ -52,6 +52,9 @@ func (p *parser) parse(args []string) (help bool, err error) {
 		}
 		s.flags = append(words, s.flags...)
 	}
+	if err := p.choices(s); err != nil {
+		return false, p.wrap(err)
+	}
 	if err := kongFields(p.prog+" "+p.entry.name, p.fields, s); err != nil {
 		return false, p.wrap(err)
 	}

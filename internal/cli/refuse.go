@@ -151,6 +151,9 @@ func refuseNetwork(mode string) error {
 	case "", "none", "host":
 		return nil
 	}
+	if near := nearest(mode, []string{"none", "host"}); near != "" {
+		return &usageError{msg: "--network " + mode + ": there is no such mode", hint: "did you mean --network " + near + "?"}
+	}
 	return &usageError{
 		msg:  "--network " + mode + " is not supported yet: this version has none and host",
 		hint: "--network none, or --network host for the host's own",

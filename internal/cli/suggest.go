@@ -1,6 +1,48 @@
 package cli
 
-import "strings"
+import (
+	"fmt"
+	"slices"
+	"strings"
+)
+
+// choices looks at the values of flags and arguments that take one of a few, and
+// says which was likely meant.
+func (p *parser) choices(s split) error {
+	check := func(f field, name, value string) error {
+		enum := f.tag.Get("enum")
+		if list := strings.Split(enum, ","); enum != "" && !slices.Contains(list, value) {
+			named := slices.DeleteFunc(list, func(c string) bool { return c == "" })
+			e := &usageError{msg: fmt.Sprintf("%s must be one of %s, and not %q", name, strings.Join(named, ", "), value)}
+			if near := nearest(value, named); near != "" {
+				e.hint = fmt.Sprintf("did you mean %s?", near)
+			}
+			return e
+		}
+		return nil
+	}
+	args := s.args
+	for _, f := range p.fields {
+		if !f.isArg || len(args) == 0 || f.value.Kind().String() == "slice" {
+			continue
+		}
+		if err := check(f, f.tag.Get("name"), args[0]); err != nil {
+			return err
+		}
+		args = args[1:]
+	}
+	for _, word := range s.flags {
+		name, value, _ := strings.Cut(word[2:], "=")
+		i := slices.IndexFunc(p.fields, func(f field) bool { return f.isCalled(name) })
+		if i < 0 {
+			continue
+		}
+		if err := check(p.fields[i], "--"+name, value); err != nil {
+			return err
+		}
+	}
+	return nil
+}
 
 // nearest is the name that typed was most likely meant to be, "" when none
 // is close: at most a third of its letters may be wrong.
