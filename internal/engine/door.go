@@ -126,7 +126,6 @@ func (m *monitor) answer(conn *os.File) {
 		go m.hub.newClient(conn, false).read(false)
 	case "stopping":
 		m.askToStop()
-		m.hub.note("asked to stop")
 		conn.Close()
 	}
 }

@@ -43,6 +43,7 @@ type monitor struct {
 
 // MonitorMain is the monitor's main function; it returns the exit code.
 func MonitorMain() int {
+	_ = writeFile("/proc/self/comm", []byte("coracle:monitor"), 0, 0) // else ps -o comm shows "exe"
 	reports := os.NewFile(reportFD, "reports")
 	unix.CloseOnExec(reportFD)
 	unix.CloseOnExec(lockFD)
@@ -163,7 +164,7 @@ func (m *monitor) live(ctx context.Context, reports *os.File) error {
 		again := m.again(exit)
 		m.settle(ctx, exit, err, again)
 		if !again || !wait.sleep(m.ended.Sub(m.started), m.stop) {
-			m.leave(ctx, again)
+			m.leave(ctx)
 			return nil
 		}
 	}
@@ -274,7 +275,7 @@ func (m *monitor) again(exit Exit) bool {
 	default:
 	}
 	c, err := readRecord(m.box.dir)
-	if err != nil {
+	if err != nil || c.StoppedByUser {
 		return false
 	}
 	switch c.Restart.Name {
@@ -328,8 +329,7 @@ func (m *monitor) notStarted(_ context.Context, err error) {
 }
 
 // leave is the end of the monitor: the container stays, or goes with --rm.
-func (m *monitor) leave(ctx context.Context, interrupted bool) {
-	_ = interrupted
+func (m *monitor) leave(ctx context.Context) {
 	m.door.close()
 	if m.box.Remove {
 		m.box.remove(ctx)
