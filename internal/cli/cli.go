@@ -137,6 +137,13 @@ func (a *app) dispatch(args []string) (int, error) {
 		return exitOurs, err
 	}
 	cmd := e.make()
+	if l, ok := cmd.(interface {
+		linked(name string) (command, bool)
+	}); ok {
+		if other, differs := l.linked(a.name); differs {
+			cmd = other // the link's namesake has flags of other meanings
+		}
+	}
 	p := newParser(e, cmd, &a.global)
 	p.defaults = a.defaults
 	words := slices.Concat(lead.flags, impliedFlags(lead.verb), lead.rest)

@@ -38,6 +38,7 @@ func commands() []entry {
 		{"wait", "Containers", "[flags] CONTAINER...", "wait until containers have ended, and print their exit codes", false, func() command { return &waitCmd{} }},
 		{"rename", "Containers", "CONTAINER NAME", "give a container another name", false, func() command { return &renameCmd{} }},
 		{"ps", "Containers", "[flags]", "list containers", false, func() command { return &psCmd{} }},
+		{"logs", "Containers", "[flags] CONTAINER...", "show what containers have said", false, func() command { return &logsCmd{} }},
 		{"rm", "Containers", "[flags] CONTAINER...", "remove containers", false, func() command { return &rmCmd{} }},
 		{"pull", "Images", "[flags] IMAGE...", "fetch images from a registry, archive or directory", false, func() command { return &pullCmd{} }},
 		{"images", "Images", "[flags] [NAME]", "list images", false, func() command { return &imagesCmd{} }},
@@ -56,7 +57,7 @@ func commands() []entry {
 // there yet is answered by name.
 func plannedCommands() []string {
 	return strings.Fields(`apply attach build checkpoint commit cp create diff discard
-		events exec export history kill load login logout logs mount pack pause port prune
+		events exec export history kill load login logout mount pack pause port prune
 		push rename restart restore resume review sandbox save start stats stop tag top
 		unmount unpack update volume wait`)
 }

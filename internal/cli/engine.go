@@ -35,6 +35,7 @@ type engineAPI interface {
 	Unpause(name string) error
 	Wait(ctx context.Context, name string, states []string, every time.Duration) (int, error)
 	Rename(ctx context.Context, name, to string) error
+	Logs(ctx context.Context, names []string, opts engine.LogsOptions) error
 	RemoveContainer(ctx context.Context, name string, force bool) error
 }
 

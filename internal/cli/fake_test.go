@@ -5,6 +5,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"io"
 	"io/fs"
 	"os"
 	"strings"
@@ -34,6 +35,7 @@ type fakeEngine struct {
 	ran   engine.RunOptions
 	pull  engine.PullOptions
 	imp   engine.ImportOptions
+	read  engine.LogsOptions
 	req   userns.Request
 }
 
@@ -112,6 +114,14 @@ func (f *fakeEngine) Filter(words []string) (engine.Filter, error) {
 		Image: func(name string) (*images.Image, error) { return nil, notFound(name) },
 		Now:   time.Now(),
 	})
+}
+
+func (f *fakeEngine) Logs(_ context.Context, names []string, opts engine.LogsOptions) error {
+	f.ask(append([]string{"logs"}, names...)...)
+	f.read = opts
+	_, _ = io.WriteString(opts.Stdout, "said\n")
+	_, _ = io.WriteString(opts.Stderr, "complained\n")
+	return f.err
 }
 
 func (f *fakeEngine) RemoveContainer(_ context.Context, name string, force bool) error {
