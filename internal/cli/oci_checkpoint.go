@@ -7,7 +7,7 @@ import (
 	"os"
 	"unsafe"
 
-	"coracle/internal/engine"
+	"coracle/internal/foreground"
 	"coracle/spec"
 
 	rspec "github.com/opencontainers/runtime-spec/specs-go"
@@ -153,7 +153,7 @@ func (c *ociRestoreCmd) foreground(r *spec.Runtime, tty bool, restore func(conte
 			return 1, fmt.Errorf("become the subreaper: %w", err)
 		}
 	}
-	exit, err := engine.Foreground(engine.Stdio{Stdin: os.Stdin, Stdout: os.Stdout, Stderr: os.Stderr}, tty,
+	ws, err := foreground.Run(foreground.Stdio{Stdin: os.Stdin, Stdout: os.Stdout, Stderr: os.Stderr}, tty,
 		func(ctx context.Context, child [3]*os.File, _ *rspec.Box) (*spec.Process, error) {
 			p, err := restore(ctx, child)
 			if err == nil && !c.NoSubreaper {
@@ -164,7 +164,7 @@ func (c *ociRestoreCmd) foreground(r *spec.Runtime, tty bool, restore func(conte
 	if err != nil {
 		return 1, err
 	}
-	return exit.Code, r.Delete(context.Background(), c.ID, true)
+	return foreground.Code(ws), r.Delete(context.Background(), c.ID, true)
 }
 
 // reapOthers reaps what the container leaves behind, up to the end of its first

@@ -7,7 +7,7 @@ import (
 	"strconv"
 	"strings"
 
-	"coracle/internal/engine"
+	"coracle/internal/foreground"
 	"coracle/spec"
 
 	rspec "github.com/opencontainers/runtime-spec/specs-go"
@@ -73,7 +73,7 @@ func (c *ociExecCmd) run(a *app) (int, error) {
 		child.Detach()
 		return 0, nil
 	}
-	exit, err := engine.Foreground(engine.Stdio{Stdin: os.Stdin, Stdout: os.Stdout, Stderr: os.Stderr}, p.Terminal,
+	ws, err := foreground.Run(foreground.Stdio{Stdin: os.Stdin, Stdout: os.Stdout, Stderr: os.Stderr}, p.Terminal,
 		func(ctx context.Context, child [3]*os.File, size *rspec.Box) (*spec.Process, error) {
 			o.Stdio = child
 			if p.Terminal && p.ConsoleSize == nil {
@@ -85,7 +85,7 @@ func (c *ociExecCmd) run(a *app) (int, error) {
 	if err != nil {
 		return failed, err
 	}
-	return exit.Code, nil
+	return foreground.Code(ws), nil
 }
 
 // process is what --process says, or the container's own process with what

@@ -6,7 +6,7 @@ import (
 	"os"
 	"syscall"
 
-	"coracle/internal/engine"
+	"coracle/internal/foreground"
 	"coracle/spec"
 
 	rspec "github.com/opencontainers/runtime-spec/specs-go"
@@ -129,7 +129,7 @@ func (c *ociRunCmd) run(a *app) (int, error) {
 		return 0, ociExecError(ociCommandOf(cfg), err)
 	}
 	var box *spec.Container
-	exit, err := engine.Foreground(engine.Stdio{Stdin: os.Stdin, Stdout: os.Stdout, Stderr: os.Stderr}, cfg.Process != nil && cfg.Process.Terminal,
+	ws, err := foreground.Run(foreground.Stdio{Stdin: os.Stdin, Stdout: os.Stdout, Stderr: os.Stderr}, cfg.Process != nil && cfg.Process.Terminal,
 		func(ctx context.Context, child [3]*os.File, size *rspec.Box) (p *spec.Process, err error) {
 			o.Extra.Stdio = child
 			if cfg.Process != nil && cfg.Process.Terminal && cfg.Process.ConsoleSize == nil {
@@ -144,7 +144,7 @@ func (c *ociRunCmd) run(a *app) (int, error) {
 	if !c.Keep {
 		err = r.Delete(ctx, box.ID, true)
 	}
-	return exit.Code, err
+	return foreground.Code(ws), err
 }
 
 type ociStateCmd struct {

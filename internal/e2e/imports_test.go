@@ -15,20 +15,21 @@ import (
 func mayImport() map[string][]string {
 	leaf := []string{"internal/nofile"}
 	return map[string][]string{
-		"main":             {"internal/cli", "internal/engine", "images/layer", "cgroupv2", "fuse", "userns", "spec", "internal/nofile"},
-		"userns":           leaf,
-		"fuse":             leaf,
-		"netns":            leaf,
-		"cgroupv2":         leaf,
-		"images":           leaf,
-		"spec":             {"userns", "fuse", "cgroupv2", "internal/nofile"},
-		"internal/ctrlog":  nil,
-		"internal/nofile":  nil,
-		"internal/signals": nil,
-		"internal/stack":   nil,
-		"internal/engine":  {"userns", "fuse", "netns", "cgroupv2", "images", "spec", "internal/nofile", "internal/ctrlog", "internal/signals", "internal/stack"},
-		"internal/cli":     {"internal/engine", "userns", "spec", "images", "internal/nofile"},
-		"internal/e2e":     nil,
+		"main":                {"internal/cli", "internal/engine", "images/layer", "cgroupv2", "fuse", "userns", "spec", "internal/nofile"},
+		"userns":              leaf,
+		"fuse":                leaf,
+		"netns":               leaf,
+		"cgroupv2":            leaf,
+		"images":              leaf,
+		"spec":                {"userns", "fuse", "cgroupv2", "internal/nofile"},
+		"internal/ctrlog":     nil,
+		"internal/foreground": {"spec", "internal/signals"},
+		"internal/nofile":     nil,
+		"internal/signals":    nil,
+		"internal/stack":      nil,
+		"internal/engine":     {"userns", "fuse", "netns", "cgroupv2", "images", "spec", "internal/nofile", "internal/ctrlog", "internal/signals", "internal/stack", "internal/foreground"},
+		"internal/cli":        {"internal/engine", "internal/foreground", "userns", "spec", "images", "internal/nofile"},
+		"internal/e2e":        nil,
 	}
 }
 

@@ -13,6 +13,8 @@ import (
 	"sync"
 	"syscall"
 
+	"coracle/internal/foreground"
+
 	"golang.org/x/sys/unix"
 	"golang.org/x/term"
 )
@@ -70,7 +72,7 @@ type session struct {
 // attend copies until the container ends or the user leaves.
 func (s *session) attend(ctx context.Context) (Exit, error) {
 	s.left, s.restore = make(chan struct{}), func() {}
-	told, err := catchSignals()
+	told, err := foreground.CatchSignals()
 	if err != nil {
 		s.conn.Close()
 		return Exit{Code: 125}, err
@@ -123,7 +125,7 @@ func (s *session) terminal() {
 	if !s.tty {
 		return
 	}
-	if s.stdin && isTerminal(s.o.Stdin) {
+	if s.stdin && foreground.IsTerminal(s.o.Stdin) {
 		if old, err := term.MakeRaw(int(s.o.Stdin.Fd())); err == nil {
 			s.restore = func() { _ = term.Restore(int(s.o.Stdin.Fd()), old) }
 		}
@@ -140,7 +142,7 @@ func (s *session) terminal() {
 
 func (s *session) sendSize() {
 	for _, f := range []*os.File{s.o.Stdin, s.o.Stdout, s.o.Stderr} {
-		if w, h, err := term.GetSize(int(fdOf(f))); err == nil {
+		if w, h, err := term.GetSize(int(foreground.FD(f))); err == nil {
 			size := binary.LittleEndian.AppendUint16(nil, uint16(h))
 			s.send(frameResize, binary.LittleEndian.AppendUint16(size, uint16(w)))
 			return
@@ -157,7 +159,7 @@ func (s *session) send(kind byte, data []byte) {
 // copyInput sends what is typed, but for the detach keys.
 func (s *session) copyInput() {
 	filter := detachFilter{keys: s.keys}
-	if !s.tty || !isTerminal(s.o.Stdin) {
+	if !s.tty || !foreground.IsTerminal(s.o.Stdin) {
 		filter.keys = nil
 	}
 	buf := make([]byte, frameSize-64)

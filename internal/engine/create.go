@@ -46,7 +46,7 @@ func (e *Engine) runAttached(ctx context.Context, o RunOptions) (Exit, error) {
 		return Exit{Code: 125}, err
 	}
 	exit, err := e.startHeld(ctx, b, StartOptions{Attach: true, AttachOptions: AttachOptions{
-		Stdio: Stdio{o.Stdin, o.Stdout, o.Stderr}, NoStdin: !o.Interactive, DetachKeys: o.DetachKeys, SigProxy: o.SigProxy}}, keys)
+		Stdio: Stdio{Stdin: o.Stdin, Stdout: o.Stdout, Stderr: o.Stderr}, NoStdin: !o.Interactive, DetachKeys: o.DetachKeys, SigProxy: o.SigProxy}}, keys)
 	if err != nil {
 		e.removeFailed(ctx, b, o)
 	}

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"coracle/fuse"
+	"coracle/internal/foreground"
 	"coracle/spec"
 	"coracle/userns"
 
@@ -54,7 +55,7 @@ type run struct {
 	rootfs func() (*fuse.Rootfs, error) // how it is mounted; computed meanwhile
 
 	stub    func() (*os.File, error)
-	streams *streams // nil for a dry run
+	streams *foreground.Streams // nil for a dry run
 	newborn *spec.Newborn
 	process *spec.Process // has ended, and what served it is about to
 	box     *box
@@ -138,7 +139,7 @@ func (r *run) makeBox(ctx context.Context) (err error) {
 		return err
 	}
 	if !r.o.Detached() {
-		r.streams, err = newStreams(r.o)
+		r.streams, err = foreground.New(Stdio{Stdin: r.o.Stdin, Stdout: r.o.Stdout, Stderr: r.o.Stderr}, r.o.TTY, r.o.Interactive)
 	}
 	if err == nil {
 		err = r.configure(r.box.Name)
@@ -155,7 +156,7 @@ func (r *run) makeBox(ctx context.Context) (err error) {
 // sayNoNetwork tells a person, once in each boot, that the default is no
 // network yet: people know other tools to give one.
 func (r *run) sayNoNetwork() {
-	if r.o.Network != "" || !isTerminal(r.o.Stderr) {
+	if r.o.Network != "" || !foreground.IsTerminal(r.o.Stderr) {
 		return
 	}
 	if writeFile(filepath.Join(r.e.runRoot, "said-no-network"), nil, 0o600, unix.O_EXCL) == nil {
@@ -176,9 +177,9 @@ func (r *run) run(ctx context.Context) (Exit, error) {
 	if err := r.prepare(ctx); err != nil {
 		return Exit{Code: 125}, err
 	}
-	r.extra.Stdio = r.streams.child
+	r.extra.Stdio = r.streams.Child
 	if r.o.TTY && r.result.Spec.Process.ConsoleSize == nil {
-		r.result.Spec.Process.ConsoleSize = r.streams.size()
+		r.result.Spec.Process.ConsoleSize = r.streams.Size()
 	}
 	if r.extra.FuseLog != nil {
 		defer r.extra.FuseLog.Close()
@@ -189,19 +190,19 @@ func (r *run) run(ctx context.Context) (Exit, error) {
 		}
 		defer endOrphans()
 	}
-	told, err := catchSignals()
+	told, err := foreground.CatchSignals()
 	if err != nil {
 		return Exit{Code: 125}, err
 	}
 	p, err := r.start(ctx)
 	if p == nil {
-		r.streams.abandon()
+		r.streams.Abandon()
 		return r.explain(err)
 	}
 	if err != nil {
 		_ = p.Signal(unix.SIGKILL)
 		_, _, _ = p.Wait()
-		r.streams.finish(told, time.Second)
+		r.streams.Finish(told, time.Second)
 		return Exit{Code: 125}, err
 	}
 	exit, err := r.wait(p, told)
@@ -214,7 +215,7 @@ func (r *run) run(ctx context.Context) (Exit, error) {
 	if exit.TimedOut {
 		limit = time.Second
 	}
-	r.streams.finish(told, limit)
+	r.streams.Finish(told, limit)
 	return exit, err
 }
 
@@ -260,7 +261,7 @@ func (r *run) start(ctx context.Context) (p *spec.Process, err error) {
 		return nil, err
 	}
 	r.wrotePID = r.o.PIDFile != ""
-	if err := cmp.Or(r.streams.start(p), recordErr); err != nil {
+	if err := cmp.Or(r.streams.Start(p), recordErr); err != nil {
 		return p, err
 	}
 	if r.wrotePID {

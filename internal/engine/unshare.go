@@ -9,6 +9,7 @@ import (
 	"os/signal"
 	"syscall"
 
+	"coracle/internal/foreground"
 	"coracle/internal/nofile"
 	"coracle/userns"
 
@@ -16,7 +17,7 @@ import (
 )
 
 // Stdio are the standard streams of a command.
-type Stdio struct{ Stdin, Stdout, Stderr *os.File }
+type Stdio = foreground.Stdio
 
 // Unshare runs a command of the host as root of a user namespace with the
 // requested map, and in a mount namespace of its own.

@@ -1,7 +1,6 @@
 package engine
 
 import (
-	"cmp"
 	"context"
 	"fmt"
 	"os"
@@ -11,7 +10,6 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"coracle/internal/signals"
 	"coracle/spec"
 )
 
@@ -59,26 +57,6 @@ func (r *run) wait(p *spec.Process, told <-chan os.Signal) (Exit, error) {
 			return exit, nil
 		}
 	}
-}
-
-// catchSignals begins the time in which a signal is for the payload. SIGPIPE
-// only makes our own writes fail.
-func catchSignals() (<-chan os.Signal, error) {
-	told := make(chan os.Signal, 32)
-	return told, cmp.Or(signals.KeepAfterPipe(), signals.Notify(told, forwarded()...))
-}
-
-// forwarded are the signals that are passed on. Those about our own children
-// and our own terminal's size are not; SIGTSTP and SIGTTIN stop the launcher,
-// as of any command, and not the container.
-func forwarded() []syscall.Signal {
-	out := []syscall.Signal{unix.SIGHUP, unix.SIGINT, unix.SIGQUIT, unix.SIGABRT, unix.SIGUSR1, unix.SIGUSR2, unix.SIGALRM, unix.SIGTERM,
-		unix.SIGVTALRM, unix.SIGPROF, unix.SIGIO, unix.SIGPWR, unix.SIGTRAP, unix.SIGSYS, unix.SIGXCPU, unix.SIGXFSZ}
-	const sigRTMin, sigRTMax = 34, 64 // as libc counts
-	for n := syscall.Signal(sigRTMin); n <= sigRTMax; n++ {
-		out = append(out, n)
-	}
-	return out
 }
 
 func (r *run) forward(p *spec.Process, sig os.Signal) {

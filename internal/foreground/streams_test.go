@@ -1,4 +1,4 @@
-package engine
+package foreground
 
 import (
 	"bytes"
@@ -7,21 +7,19 @@ import (
 	"testing"
 	"time"
 
-	"coracle/spec"
-
 	"golang.org/x/sys/unix"
 )
 
-// pumped is a streams with one pump between two pipes, as a payload writes
+// pumped is a Streams with one pump between two pipes, as a payload writes
 // and the caller reads.
 type pumped struct {
-	*streams
+	*Streams
 	payload, reader *os.File
 }
 
 func startPump(t *testing.T) pumped {
 	t.Helper()
-	s, err := newStreams(RunOptions{Options: spec.Options{TTY: true}})
+	s, err := New(Stdio{}, true, false)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -49,7 +47,7 @@ func (p pumped) finished(t *testing.T, hurry chan os.Signal, limit time.Duration
 	t.Helper()
 	start, done := time.Now(), make(chan struct{})
 	go func() {
-		p.finish(hurry, limit)
+		p.Finish(hurry, limit)
 		close(done)
 	}()
 	select {

@@ -1,4 +1,4 @@
-package engine
+package foreground
 
 import (
 	"fmt"
@@ -17,17 +17,17 @@ import (
 	"golang.org/x/term"
 )
 
-// streams connects the caller's standard streams with the payload's. Files,
+// Streams connects the caller's standard streams with the payload's. Files,
 // pipes and sockets are handed over as they are: nothing is between. A
 // terminal never is: through its descriptor the payload could read what is
 // typed, change its settings or push input into it (TIOCSTI). There a pipe
 // goes between, or with -t a terminal of the container's own.
-type streams struct {
+type Streams struct {
 	in, out, err *os.File // the caller's
 	tty          bool
 	interactive  bool
 
-	child  [3]*os.File // for the payload
+	Child  [3]*os.File // for the payload
 	ours   []*os.File  // to be closed once the payload has its copies
 	inPipe *os.File    // our end of the payload's stdin
 	pumps  []func()    // copy until the end
@@ -41,8 +41,10 @@ type streams struct {
 	resize  chan os.Signal
 }
 
-func newStreams(o RunOptions) (*streams, error) {
-	s := &streams{in: o.Stdin, out: o.Stdout, err: o.Stderr, tty: o.TTY, interactive: o.Interactive, restore: func() {}}
+// New makes what a payload gets. With tty it has a terminal of its own; without
+// interactive nothing to read.
+func New(stdio Stdio, tty, interactive bool) (*Streams, error) {
+	s := &Streams{in: stdio.Stdin, out: stdio.Stdout, err: stdio.Stderr, tty: tty, interactive: interactive, restore: func() {}}
 	var err error
 	if s.ended[0], s.ended[1], err = os.Pipe(); err != nil {
 		return nil, fmt.Errorf("make a pipe: %w", err)
@@ -51,50 +53,51 @@ func newStreams(o RunOptions) (*streams, error) {
 		return s, nil
 	}
 	if err := s.input(); err != nil {
-		s.abandon()
+		s.Abandon()
 		return nil, err
 	}
 	for i, f := range []*os.File{s.out, s.err} {
 		if err := s.output(1+i, f); err != nil {
-			s.abandon()
+			s.Abandon()
 			return nil, err
 		}
 	}
 	return s, nil
 }
 
-func isTerminal(f *os.File) bool { return f != nil && term.IsTerminal(int(f.Fd())) }
+// IsTerminal says whether f is one; nil is none.
+func IsTerminal(f *os.File) bool { return f != nil && term.IsTerminal(int(f.Fd())) }
 
-func (s *streams) input() error {
+func (s *Streams) input() error {
 	switch {
 	case !s.interactive || s.in == nil:
 		null, err := os.Open(os.DevNull)
 		if err != nil {
 			return fmt.Errorf("open standard input: %w", err)
 		}
-		s.child[0], s.ours = null, append(s.ours, null)
-	case isTerminal(s.in):
+		s.Child[0], s.ours = null, append(s.ours, null)
+	case IsTerminal(s.in):
 		r, w, err := os.Pipe()
 		if err != nil {
 			return fmt.Errorf("make a pipe for standard input: %w", err)
 		}
-		s.child[0], s.inPipe, s.ours = r, w, append(s.ours, r)
+		s.Child[0], s.inPipe, s.ours = r, w, append(s.ours, r)
 	default:
-		s.child[0] = s.in
+		s.Child[0] = s.in
 	}
 	return nil
 }
 
-func (s *streams) output(i int, f *os.File) error {
-	if f == nil || !isTerminal(f) {
-		s.child[i] = f
+func (s *Streams) output(i int, f *os.File) error {
+	if f == nil || !IsTerminal(f) {
+		s.Child[i] = f
 		return nil
 	}
 	r, w, err := os.Pipe()
 	if err != nil {
 		return fmt.Errorf("make a pipe for output: %w", err)
 	}
-	s.child[i], s.ours = w, append(s.ours, w)
+	s.Child[i], s.ours = w, append(s.ours, w)
 	s.pumps = append(s.pumps, func() {
 		defer r.Close()
 		s.pump(f, r)
@@ -102,9 +105,9 @@ func (s *streams) output(i int, f *os.File) error {
 	return nil
 }
 
-// start begins to copy, once the payload runs.
-func (s *streams) start(p *spec.Process) error {
-	s.abandon()
+// Start begins to copy, once the payload runs.
+func (s *Streams) Start(p *spec.Process) error {
+	s.Abandon()
 	s.told = make(chan os.Signal, 1)
 	if err := signals.Notify(s.told, unix.SIGTERM, unix.SIGINT, unix.SIGHUP, unix.SIGQUIT); err != nil {
 		return err
@@ -126,8 +129,8 @@ func (s *streams) start(p *spec.Process) error {
 	return nil
 }
 
-// abandon closes the payload's ends.
-func (s *streams) abandon() {
+// Abandon closes the payload's ends.
+func (s *Streams) Abandon() {
 	for _, f := range s.ours {
 		f.Close()
 	}
@@ -136,9 +139,9 @@ func (s *streams) abandon() {
 
 // terminal passes keys and output between the caller's terminal, which becomes
 // raw, and the container's.
-func (s *streams) terminal(console *os.File) {
+func (s *Streams) terminal(console *os.File) {
 	s.console = console
-	if s.interactive && isTerminal(s.in) {
+	if s.interactive && IsTerminal(s.in) {
 		if old, err := term.MakeRaw(int(s.in.Fd())); err == nil {
 			s.restore = func() { _ = term.Restore(int(s.in.Fd()), old) }
 		}
@@ -154,7 +157,7 @@ func (s *streams) terminal(console *os.File) {
 	if s.interactive && s.in != nil {
 		go func() {
 			_, _ = io.Copy(console, s.in)
-			if !isTerminal(s.in) {
+			if !IsTerminal(s.in) {
 				// The end of a pipe is ^D on a terminal.
 				_, _ = console.Write([]byte{4})
 			}
@@ -167,7 +170,7 @@ func (s *streams) terminal(console *os.File) {
 // nothing more comes: a daemon that outlives it (--pid host) may hold the other
 // end for ever. When the destination fails the rest is read and thrown away,
 // so that the payload does not block on a full pipe that nobody empties.
-func (s *streams) pump(to, from *os.File) {
+func (s *Streams) pump(to, from *os.File) {
 	const quiet = 200 // ms without output after the end
 	buf := make([]byte, 32<<10)
 	fds := []unix.PollFd{{Fd: int32(from.Fd()), Events: unix.POLLIN}, {Fd: int32(s.ended[0].Fd()), Events: unix.POLLIN}}
@@ -197,9 +200,9 @@ func (s *streams) pump(to, from *os.File) {
 }
 
 // copySize gives the container's terminal the size of ours.
-func (s *streams) copySize() {
+func (s *Streams) copySize() {
 	for _, f := range []*os.File{s.in, s.out, s.err} {
-		if !isTerminal(f) {
+		if !IsTerminal(f) {
 			continue
 		}
 		if ws, err := unix.IoctlGetWinsize(int(f.Fd()), unix.TIOCGWINSZ); err == nil {
@@ -209,27 +212,28 @@ func (s *streams) copySize() {
 	}
 }
 
-// size is that of the caller's terminal, nil without one.
-func (s *streams) size() *specs.Box {
+// Size is that of the caller's terminal, nil without one.
+func (s *Streams) Size() *specs.Box {
 	for _, f := range []*os.File{s.in, s.out, s.err} {
-		if w, h, err := term.GetSize(int(fdOf(f))); err == nil {
+		if w, h, err := term.GetSize(int(FD(f))); err == nil {
 			return &specs.Box{Width: uint(w), Height: uint(h)}
 		}
 	}
 	return nil
 }
 
-func fdOf(f *os.File) uintptr {
+// FD is f's descriptor, and none for nil.
+func FD(f *os.File) uintptr {
 	if f == nil {
 		return ^uintptr(0)
 	}
 	return f.Fd()
 }
 
-// finish waits for the last output and gives the terminal back. A reader may
+// Finish waits for the last output and gives the terminal back. A reader may
 // be slow for as long as it likes; once we are told to end it must go on
 // reading, and a signal now ends it at once.
-func (s *streams) finish(hurry <-chan os.Signal, limit time.Duration) {
+func (s *Streams) Finish(hurry <-chan os.Signal, limit time.Duration) {
 	s.ended[1].Close()
 	drained := make(chan struct{})
 	go func() {
