@@ -13,7 +13,7 @@ GOLANGCI := github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.15.0
 # Random inputs per fuzz target in `make test`.
 FUZZ ?= 2000x
 
-.PHONY: help build cross dist test vet fmt lint unit fuzz e2e test-vm demo bench deps deps-demo clean
+.PHONY: help build cross dist test vet fmt lint unit fuzz e2e test-vm man demo bench deps deps-demo clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 10
@@ -55,6 +55,9 @@ e2e: cross build ## scripts against the built binary, as an unprivileged user (R
 
 test-vm: ## scripts in a Debian 13 login node under QEMU, without KVM (RUN=regexp, KERNEL=6.1)
 	CORACLE_VM_RUN='$(RUN)' CORACLE_VM_KERNEL='$(KERNEL)' go test -v -count=1 -timeout 60m ./internal/e2e/vm
+
+man: build ## docs/man, from the commands
+	rm -f docs/man/* && bin/coracle __man docs/man
 
 demo: deps-demo build ## a real Debian image from nothing to a running container
 	internal/e2e/demo.sh

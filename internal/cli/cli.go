@@ -113,6 +113,8 @@ func (a *app) dispatch(args []string) (int, error) {
 	case lead.version:
 		fmt.Fprintf(a.out, "coracle version %s\n", readBuild().Version)
 		return 0, nil
+	case lead.verb == manVerb:
+		return a.manMain(lead.rest)
 	case lead.verb == completeVerb:
 		return a.completeMain(lead.rest)
 	case lead.verb == "oci":

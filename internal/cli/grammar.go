@@ -21,6 +21,7 @@ type field struct {
 	always bool
 	tag    reflect.StructTag // without the help
 	value  reflect.Value
+	group  string // the heading of the struct that it is in
 	help   string // what stands in the tag behind help:"
 }
 
@@ -30,19 +31,21 @@ type field struct {
 func fieldsOf(ptrs ...any) []field {
 	var out []field
 	for _, p := range ptrs {
-		out = appendFields(out, reflect.ValueOf(p).Elem())
+		out = appendFields(out, reflect.ValueOf(p).Elem(), "")
 	}
 	return out
 }
 
-func appendFields(out []field, v reflect.Value) []field {
+func appendFields(out []field, v reflect.Value, group string) []field {
 	for i := range v.NumField() {
 		sf := v.Type().Field(i)
 		if sf.Type.Kind() == reflect.Struct { // embedded
-			out = appendFields(out, v.Field(i))
+			out = appendFields(out, v.Field(i), sf.Tag.Get("group"))
 			continue
 		}
-		out = append(out, newField(sf, v.Field(i)))
+		f := newField(sf, v.Field(i))
+		f.group = group
+		out = append(out, f)
 	}
 	return out
 }
