@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"os"
 	"path"
 	"strings"
 
@@ -32,6 +33,7 @@ type Stat struct {
 	UID, GID uint32
 	Size     int64
 	Rdev     uint64
+	Mtime    unix.Timespec // of Dirs
 }
 
 // OpenLayers opens the roots of layers, topmost first. One plain directory is
@@ -196,4 +198,24 @@ func absIn(workdir, name string) string {
 		return name
 	}
 	return path.Join("/", workdir, name)
+}
+
+// Dirs are the directories of the layers that make up a directory of the
+// merged view, topmost first, without links, and what is told about it.
+func (r *LayerReader) Dirs(name string) ([]string, Stat, error) {
+	n, err := r.walk(name, true)
+	if err != nil {
+		return nil, Stat{}, &fs.PathError{Op: "stat", Path: name, Err: err}
+	}
+	defer n.close()
+	if n.st.Mode&unix.S_IFMT != unix.S_IFDIR {
+		return nil, Stat{}, &fs.PathError{Op: "stat", Path: name, Err: unix.ENOTDIR}
+	}
+	dirs := make([]string, len(n.fds))
+	for i, fd := range n.fds {
+		if dirs[i], err = os.Readlink(procFD(fd)); err != nil {
+			return nil, Stat{}, err
+		}
+	}
+	return dirs, Stat{Mode: n.st.Mode, UID: n.st.Uid, GID: n.st.Gid, Mtime: n.st.Mtim}, nil
 }

@@ -67,6 +67,9 @@ type Extra struct {
 	// Directories are made inside the root where they are missing.
 	Directories []string
 
+	// Secrets are put into the container's memory and its environment.
+	Secrets []Secret
+
 	// Cgroup is what the child is born in; nil or an empty one: the caller's.
 	Cgroup *cgroupv2.Cgroup
 	// Created makes the payload wait to be started; nil starts it at once.
@@ -165,6 +168,7 @@ func Compile(s *specs.Spec, x *Extra) (*userns.Program, uintptr, error) {
 	for i := range s.Mounts {
 		c.mountOne(i)
 	}
+	c.secrets()
 	for _, d := range x.Directories {
 		c.openTarget("make "+d, d, true, 0)
 		c.closeReg(c.target)

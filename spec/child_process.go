@@ -123,7 +123,7 @@ func (c *child) process() {
 	c.keyring()
 	exec := userns.Exec{
 		Init: c.x.Init, Candidates: Candidates(pr.Args[0], pr.Env),
-		Args: pr.Args, Env: pr.Env, FirstFD: 3 + c.x.Preserve, Created: c.x.Created,
+		Args: pr.Args, Env: c.environ(pr.Env), FirstFD: 3 + c.x.Preserve, Created: c.x.Created,
 	}
 	if !c.joined {
 		c.p.AwaitLauncher() // until the guard stands

@@ -104,6 +104,7 @@ type origin int
 const (
 	fromDefault origin = iota
 	fromImplied
+	fromOthers // another container: --volumes-from
 	fromUser
 )
 
@@ -113,6 +114,7 @@ type placed struct {
 	from origin
 	flag string // "--volume", for messages
 	n    int    // order of arrival
+	use  *Mounted
 }
 
 // place puts a mount at its destination unless a stronger one is there. Two
@@ -127,7 +129,21 @@ func (g *generator) place(m specs.Mount, from origin, flag, value string) error 
 		return nil
 	}
 	g.order++
-	g.mounts[m.Destination] = placed{m, from, flag, g.order}
+	g.mounts[m.Destination] = placed{m, from, flag, g.order, nil}
+	return nil
+}
+
+// placeUse is place for what the container's record shows, if it is not
+// overruled.
+func (g *generator) placeUse(m specs.Mount, use Mounted, from origin, flag, value string) error {
+	before := g.order
+	if err := g.place(m, from, flag, value); err != nil || g.order == before {
+		return err
+	}
+	use.Destination = path.Clean(m.Destination)
+	p := g.mounts[use.Destination]
+	p.use = &use
+	g.mounts[use.Destination] = p
 	return nil
 }
 
@@ -139,7 +155,7 @@ func (g *generator) placeDefault(destination, kind, source string, options ...st
 // userMounted says whether the user's own mount is exactly there.
 func (g *generator) userMounted(destination string) bool {
 	m, ok := g.mounts[destination]
-	return ok && m.from == fromUser
+	return ok && m.from >= fromOthers
 }
 
 // finishMounts orders the mounts: shallow before deep, so that none hides
@@ -164,6 +180,9 @@ func (g *generator) finishMounts() {
 	})
 	for _, m := range all {
 		g.spec.Mounts = append(g.spec.Mounts, m.Mount)
+		if m.use != nil {
+			g.res.Mounted = append(g.res.Mounted, *m.use)
+		}
 	}
 }
 

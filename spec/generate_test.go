@@ -104,6 +104,52 @@ func (r fakeRoot) ReadFile(name string) ([]byte, error) {
 	return nil, &fs.PathError{Op: "open", Path: name, Err: fs.ErrNotExist}
 }
 
+// fakeSources has a few of everything.
+type fakeSources struct{}
+
+func (fakeSources) Volume(name string) (Volume, error) {
+	switch name {
+	case "gone":
+		return Volume{}, bad("no volume %q can be made", name)
+	case "mem":
+		return Volume{Tmpfs: true, Options: []string{"size=1m", "nosuid"}}, nil
+	case "quiet":
+		return Volume{Source: "/mnt/elsewhere", Options: []string{"ro", "noexec"}}, nil
+	}
+	return Volume{Source: "/store/volumes/" + name + "/_data"}, nil
+}
+
+func (fakeSources) Mounts(container string) ([]Mounted, error) {
+	if container != "other" {
+		return nil, bad("no container %q", container)
+	}
+	return []Mounted{
+		{Type: "bind", Source: "/srv/theirs", Destination: "/theirs", Options: []string{"rbind", "rprivate", "rw", "exec"}},
+		{Type: "bind", Source: "/srv/theirs", Destination: "/taken", Options: []string{"rbind", "rprivate", "rw"}},
+		{Type: "bind", Source: "/srv/cow", Destination: "/cow", Overlay: true},
+		{Type: "volume", Name: "theirs", Source: "/store/volumes/theirs/_data", Destination: "/tv", Options: []string{"rbind", "rprivate", "ro", "rro"}, ReadOnly: true},
+		{Type: "volume", Name: "mem", Destination: "/tm", Options: []string{"rprivate", "rw", "size=1m"}},
+		{Type: "image", Name: "tools", Destination: "/ti"},
+	}, nil
+}
+
+func (fakeSources) Image(name, subpath string) (ImageRoot, error) {
+	switch name {
+	case "tools":
+		return ImageRoot{Overlay: []string{"userxattr", "lowerdir+=/store/2/" + subpath, "lowerdir+=/store/1/" + subpath}, ID: "sha256:ab"}, nil
+	case "flat":
+		return ImageRoot{Bind: "/store/a:b/fs", ID: "sha256:cd"}, nil
+	}
+	return ImageRoot{}, bad("no image %q", name)
+}
+
+func (fakeSources) Secret(name string) (string, error) {
+	if name != "key" {
+		return "", bad("no secret %q", name)
+	}
+	return "5ec2e7", nil
+}
+
 const imagePasswd = `root:x:0:0:root:/root:/bin/sh
 broken line
 nouid:x:::x:/:/bin/sh
@@ -180,8 +226,9 @@ func input(change ...func(*Input)) Input {
 			WorkingDir: "/srv",
 			Labels:     map[string]string{"maintainer": "image", "org.opencontainers.image.title": "otter"},
 		},
-		Root: fakeRoot{"/etc/passwd": imagePasswd, "/etc/group": imageGroup, "/bin/bash": "ELF"},
-		Host: testHost(),
+		Root:    fakeRoot{"/etc/passwd": imagePasswd, "/etc/group": imageGroup, "/bin/bash": "ELF"},
+		Host:    testHost(),
+		Sources: fakeSources{},
 		ParseAddr: func(text string) (string, string, error) {
 			a, err := netip.ParseAddr(text)
 			return a.String(), a.Zone(), err
@@ -255,6 +302,22 @@ func goldens() map[string]Input {
 				"type=bind,src=data,dst=/w,bind-recursive=writable,ro",
 			}
 		}), func(in *Input) { in.Image.Volumes = map[string]struct{}{"/data": {}, "/x": {}} }),
+		"volumes-named": input(with(func(o *Options) {
+			o.Volumes = []string{"box:/a", "box:/b:ro,nocopy,Z", "/anon", "quiet:/q:U", "box:/o:O", "mem:/m", "/srv/lib:/taken"}
+			o.Mounts = []string{
+				"type=volume,src=box,dst=/mv,readonly,volume-nocopy", "type=volume,dst=/anon2", "dst=/anon3",
+				"type=image,src=tools,dst=/tools", "type=image,src=tools,dst=/work,rw=true,subpath=/opt/../usr", "type=image,src=flat,dst=/flat",
+				"type=image,src=flat,dst=/flatrw,rw",
+			}
+			o.VolumesFrom = []string{"other", "other:ro"}
+			o.Secrets = []string{"key", "key,type=env,target=KEY", "key,target=sub/k,uid=5,gid=6,mode=0400", "source=key,target=/etc/k.pem"}
+		}), func(in *Input) {
+			in.Image.Volumes = map[string]struct{}{"/iv": {}, "/a": {}, "/theirs": {}, "/../up": {}}
+		}),
+		"image-volume-ignore": input(with(func(o *Options) { o.ImageVolume = "ignore" }),
+			func(in *Input) { in.Image.Volumes = map[string]struct{}{"/iv": {}} }),
+		"image-volume-tmpfs": input(with(func(o *Options) { o.ImageVolume = "tmpfs" }),
+			func(in *Input) { in.Image.Volumes = map[string]struct{}{"/iv": {}} }),
 		"privileged": input(with(func(o *Options) { o.Privileged, o.Network, o.Devices = true, "host", nil })),
 		"devices":    input(with(func(o *Options) { o.Devices = []string{"/dev/fuse", "/dev/snd:/dev/sound", "/dev/kvm:rw"} })),
 		"host-modes": input(with(func(o *Options) { o.PID, o.IPC, o.UTS, o.Network = "host", "host", "host", "host" })),

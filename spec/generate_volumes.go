@@ -11,13 +11,17 @@ import (
 	"github.com/opencontainers/runtime-spec/specs-go"
 )
 
-// volumes takes -v, --mount, --tmpfs and what --read-only and the image's
-// volumes imply.
+// volumes takes -v, --mount, --tmpfs, --volumes-from, the image's volumes,
+// --secret, and what --read-only implies.
 func (g *generator) volumes() error {
 	for _, s := range g.opt.Volumes {
 		v, err := parseVolume(s)
-		if err == nil {
+		switch {
+		case err != nil:
+		case v.source != "":
 			err = g.bind("--volume", s, v.source, v.destination, v.options)
+		default:
+			err = g.named("--volume", s, v.name, v.destination, v.options)
 		}
 		if err != nil {
 			return refused("--volume", s, err)
@@ -37,8 +41,16 @@ func (g *generator) volumes() error {
 			return refused("--tmpfs", s, err)
 		}
 	}
+	for _, s := range g.opt.VolumesFrom {
+		if err := g.volumesFrom(s); err != nil {
+			return refused("--volumes-from", s, err)
+		}
+	}
+	if err := g.imageVolumes(); err != nil {
+		return err
+	}
 	g.readOnlyTmpfs()
-	return g.imageVolumes()
+	return g.secrets()
 }
 
 // bind mounts a directory or file of the host.
@@ -55,14 +67,18 @@ func (g *generator) bind(flag, value, source, destination string, o bindOptions)
 		// Needs a second user namespace that holds the map.
 		return later("idmap with a map of its own is not available yet").hint("idmap alone takes the container's own map")
 	}
+	if o.copyUp == "copy" {
+		return bad("copy fills a named volume from the image; a directory of the host is taken as it is").hint("leave out copy")
+	}
 	if o.overlay && !info.isDir() {
 		return refuse(flag, value, "an overlay needs a directory, and %s is none", source)
 	}
+	use := Mounted{Type: "bind", Source: source}
 	if o.overlay {
-		return g.overlay(flag, value, source, destination, o)
+		return g.overlay(flag, value, source, destination, o, use)
 	}
 	m := specs.Mount{Destination: destination, Type: "bind", Source: source, Options: o.mountOptions()}
-	if err := g.place(m, fromUser, flag, value); err != nil {
+	if err := g.placeUse(m, use.with(m), fromUser, flag, value); err != nil {
 		return err
 	}
 	g.chown(o.chown, source, destination)
@@ -97,14 +113,9 @@ func (g *generator) propagate(p string) {
 	}
 }
 
-// overlay mounts a directory of the host with copy-on-write (-v …:O).
-func (g *generator) overlay(flag, value, source, destination string, o bindOptions) error {
-	n := fmt.Sprint(len(g.res.Overlays))
-	ov := Overlay{
-		Source: source, Destination: destination,
-		Upper: path.Join(g.in.Files, "overlay", n, "upper"),
-		Work:  path.Join(g.in.Files, "overlay", n, "work"),
-	}
+// overlay mounts a directory with copy-on-write (-v …:O).
+func (g *generator) overlay(flag, value, source, destination string, o bindOptions, use Mounted) error {
+	ov := g.newOverlay(source, destination)
 	if o.upper != "" {
 		var err error
 		if ov.Upper, err = g.hostPath(o.upper); err != nil {
@@ -131,7 +142,19 @@ func (g *generator) overlay(flag, value, source, destination string, o bindOptio
 	}
 	// The source itself is never written: U gives the upper layer its owner.
 	g.chown(o.chown, ov.Upper, destination)
-	return g.place(specs.Mount{Destination: destination, Type: "overlay", Source: "overlay", Options: options}, fromUser, flag, value)
+	m := specs.Mount{Destination: destination, Type: "overlay", Source: "overlay", Options: options}
+	use.Overlay = true
+	return g.placeUse(m, use, fromUser, flag, value)
+}
+
+// newOverlay is an overlay whose writes go with the container.
+func (g *generator) newOverlay(source, destination string) Overlay {
+	n := fmt.Sprint(len(g.res.Overlays))
+	return Overlay{
+		Source: source, Destination: destination,
+		Upper: path.Join(g.in.Files, "overlay", n, "upper"),
+		Work:  path.Join(g.in.Files, "overlay", n, "work"),
+	}
 }
 
 // Overlay's own parser of mount(2) data takes a backslash before what would
@@ -149,6 +172,10 @@ func (g *generator) mount(value string, m mountFlag) error {
 		return g.bind("--mount", value, m.source, m.destination, m.bind)
 	case "glob":
 		return g.globs(value, m)
+	case "volume":
+		return g.named("--mount", value, m.source, m.destination, m.bind)
+	case "image":
+		return g.image(value, m)
 	case "devpts":
 		return g.place(specs.Mount{
 			Destination: m.destination, Type: "devpts", Source: "devpts",
@@ -257,38 +284,6 @@ func (g *generator) readOnlyTmpfs() {
 
 func (g *generator) withReadOnlyTmpfs() bool {
 	return g.opt.ReadOnlyTmpfs == nil || *g.opt.ReadOnlyTmpfs
-}
-
-// imageVolumes treats the VOLUMEs of the image. Until there are anonymous
-// volumes the default is directories of the container's own upper layer,
-// which live as long as the container, as an anonymous volume of --rm does;
-// with --read-only there is no upper layer, and they are tmpfs.
-func (g *generator) imageVolumes() error {
-	mode := g.opt.ImageVolume
-	switch mode {
-	case "", "ignore", "tmpfs":
-	case "anonymous", "bind":
-		return refuse("--image-volume", mode, "anonymous volumes are not available yet").because(quiet{ErrLater}).
-			hint("ignore keeps them in the container's own layer, tmpfs in memory")
-	default:
-		return refuse("--image-volume", mode, "unknown mode").choose(mode, []string{"ignore", "tmpfs", "anonymous"})
-	}
-	dirs := make([]string, 0, len(g.in.Image.Volumes))
-	for dir := range g.in.Image.Volumes {
-		// From an image: never an error of the user's, never outside.
-		if dir = path.Join("/", dir); dir != "/" {
-			dirs = append(dirs, dir)
-		}
-	}
-	slices.Sort(dirs)
-	for _, dir := range dirs {
-		if mode == "tmpfs" || mode == "" && g.opt.ReadOnly {
-			_ = g.place(tmpfsMount(dir, tmpfsOptions{}, g.user), fromImplied, "--image-volume", mode)
-		} else if !g.userMounted(dir) {
-			g.res.Directories = append(g.res.Directories, dir)
-		}
-	}
-	return nil
 }
 
 // volumeCovers says whether a path of the container is, or is below, a mount

@@ -46,11 +46,13 @@ type Options struct {
 	Volumes       []string // -v
 	Mounts        []string // --mount
 	Tmpfs         []string // --tmpfs
+	VolumesFrom   []string // --volumes-from
+	Secrets       []string // --secret
 	ReadOnly      bool     // --read-only
 	ReadOnlyTmpfs *bool    // --read-only-tmpfs, default true
 	ShmSize       string   // --shm-size
 	Devices       []string // --device
-	ImageVolume   string   // --image-volume ignore|tmpfs|anonymous
+	ImageVolume   string   // --image-volume anonymous|tmpfs|ignore
 
 	// Security.
 	SecurityOpt []string // --security-opt
@@ -133,8 +135,9 @@ type Input struct {
 	Options Options
 	Root    RootReader
 	Host    Host
-	RootDir string // root.path of config.json, absolute
-	Files   string // directory on the host for the generated /etc files, absolute
+	Sources Sources // nil: mounts name paths only
+	RootDir string  // root.path of config.json, absolute
+	Files   string  // directory on the host for the generated /etc files, absolute
 	// ParseAddr reads an IP address, and writes it the usual way, the zone apart:
 	// net/netip would be initialised, and all that its turn comes after, at each start.
 	ParseAddr func(text string) (addr, zone string, err error)
@@ -166,6 +169,11 @@ type Result struct {
 	// Chowns are host trees that are given to the container's user before
 	// the start (-v SRC:DST:U).
 	Chowns []Chown
+	// Mounted are the mounts that were asked for; the engine makes and fills
+	// the volumes among them.
+	Mounted []Mounted `json:",omitempty"`
+	// Secrets are put into the container at its start; their data is not here.
+	Secrets []SecretUse `json:",omitempty"`
 	// Directories are places inside the root to be made when they are
 	// missing: the image's volumes when nothing is mounted there.
 	Directories []string

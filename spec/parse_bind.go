@@ -15,7 +15,7 @@ type bindOptions struct {
 	exec, dev   string // "noexec", "exec", …; "" keeps the source's
 	suid        string
 	relabel     string // z or Z: accepted; nothing to do without SELinux labels
-	copyUp      string // "nocopy": what a bind does anyway
+	copyUp      string // "nocopy", "copy" or "" (copy): of a volume; a bind never does
 	subRO       string // "ro" or "rw": what lies mounted below a read-only bind
 	overlay     bool
 	upper, work string
@@ -83,7 +83,7 @@ func (o *bindOptions) field(word string) *string {
 		return &o.suid
 	case "z", "Z":
 		return &o.relabel
-	case "nocopy":
+	case "copy", "nocopy":
 		return &o.copyUp
 	}
 	return nil
@@ -95,8 +95,6 @@ func (o *bindOptions) setFlag(word string) error {
 		o.overlay = true
 	case "U":
 		o.chown = true
-	case "copy":
-		return bad("copy fills a named volume from the image; a directory of the host is taken as it is").hint("leave out copy")
 	default:
 		e := bad("unknown option %q", word)
 		if near := closest(word, bindWords()); near != "" && len(word) > 2 {

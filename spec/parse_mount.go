@@ -8,16 +8,17 @@ import (
 
 // mountFlag is one --mount, as keys and values.
 type mountFlag struct {
-	kind                string // bind, tmpfs, devpts, glob, ramfs
+	kind                string // bind, volume, image, tmpfs, devpts, glob, ramfs
 	source, destination string
+	subpath             string // of an image
 	bind                bindOptions
 	tmpfs               tmpfsOptions
 	devpts              []string // options as they go to config.json
 }
 
 // parseMount reads --mount KEY=VALUE,…; a value with a comma is quoted as in
-// CSV, as in docker and podman. The type may be given anywhere, and must be
-// given; a key that it does not have is refused by name.
+// CSV, as in docker and podman. The type may be given anywhere; without one it
+// is a volume. A key that the type does not have is refused by name.
 func parseMount(s string) (mountFlag, error) {
 	words, err := csv.NewReader(strings.NewReader(s)).Read()
 	if err != nil {
@@ -31,6 +32,9 @@ func parseMount(s string) (mountFlag, error) {
 			}
 			m.kind = value
 		}
+	}
+	if m.kind == "" {
+		m.kind = "volume"
 	}
 	if err := checkMountType(m.kind); err != nil {
 		return m, err
@@ -54,12 +58,9 @@ func parseMount(s string) (mountFlag, error) {
 }
 
 func checkMountType(kind string) error {
-	known := []string{"bind", "tmpfs", "ramfs", "devpts", "glob"}
+	known := []string{"bind", "volume", "tmpfs", "image", "ramfs", "devpts", "glob"}
 	switch {
-	case kind == "":
-		// podman 5 and docker: without a type it is a volume.
-		return later("without a type it is a named volume, and those are not available yet").hint("type=bind mounts a directory of the host")
-	case kind == "volume", kind == "image", kind == "artifact":
+	case kind == "artifact":
 		return later("type=%s is not available yet", kind).hint("types are %s", strings.Join(known, ", "))
 	case !slices.Contains(known, kind):
 		e := bad("unknown type %q", kind)
@@ -93,10 +94,7 @@ func (m *mountFlag) set(key, value string, pair bool) error {
 			return bad("type=%s has no source", m.kind)
 		}
 		m.source = value
-		if value == "" {
-			return bad("the source is empty")
-		}
-		return nil
+		return m.checkSource()
 	case "destination":
 		var err error
 		m.destination, err = cleanDestination(value)
@@ -105,6 +103,10 @@ func (m *mountFlag) set(key, value string, pair bool) error {
 	switch m.kind {
 	case "bind", "glob":
 		return m.setBind(key, value, pair)
+	case "volume":
+		return m.setVolume(key, value, pair)
+	case "image":
+		return m.setImage(key, value, pair)
 	case "tmpfs", "ramfs":
 		return m.setTmpfs(key, value, pair)
 	default:
@@ -256,6 +258,9 @@ func (m *mountFlag) check() error {
 	}
 	if m.source == "" && (m.kind == "bind" || m.kind == "glob") {
 		return bad("a source is missing").hint("source=/path/on/the/host")
+	}
+	if m.source == "" && m.kind == "image" {
+		return bad("a source is missing").hint("source=IMAGE")
 	}
 	if m.bind.subRO == "ro" && m.bind.access != "ro" {
 		return bad("bind-recursive=readonly needs a read-only mount").hint("add readonly")

@@ -132,3 +132,14 @@ func canonicalSize(word string) string {
 	n, _ := ParseBytes(value) // was checked when it was set
 	return "size=" + strconv.FormatInt(n, 10)
 }
+
+// CheckTmpfs says whether these are options of a tmpfs.
+func CheckTmpfs(words []string) error {
+	var o tmpfsOptions
+	for _, word := range words {
+		if err := o.set(word); err != nil {
+			return err
+		}
+	}
+	return nil
+}

@@ -5,10 +5,12 @@ import (
 	"strings"
 )
 
-// volume is one -v: SRC:DST[:OPTIONS].
+// volume is one -v: SRC:DST[:OPTIONS], or DST alone.
 type volume struct {
-	source, destination string
-	options             bindOptions
+	source      string // a path of the host; "" for a volume
+	name        string // of the volume; "" for an anonymous one
+	destination string
+	options     bindOptions
 }
 
 // parseVolume reads -v. A source without a slash or a dot in front is the
@@ -19,16 +21,17 @@ func parseVolume(s string) (volume, error) {
 		return volume{}, bad("more than SOURCE:DESTINATION:OPTIONS").hint("a path with a colon: use --mount type=bind,source=…,destination=…")
 	}
 	if len(parts) == 1 {
-		if path.IsAbs(s) {
-			return volume{}, later("anonymous volumes are not available yet").hint("-v /on/the/host:%s mounts a directory, --tmpfs %s an empty one", s, s)
+		if !path.IsAbs(s) {
+			return volume{}, bad("must be SOURCE:DESTINATION[:OPTIONS]").hint("/%s alone is an anonymous volume", s)
 		}
-		return volume{}, bad("must be SOURCE:DESTINATION[:OPTIONS]")
+		destination, err := cleanDestination(s)
+		return volume{destination: destination}, err
 	}
-	v := volume{source: parts[0], destination: parts[1]}
-	if err := checkSource(v.source); err != nil {
+	v := volume{destination: parts[1]}
+	var err error
+	if v.source, v.name, err = splitSource(parts[0]); err != nil {
 		return v, err
 	}
-	var err error
 	if v.destination, err = cleanDestination(v.destination); err != nil {
 		return v, err
 	}
@@ -38,16 +41,17 @@ func parseVolume(s string) (volume, error) {
 	return v, err
 }
 
-func checkSource(s string) error {
+// splitSource tells a path from the name of a volume.
+func splitSource(s string) (source, name string, err error) {
 	switch {
 	case s == "":
-		return bad("the source is empty")
+		return "", "", bad("the source is empty")
 	case s[0] == '/' || s[0] == '.':
-		return nil
+		return s, "", nil
 	case isName(s):
-		return later("named volumes are not available yet").hint("a directory is written ./%s", s)
+		return "", s, nil
 	default:
-		return bad("%q is neither a path nor the name of a volume", s).hint("a relative path begins with a dot: ./%s", s)
+		return "", "", bad("%q is neither a path nor the name of a volume", s).hint("a relative path begins with a dot: ./%s", s)
 	}
 }
 

@@ -8,6 +8,7 @@ import (
 
 // Every flag that is refused, with the words that the user reads.
 func TestRefusals(t *testing.T) {
+	secret := func(s string) func(*Options) { return func(o *Options) { o.Secrets = []string{s} } }
 	volume := func(s string) func(*Options) { return func(o *Options) { o.Volumes = []string{s} } }
 	mount := func(s string) func(*Options) { return func(o *Options) { o.Mounts = []string{s} } }
 	security := func(s string) func(*Options) { return func(o *Options) { o.SecurityOpt = []string{s} } }
@@ -17,7 +18,12 @@ func TestRefusals(t *testing.T) {
 		set        func(*Options)
 		text, hint string
 	}{
-		{volume("x:y:zz"), `--volume "x:y:zz": named volumes are not available yet`, "./x"},
+		{volume("x:/y:zz"), `--volume "x:/y:zz": unknown option "zz"`, "options are ro, rw"},
+		{volume("gone:/y"), `--volume "gone:/y": no volume "gone" can be made`, ""},
+		{volume("box:/y:O,ro"), "O and ro contradict", ""},
+		{volume("box:/y:idmap=uids=0-1-1;gids=0-1-1"), "a map of its own is not available yet", ""},
+		{volume("mem:/y:O"), "the volume mem is a tmpfs", ""},
+		{volume("mem:/y:suid"), "nosuid and suid contradict", ""},
 		{volume("./data:/y:zz"), `--volume "./data:/y:zz": unknown option "zz"`, "options are ro, rw"},
 		{volume("./data:/y:noexe"), `unknown option "noexe"`, "did you mean noexec?"},
 		{volume("./data:/y:ro,rw"), "ro and rw contradict each other", ""},
@@ -28,8 +34,8 @@ func TestRefusals(t *testing.T) {
 		{volume("./data:/"), "cannot be / itself", ""},
 		{volume("./data:/.."), "cannot be / itself", ""},
 		{volume(":/y"), "the source is empty", ""},
-		{volume("/anonymous"), "anonymous volumes", "--tmpfs /anonymous"},
-		{volume("foo"), "must be SOURCE:DESTINATION", ""},
+		{volume("/"), "cannot be / itself", ""},
+		{volume("foo"), "must be SOURCE:DESTINATION", "/foo alone"},
 		{volume("a/b:/y"), "neither a path nor the name of a volume", "./a/b"},
 		{volume("/none:/y"), `--volume "/none:/y": /none does not exist on the host`, "mkdir -p /none"},
 		{volume("./data:/y:copy"), "copy fills a named volume", ""},
@@ -67,8 +73,34 @@ func TestRefusals(t *testing.T) {
 		{mount("type=ramfs,dst=/y,tmpfs-size=1m"), "cannot be limited", "tmpfs"},
 		{mount("type=devpts,dst=/y,gid=tty"), "gid needs a number", ""},
 		{mount("type=devpts,dst=/y,ro"), `unknown key "ro" for type=devpts`, ""},
-		{mount("type=volume,src=v,dst=/y"), "type=volume is not available yet", ""},
-		{mount("src=v,dst=/y"), "named volume", "type=bind"},
+		{mount("type=volume,src=/a,dst=/y"), "is not the name of a volume", "type=bind"},
+		{mount("type=volume,src=v"), "a destination is missing", ""},
+		{mount("src=v,dst=/y,volume-opt=type=tmpfs"), "volume-opt describes", "volume create"},
+		{mount("src=v,dst=/y,volume-driver=nfs"), `no volume driver "nfs"`, "local"},
+		{mount("src=v,dst=/y,subpath=a"), "a part of a volume", ""},
+		{mount("src=v,dst=/y,tmpfs-size=1"), `unknown key "tmpfs-size" for type=volume`, ""},
+		{mount("type=image,dst=/y"), "a source is missing", "source=IMAGE"},
+		{mount("type=image,src=x,dst=/y,ro,rw"), "ro and rw contradict", ""},
+		{mount("type=image,src=x,dst=/y,exec"), `unknown key "exec" for type=image`, ""},
+		{mount("type=image,src=none,dst=/y"), `no image "none"`, ""},
+		{mount("type=artifact,src=x,dst=/y"), "type=artifact is not available yet", ""},
+		{func(o *Options) { o.VolumesFrom = []string{"nobody"} }, `--volumes-from "nobody": no container "nobody"`, ""},
+		{func(o *Options) { o.VolumesFrom = []string{"other:rx"} }, `unknown option "rx"`, "ro, rw, z"},
+		{func(o *Options) { o.VolumesFrom = []string{"other:ro,rw"} }, "ro and rw contradict", ""},
+		{secret("none"), `--secret "none": no secret "none"`, ""},
+		{secret("../x"), `"../x" is not the name of a secret`, ""},
+		{secret("key,type=disk"), `unknown type "disk"`, "mount or env"},
+		{secret("key,mode=9"), "not an octal mode", ""},
+		{secret("key,uid=x"), "uid needs a number", ""},
+		{secret("key,uid=70000"), "the container has no uid 70000", ""},
+		{secret("key,type=env,mode=0400"), "a variable has no mode", ""},
+		{secret("key,type=env,target=A=B"), "not the name of a variable", ""},
+		{secret("key,target=../../etc/passwd"), "is outside /run/secrets", ""},
+		{secret("key,target=/run"), "is a directory of secrets", ""},
+		{secret("key,target=/run/secrets"), "is a directory of secrets", ""},
+		{secret("key,colour=red"), `unknown key "colour"`, "keys are"},
+		{func(o *Options) { o.Secrets = []string{"key", "key,target=key"} }, "another secret is there already: /run/secrets/key", ""},
+		{func(o *Options) { o.Secrets, o.Tmpfs = []string{"key,target=/t"}, []string{"/t"} }, "/t is already the destination", ""},
 		{mount("type=bnid,src=v,dst=/y"), `unknown type "bnid"`, "type=bind"},
 		{mount("type=glob,src=/srv/none*,dst=/y"), "no file of the host matches", ""},
 		{mount("type=glob,src=/srv/[,dst=/y"), "bad pattern", ""},
@@ -81,7 +113,6 @@ func TestRefusals(t *testing.T) {
 		{func(o *Options) { o.Tmpfs = []string{"/t:exec,noexec"} }, "contradict", ""},
 		{func(o *Options) { o.Tmpfs = []string{"t"} }, "not an absolute path", ""},
 		{func(o *Options) { o.Tmpfs = []string{"/t:huge=much"} }, "unknown value", "never"},
-		{func(o *Options) { o.ImageVolume = "anonymous" }, "anonymous volumes", "ignore"},
 		{func(o *Options) { o.ImageVolume = "tmps" }, "unknown mode", "tmpfs"},
 		{func(o *Options) { o.ShmSize = "64q" }, `--shm-size "64q"`, ""},
 		{func(o *Options) { o.ShmSize = "1e3" }, "--shm-size", ""},
@@ -206,8 +237,8 @@ func TestRefusalsOfASingleID(t *testing.T) {
 
 func TestWhatComesLaterSaysSo(t *testing.T) {
 	for _, o := range []Options{
-		{Volumes: []string{"data:/x"}}, {Mounts: []string{"type=image,src=x,dst=/y"}}, {Network: "private"},
-		{PID: "container:x"}, {ImageVolume: "anonymous"}, {Devices: []string{"v.com/c=x"}},
+		{Volumes: []string{"./data:/x:idmap=uids=0-1-1;gids=0-1-1"}}, {Mounts: []string{"type=artifact,src=x,dst=/y"}}, {Network: "private"},
+		{PID: "container:x"}, {Devices: []string{"v.com/c=x"}},
 	} {
 		_, err := Generate(input(func(in *Input) { in.Options = o }))
 		if !errors.Is(err, ErrLater) || !errors.Is(err, ErrOption) {

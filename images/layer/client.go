@@ -116,6 +116,11 @@ func (c *Client) Call(ctx context.Context, op string, in, out any) error {
 	return c.call(ctx, op, in, out, nil, nil)
 }
 
+// CallFile is Call with a descriptor, which the handler finds with HandedFile.
+func (c *Client) CallFile(ctx context.Context, op string, in, out any, file *os.File) error {
+	return c.call(ctx, op, in, out, file, nil)
+}
+
 // call sends a request and waits for its reply, also after it was cancelled:
 // only then is it sure that the stage has stopped writing.
 func (c *Client) call(ctx context.Context, op string, in, out any, file *os.File, progress func(int64)) error {

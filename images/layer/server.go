@@ -147,7 +147,19 @@ func (s *server) serve(ctx context.Context, m message, file *os.File) (any, erro
 	if h == nil {
 		return nil, fmt.Errorf("the store process knows no request %q", m.Op)
 	}
+	if file != nil {
+		ctx = context.WithValue(ctx, handedKey{}, file)
+	}
 	return h(ctx, m.Body)
+}
+
+type handedKey struct{}
+
+// HandedFile is the descriptor that came with the request a handler answers;
+// nil where none did. It is closed when the handler returns.
+func HandedFile(ctx context.Context) *os.File {
+	f, _ := ctx.Value(handedKey{}).(*os.File)
+	return f
 }
 
 // start makes the process root of its namespace and shuts it into the store.

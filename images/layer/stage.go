@@ -72,6 +72,10 @@ type Request struct {
 	// Stat).
 	Record bool `json:"record,omitempty"`
 
+	// Plain says that the archive is no layer: names that would be whiteouts are
+	// those of files.
+	Plain bool `json:"plain,omitempty"`
+
 	Limits Limits `json:"limits,omitzero"`
 
 	// Progress, if set, is told now and then how many bytes of the blob have

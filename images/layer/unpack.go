@@ -128,9 +128,11 @@ func (u *unpacker) entry(h *header) error {
 		return err
 	}
 	dir, base := splitName(name)
-	role, deleted, err := roleOf(dir, base)
-	if err != nil {
-		return err
+	role, deleted := roleFile, ""
+	if !u.r.Plain {
+		if role, deleted, err = roleOf(dir, base); err != nil {
+			return err
+		}
 	}
 	if role == roleFile && u.unmapped == nil && !u.r.Record {
 		u.checkMapped(name, h)

@@ -46,6 +46,19 @@ func commands() []entry {
 		{"import", "Images", "[flags] FILE|- [NAME]", "make an image of a root file system in a tar file", false, func() command { return &importCmd{} }},
 		{"inspect", "Images", "[flags] NAME...", "show all that is known of images and containers", false, func() command { return &inspectCmd{} }},
 		{"completion", "System", "bash|zsh|fish", "print the script that makes a shell complete commands", false, func() command { return &completionCmd{} }},
+		{"volume create", "Data", "[flags] [NAME]", "make a volume", false, func() command { return &volumeCreateCmd{} }},
+		{"volume exists", "Data", "VOLUME", "say by the exit code whether there is such a volume", false, func() command { return &volumeExistsCmd{} }},
+		{"volume export", "Data", "[flags] VOLUME", "write what is in a volume as a tar file", false, func() command { return &volumeExportCmd{} }},
+		{"volume import", "Data", "VOLUME FILE|-", "add what is in a tar file to a volume", false, func() command { return &volumeImportCmd{} }},
+		{"volume inspect", "Data", "[flags] VOLUME...", "show all that is known of volumes", false, func() command { return &volumeInspectCmd{} }},
+		{"volume ls", "Data", "[flags]", "list volumes", false, func() command { return &volumeListCmd{} }},
+		{"volume prune", "Data", "[flags]", "remove the volumes that no container uses", false, func() command { return &volumePruneCmd{} }},
+		{"volume rm", "Data", "[flags] VOLUME...", "remove volumes", false, func() command { return &volumeRemoveCmd{} }},
+		{"secret create", "Data", "[flags] NAME FILE|-", "keep a secret for containers", false, func() command { return &secretCreateCmd{} }},
+		{"secret exists", "Data", "SECRET", "say by the exit code whether there is such a secret", false, func() command { return &secretExistsCmd{} }},
+		{"secret inspect", "Data", "[flags] SECRET...", "show what is known of secrets, but for their data", false, func() command { return &secretInspectCmd{} }},
+		{"secret ls", "Data", "[flags]", "list secrets", false, func() command { return &secretListCmd{} }},
+		{"secret rm", "Data", "[flags] SECRET...", "remove secrets", false, func() command { return &secretRemoveCmd{} }},
 		{"doctor", "System", "[flags]", "check this machine and account, and say what to type", false, func() command { return &doctorCmd{} }},
 		{"info", "System", "[flags]", "show the store, the host and the choices made", false, func() command { return &infoCmd{} }},
 		{"unshare", "System", "[flags] [COMMAND [ARG...]]", "run a command in the user namespace", true, func() command { return &unshareCmd{} }},
@@ -59,7 +72,7 @@ func plannedCommands() []string {
 	return strings.Fields(`apply attach build checkpoint commit cp create diff discard
 		events exec export history kill load login logout mount pack pause port prune
 		push rename restart restore resume review sandbox save start stats stop tag top
-		unmount unpack update volume wait`)
+		unmount unpack update wait`)
 }
 
 func findCommand(name string) (entry, error) {

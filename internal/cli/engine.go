@@ -36,7 +36,10 @@ type engineAPI interface {
 	Wait(ctx context.Context, name string, states []string, every time.Duration) (int, error)
 	Rename(ctx context.Context, name, to string) error
 	Logs(ctx context.Context, names []string, opts engine.LogsOptions) error
-	RemoveContainer(ctx context.Context, name string, force bool) error
+	RemoveContainer(ctx context.Context, name string, force, volumes bool) error
+
+	volumeAPI
+	secretAPI
 }
 
 func openEngine(c engine.Config) (engineAPI, error) {

@@ -124,10 +124,13 @@ func (f *fakeEngine) Logs(_ context.Context, names []string, opts engine.LogsOpt
 	return f.err
 }
 
-func (f *fakeEngine) RemoveContainer(_ context.Context, name string, force bool) error {
+func (f *fakeEngine) RemoveContainer(_ context.Context, name string, force, volumes bool) error {
 	f.ask("rm", name)
 	if force {
 		f.ask("force")
+	}
+	if volumes {
+		f.ask("volumes")
 	}
 	if strings.HasPrefix(name, "no-") {
 		return notFound(name)

@@ -20,6 +20,8 @@ func families() []family {
 	return []family{
 		{"container", "containers, by docker's and podman's long names"},
 		{"image", "images, by docker's and podman's long names"},
+		{"volume", "data that outlives containers"},
+		{"secret", "what only a container is to know"},
 		{"system", "this program and its machine, by docker's and podman's long names"},
 	}
 }
@@ -33,6 +35,10 @@ func verbAliases() map[string]string {
 		"image list":     "images",
 		"image ls":       "images",
 		"resume":         "unpause",
+		"secret list":    "secret ls",
+		"secret remove":  "secret rm",
+		"volume list":    "volume ls",
+		"volume remove":  "volume rm",
 	}
 }
 

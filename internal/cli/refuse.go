@@ -74,16 +74,6 @@ func refusedForLater() []refusal {
 			hint:   "--network none closes the network altogether",
 		},
 		{
-			flags:  "volumes-from",
-			reason: "volumes of other containers cannot be shared",
-			hint:   "name the directories with --volume",
-		},
-		{
-			flags:  "secret",
-			reason: "there is no store of secrets",
-			hint:   "bind a file read-only: --volume FILE:/run/secrets/NAME:ro",
-		},
-		{
 			flags:  "landlock",
 			reason: "Landlock rules are not applied",
 			hint:   "--read-only and read-only volumes keep files as they are",

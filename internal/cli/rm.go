@@ -3,9 +3,10 @@ package cli
 import "fmt"
 
 type rmCmd struct {
-	All    bool `short:"a" help:"Remove all containers that have ended; with --force, all."`
-	Force  bool `short:"f" help:"Kill it first if it is running."`
-	Ignore bool `short:"i" help:"It is no error if there is none of that name."`
+	All     bool `short:"a" help:"Remove all containers that have ended; with --force, all."`
+	Force   bool `short:"f" help:"Kill it first if it is running."`
+	Ignore  bool `short:"i" help:"It is no error if there is none of that name."`
+	Volumes bool `short:"v" help:"Remove its anonymous volumes, too."`
 
 	Containers []string `arg:"" name:"CONTAINER" optional:""`
 }
@@ -19,7 +20,7 @@ func (*rmCmd) Help() string {
 
 func (*rmCmd) refused(name string) (refusal, bool) {
 	return findRefusal([]refusal{{
-		flags:  "v volumes l latest t time depend cidfile filter link",
+		flags:  "l latest t time depend cidfile filter link",
 		reason: "it is no part of this version",
 	}}, name)
 }
@@ -42,7 +43,7 @@ func (c *rmCmd) run(a *app) (int, error) {
 	defer stop()
 	var failed []error
 	for _, name := range names {
-		switch err := e.RemoveContainer(ctx, name, c.Force); {
+		switch err := e.RemoveContainer(ctx, name, c.Force, c.Volumes); {
 		case err == nil:
 			fmt.Fprintln(a.out, visible(name))
 		case c.Ignore && isNotFound(err):

@@ -95,13 +95,15 @@ type identityFlags struct {
 }
 
 type fileFlags struct {
-	Volume        []string `short:"v" sep:"none" placeholder:"SRC:DST[:OPTS]" help:"Bind a file or directory: ro, rw, O (overlay), U, z, rshared..."`
-	Mount         []string `sep:"none" placeholder:"type=T,..." help:"bind or tmpfs, with src=, dst=, ro..."`
+	Volume        []string `short:"v" sep:"none" placeholder:"SRC:DST[:OPTS]" help:"Mount a file, a directory or a volume (a name, or none): ro, O (overlay), U, nocopy..."`
+	Mount         []string `sep:"none" placeholder:"type=T,..." help:"volume, bind, tmpfs or image, with src=, dst=, ro..."`
 	Tmpfs         []string `sep:"none" placeholder:"DST[:OPTS]" help:"A file system in memory."`
 	ReadOnly      bool     `name:"read-only" help:"Make the root read-only."`
 	ReadOnlyTmpfs *bool    `name:"read-only-tmpfs" placeholder:"false" help:"Not even /tmp and /run."`
 	ShmSize       string   `name:"shm-size" placeholder:"SIZE" help:"Of /dev/shm (default: 64m)."`
 	Device        []string `sep:"none" placeholder:"SRC[:DST[:rwm]]" help:"Give it a device node."`
+	VolumesFrom   []string `name:"volumes-from" sep:"none" placeholder:"CONTAINER[:ro]" help:"Mount what another container has, but for its root."`
+	Secret        []string `sep:"none" placeholder:"NAME[,OPTS]" help:"A secret: type=mount or env, target=, uid=, gid=, mode=."`
 	ImageVolume   string   `name:"image-volume" placeholder:"HOW" help:"Volumes of the image: anonymous, tmpfs or ignore."`
 }
 

@@ -116,6 +116,8 @@ func (f fileFlags) fill(o *spec.Options) {
 	o.ReadOnlyTmpfs = f.ReadOnlyTmpfs
 	o.ShmSize = f.ShmSize
 	o.Devices = f.Device
+	o.VolumesFrom = f.VolumesFrom
+	o.Secrets = f.Secret
 	o.ImageVolume = f.ImageVolume
 }
 

@@ -100,6 +100,9 @@ func (p *blueprint) relocate(root string) {
 	for i := range p.Result.Chowns {
 		move(&p.Result.Chowns[i].Path)
 	}
+	for i := range p.Result.Mounted {
+		move(&p.Result.Mounted[i].Source)
+	}
 	s := p.Result.Spec
 	move(&s.Root.Path)
 	for i := range s.Mounts {

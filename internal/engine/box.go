@@ -156,7 +156,7 @@ func (b *box) forget(ctx context.Context) error { return b.rt.Delete(ctx, b.ID, 
 
 // remove removes all of the container.
 func (b *box) remove(ctx context.Context) {
-	if err := b.e.removeHeld(ctx, b.Container); err != nil {
+	if err := b.e.removeHeld(ctx, b.Container, true); err != nil {
 		b.e.warn(fmt.Sprintf("remove container %.12s: %v", b.ID, err), "the next start tries again")
 		b.lock.Close()
 		return
@@ -237,16 +237,17 @@ func (e *Engine) alive(id string) bool {
 	return errors.Is(unix.Flock(fd, unix.LOCK_SH|unix.LOCK_NB), unix.EWOULDBLOCK)
 }
 
-// RemoveContainer removes a container; a running one only with force.
-func (e *Engine) RemoveContainer(ctx context.Context, name string, force bool) error {
+// RemoveContainer removes a container; a running one only with force. With
+// volumes, its anonymous volumes go as well.
+func (e *Engine) RemoveContainer(ctx context.Context, name string, force, volumes bool) error {
 	c, err := e.find(name)
 	if err != nil {
 		return err
 	}
-	return e.removeFound(ctx, c, force)
+	return e.removeFound(ctx, c, force, volumes)
 }
 
-func (e *Engine) removeFound(ctx context.Context, c Container, force bool) error {
+func (e *Engine) removeFound(ctx context.Context, c Container, force, volumes bool) error {
 	lock, err := e.claim(c.ID, c.ImageID)
 	if errors.Is(err, unix.EWOULDBLOCK) && !force && e.letsGo(ctx, c.ID) {
 		lock, err = e.claim(c.ID, c.ImageID)
@@ -265,7 +266,7 @@ func (e *Engine) removeFound(ctx context.Context, c Container, force bool) error
 		c = now // a young one had none
 	}
 	if err = e.forget(ctx, c.ID); err == nil {
-		err = e.removeHeld(ctx, c)
+		err = e.removeHeld(ctx, c, volumes)
 	}
 	if err != nil {
 		lock.Close()

@@ -155,7 +155,7 @@ func TestLauncherKilled(t *testing.T) {
 			t.Errorf("claim of a living one: %v", err)
 		}
 		var ee *Error
-		if err := e.RemoveContainer(ctx, id, false); !errors.As(err, &ee) || ee.Help == "" {
+		if err := e.RemoveContainer(ctx, id, false, false); !errors.As(err, &ee) || ee.Help == "" {
 			t.Errorf("rm of a living one: %v", err)
 		}
 	}
@@ -173,7 +173,7 @@ func TestLauncherKilled(t *testing.T) {
 	if c, err := readRecord(e.containerDir(kept)); err != nil || c.Status != Stopped || c.Signal != 9 {
 		t.Errorf("the record after the sweep: %+v, %v", c, err)
 	}
-	if err := e.RemoveContainer(ctx, "kept", false); err != nil {
+	if err := e.RemoveContainer(ctx, "kept", false, false); err != nil {
 		t.Errorf("rm of the killed one: %v", err)
 	}
 	assertNothing(t, e)
@@ -188,7 +188,7 @@ func TestRemoveOneThatJustDied(t *testing.T) {
 		time.Sleep(50 * time.Millisecond)
 		b.lock.Close()
 	}()
-	if err := e.RemoveContainer(context.Background(), "boat", false); err != nil {
+	if err := e.RemoveContainer(context.Background(), "boat", false, false); err != nil {
 		t.Error(err)
 	}
 	assertNothing(t, e)
@@ -218,7 +218,7 @@ func TestKillAcrossSessions(t *testing.T) {
 		b.close()
 	}()
 	start := time.Now()
-	if err := other.RemoveContainer(context.Background(), "boat", true); err != nil {
+	if err := other.RemoveContainer(context.Background(), "boat", true, false); err != nil {
 		_ = payload.Process.Kill()
 		t.Error(err)
 	}

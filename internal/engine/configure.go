@@ -32,7 +32,7 @@ func (r *run) generate(name string) (err error) {
 	dir := r.e.containerDir(r.id)
 	files := filepath.Join(dir, "files")
 	in := spec.Input{
-		ID: r.id, Name: name, Image: spec.ImageConfig(r.root.config), ParseAddr: parseAddr, NoImage: r.root.imageID == "", Options: r.options(), Root: r.root.reader, Host: hostFacts{},
+		ID: r.id, Name: name, Image: spec.ImageConfig(r.root.config), ParseAddr: parseAddr, NoImage: r.root.imageID == "", Options: r.options(), Root: r.root.reader, Host: hostFacts{}, Sources: &mountSources{r: r},
 		RootDir: filepath.Join(dir, "root"), Files: files,
 		UIDMap: r.ids.Map.UIDs, GIDMap: r.ids.Map.GIDs,
 		HostUID: r.caller.UID, HostGID: r.caller.GID, HostGroups: r.caller.Groups, HostName: r.caller.Name,
@@ -55,6 +55,9 @@ func (r *run) assemble() (err error) {
 		Resolve: r.root.resolve, Compiled: r.root.close, Directories: r.result.Directories,
 	}
 	x.ID = r.id
+	for _, s := range r.result.Secrets { // the data comes last: prepare
+		x.Secrets = append(x.Secrets, spec.Secret{SecretUse: s})
+	}
 	filter := func() (seccomp.Program, error) { return seccomp.Program{}, nil }
 	switch {
 	case s.Linux.Seccomp == nil:
@@ -138,6 +141,7 @@ func (r *run) write() error {
 	b.Command = r.result.Spec.Process.Args
 	b.Labels, b.Annotations = r.result.Labels, pairs(r.o.Annotations)
 	b.StopSignal, b.StopTimeout = r.result.StopSignal, r.result.StopTimeout
+	b.Mounts = r.result.Mounted
 	if f := r.o.CIDFile; f != "" {
 		if err := createFile("container id", f, b.ID); err != nil {
 			return err

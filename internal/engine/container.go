@@ -42,6 +42,7 @@ type Container struct {
 	Remove   bool              `json:"remove,omitempty"` // --rm
 	Map      userns.Map        `json:"map"`
 	Labels   map[string]string `json:"labels,omitempty"`
+	Mounts   []spec.Mounted    `json:"mounts,omitempty"` // binds, volumes and images
 
 	Detached    bool          `json:"detached,omitempty"` // it has a monitor while it runs
 	StopSignal  int           `json:"stopSignal,omitempty"`
@@ -229,6 +230,13 @@ func (e *Engine) imagesInUse() (map[digest.Digest][]string, error) {
 			used[c.ImageID] = append(used[c.ImageID], c.Name)
 			seen[c.ID] = true
 		}
+	}
+	if err := e.eachMount(func(id string, m spec.Mounted) {
+		if m.Type == "image" {
+			used[digest.Digest(m.Source)] = append(used[digest.Digest(m.Source)], id[:min(12, len(id))])
+		}
+	}); err != nil {
+		return nil, err
 	}
 	starting, err := os.ReadDir(filepath.Join(e.root, "running"))
 	if err != nil && !isNotFound(err) {

@@ -98,7 +98,7 @@ func (e *Engine) removeFailed(ctx context.Context, b *box, o RunOptions) {
 		os.Remove(o.CIDFile)
 	}
 	ctx = context.WithoutCancel(ctx)
-	if err := e.removeFound(ctx, b.Container, true); err != nil && !isNotFound(err) {
+	if err := e.removeFound(ctx, b.Container, true, true); err != nil && !isNotFound(err) {
 		e.warn(err.Error(), "the next start tries again")
 	}
 }

@@ -28,9 +28,12 @@ type dirsRequest struct {
 // StageHandlers are given to layer.StoreMain by main.
 func StageHandlers() map[string]layer.Handler {
 	return map[string]layer.Handler{
-		metaOp: handler(fuse.BuildMeta),
-		copyOp: handler(fuse.CopyLayers),
-		dirsOp: handler(makeDirs),
+		metaOp:  handler(fuse.BuildMeta),
+		copyOp:  handler(fuse.CopyLayers),
+		dirsOp:  handler(makeDirs),
+		fillOp:  handler(fillVolume),
+		packOp:  handler(packVolume),
+		mergeOp: handler(mergeVolume),
 	}
 }
 

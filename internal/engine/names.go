@@ -94,7 +94,7 @@ func (e *Engine) freeName(ctx context.Context, name string, replace bool) error 
 	if err != nil && !isNotFound(err) {
 		return err
 	}
-	return e.removeFound(ctx, c.orYoung(id, name), true)
+	return e.removeFound(ctx, c.orYoung(id, name), true, false)
 }
 
 // letsGo says whether who holds the container lets go of it in a moment, as one

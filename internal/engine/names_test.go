@@ -127,7 +127,7 @@ func TestRemoveYoung(t *testing.T) {
 			t.Fatal(err)
 		}
 		name := map[string]string{"name": "boat", "id": b.ID}[by]
-		if err := e.RemoveContainer(ctx, name, false); err == nil || isNotFound(err) {
+		if err := e.RemoveContainer(ctx, name, false, false); err == nil || isNotFound(err) {
 			t.Errorf("by %s, without force: %v", by, err)
 		}
 		go func() {
@@ -135,7 +135,7 @@ func TestRemoveYoung(t *testing.T) {
 			_ = b.save(false)
 			b.close()
 		}()
-		if err := e.RemoveContainer(ctx, name, true); err != nil {
+		if err := e.RemoveContainer(ctx, name, true, false); err != nil {
 			t.Errorf("by %s: %v", by, err)
 		}
 		assertNothing(t, e)

@@ -26,6 +26,7 @@ type rootSource struct {
 	reader  *fuse.LayerReader
 
 	lowers []string // topmost first
+	moved  bool     // their owners are those of the container's map already
 	meta   string   // the metadata tree that translates ids (keep-id), or ""
 	direct string   // --rootfs: used as it is
 	host   bool

@@ -147,6 +147,9 @@ func (r *run) makeBox(ctx context.Context) (err error) {
 	if err == nil {
 		err = r.write()
 	}
+	if err == nil {
+		err = r.makeVolumes(ctx)
+	}
 	if err != nil {
 		r.box.remove(ctx)
 	}
@@ -222,6 +225,9 @@ func (r *run) run(ctx context.Context) (Exit, error) {
 // prepare makes the last of what the start needs.
 func (r *run) prepare(ctx context.Context) (err error) {
 	if err := r.checkPreserved(); err != nil {
+		return err
+	}
+	if r.extra.Secrets, err = r.e.secretData(r.result.Secrets); err != nil {
 		return err
 	}
 	for _, c := range r.result.Chowns {

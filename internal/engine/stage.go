@@ -103,6 +103,15 @@ func (s *storeStage) Call(ctx context.Context, op string, in, out any) error {
 	return c.Call(ctx, op, in, out)
 }
 
+// CallFile is Call with a descriptor for the handler.
+func (s *storeStage) CallFile(ctx context.Context, op string, in, out any, file *os.File) error {
+	c, err := s.get()
+	if err != nil {
+		return err
+	}
+	return c.CallFile(ctx, op, in, out, file)
+}
+
 // Close ends the process, if it was started, and waits for it.
 func (s *storeStage) Close() error {
 	s.mu.Lock()

@@ -16,15 +16,25 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// removeHeld removes a container whose lock this process holds. One that is
-// gone already is no error: somebody was faster.
-func (e *Engine) removeHeld(ctx context.Context, c Container) error {
+// removeHeld removes a container whose lock this process holds, and with
+// volumes those that are its own. One that is gone already is no error:
+// somebody was faster.
+func (e *Engine) removeHeld(ctx context.Context, c Container, volumes bool) error {
 	dead := e.deadDir(c.ID)
 	if err := unix.Rename(e.containerDir(c.ID), dead); err != nil && !isNotFound(err) {
 		return err
 	}
 	if c.Name != "" && !strings.HasSuffix(c.Name, "_"+c.ID[:min(6, len(c.ID))]) { // else it has no link
 		e.dropName(c.Name, c.ID)
+	}
+	if volumes || c.Remove {
+		mounts, err := readMounts(dead)
+		if err == nil {
+			err = e.dropVolumes(ctx, mounts)
+		}
+		if err != nil {
+			return err
+		}
 	}
 	return e.removeTree(ctx, filepath.Base(dead), c.Map)
 }
@@ -115,11 +125,11 @@ func (e *Engine) sweepBox(ctx context.Context, id string) error {
 		if err != nil {
 			e.dropNamesOf(id)
 		}
-		return e.removeHeld(ctx, c)
+		return e.removeHeld(ctx, c, err != nil)
 	case err != nil:
 		return err
 	case c.Remove:
-		return e.removeHeld(ctx, c)
+		return e.removeHeld(ctx, c, true)
 	}
 	if c.Status == Running {
 		c.Status, c.ExitCode, c.Signal, c.Finished = Stopped, 137, 9, time.Now().UTC()

@@ -98,7 +98,7 @@ func TestSweep(t *testing.T) {
 				if err != nil || c.Status != Stopped || c.ExitCode != 137 || c.Finished.IsZero() {
 					t.Errorf("it was to be kept: %+v, %v", c, err)
 				}
-				if err := e.RemoveContainer(context.Background(), "boat", false); err != nil {
+				if err := e.RemoveContainer(context.Background(), "boat", false, false); err != nil {
 					t.Error(err)
 				}
 			}
@@ -198,7 +198,7 @@ func TestBooksInParallel(t *testing.T) {
 					t.Errorf("save: %v", err)
 				}
 				b.close()
-				if err := engines[j/2%2].RemoveContainer(ctx, b.ID, false); err != nil {
+				if err := engines[j/2%2].RemoveContainer(ctx, b.ID, false, false); err != nil {
 					t.Errorf("remove: %v", err)
 				}
 			}

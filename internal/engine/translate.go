@@ -50,7 +50,7 @@ func (r *rootSource) translate(ctx context.Context, store *images.Store, img *im
 	if meta {
 		r.meta = fs
 	} else {
-		r.lowers = []string{fs}
+		r.lowers, r.moved = []string{fs}, true
 	}
 	return nil
 }
