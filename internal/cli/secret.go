@@ -96,6 +96,10 @@ type secretRow struct {
 	Updated   string `json:"-"`
 }
 
+func (*secretListCmd) Help() string {
+	return `  coracle secret ls --format '{{.Name}} {{.Updated}}'`
+}
+
 func (c *secretListCmd) run(a *app) (int, error) {
 	e, err := a.engine()
 	if err != nil {
@@ -183,6 +187,12 @@ type secretDriver struct {
 	Options map[string]string
 }
 
+func (*secretInspectCmd) Help() string {
+	return `Prints a JSON array with an object for each secret.
+
+  coracle secret inspect --showsecret --format '{{.SecretData}}' token`
+}
+
 func (c *secretInspectCmd) run(a *app) (int, error) {
 	e, err := a.engine()
 	if err != nil {
@@ -215,7 +225,9 @@ type secretExistsCmd struct {
 }
 
 func (*secretExistsCmd) Help() string {
-	return `Exits with 0 if there is one of that name or id, with 1 if not.`
+	return `Exits with 0 if there is one of that name or id, with 1 if not.
+
+  coracle secret exists token`
 }
 
 func (c *secretExistsCmd) run(a *app) (int, error) {
@@ -235,6 +247,13 @@ type secretRemoveCmd struct {
 	Ignore bool `short:"i" help:"It is no error if there is none of that name."`
 
 	Names []string `arg:"" name:"SECRET" optional:""`
+}
+
+func (*secretRemoveCmd) Help() string {
+	return `Takes names, ids or the first digits of an id. Containers that run keep it; they
+do not start again without it.
+
+  coracle secret rm token`
 }
 
 func (c *secretRemoveCmd) run(a *app) (int, error) {

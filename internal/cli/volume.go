@@ -206,7 +206,9 @@ type volumeExistsCmd struct {
 }
 
 func (*volumeExistsCmd) Help() string {
-	return `Exits with 0 if there is one of that name, with 1 if not.`
+	return `Exits with 0 if there is one of that name, with 1 if not.
+
+  coracle volume exists data`
 }
 
 func (c *volumeExistsCmd) run(a *app) (int, error) {
