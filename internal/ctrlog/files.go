@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"slices"
 
 	"golang.org/x/sys/unix"
 )
@@ -12,6 +13,9 @@ import (
 // maxFiles is the most that max-file takes, and where the search for rotated
 // files ends.
 const maxFiles = 1000
+
+// maxGap is after how many missing files there are no more.
+const maxGap = 3
 
 // A rotation renames, one file at a time; somebody who looks meanwhile may find
 // a gap, or one file under two names. So it is looked again after opening.
@@ -42,7 +46,7 @@ func openAll(path string) ([]*os.File, error) {
 		if len(files) == 0 || sameFile(files[len(files)-1], path) {
 			return files, nil
 		}
-		if _, err := os.Lstat(path); isNotExist(err) {
+		if !exists(path) {
 			return files, nil // removed, or just being rotated: nothing is in the new one yet
 		}
 		closeAll(files)
@@ -50,26 +54,25 @@ func openAll(path string) ([]*os.File, error) {
 	return nil, errBusy
 }
 
+// openFiles opens what is there now. A rotation moves files up, from the last
+// to the first, while we look from the first to the last: where the two meet
+// there may be nothing, or what we have already.
 func openFiles(path string) (files []*os.File, err error) {
-	var newestFirst []*os.File
-	for n, gap := 0, false; n < maxFiles; n++ {
+	for n, missing := 0, 0; n < maxFiles && missing < maxGap; n++ {
 		f, err := openLog(rotated(path, n))
 		switch {
-		case isNotExist(err) && gap:
-			n = maxFiles
 		case isNotExist(err):
-			gap = n > 0
+			missing++
 		case err != nil:
-			closeAll(newestFirst)
+			closeAll(files)
 			return nil, err
+		case len(files) > 0 && same(files[len(files)-1], f):
+			f.Close()
 		default:
-			gap = false
-			newestFirst = append(newestFirst, f)
+			files, missing = append(files, f), 0
 		}
 	}
-	for i := len(newestFirst) - 1; i >= 0; i-- {
-		files = append(files, newestFirst[i])
-	}
+	slices.Reverse(files)
 	return files, nil
 }
 
@@ -77,6 +80,15 @@ func closeAll(files []*os.File) {
 	for _, f := range files {
 		f.Close()
 	}
+}
+
+func same(f, g *os.File) bool {
+	a, err := f.Stat()
+	if err != nil {
+		return false
+	}
+	b, err := g.Stat()
+	return err == nil && os.SameFile(a, b)
 }
 
 // sameFile says whether path leads to the file that is open.
@@ -90,26 +102,13 @@ func sameFile(f *os.File, path string) bool {
 }
 
 // following opens the file that was begun after f was full: the one before it
-// in the row, or the oldest there is if f is no longer in it.
+// in the row, or the oldest there is if f is no longer in it. io.EOF: f is the
+// present one after all.
 func following(f *os.File, path string) (*os.File, error) {
 	for range lookAgain {
-		at, last, gap := -1, 0, false
-		for n := 0; n < maxFiles && at < 0; n++ {
-			if sameFile(f, rotated(path, n)) {
-				at = n
-				break
-			}
-			if _, err := os.Lstat(rotated(path, n)); err == nil {
-				last, gap = n, false
-			} else if n > 0 {
-				if gap {
-					break
-				}
-				gap = true
-			}
-		}
+		at, last := place(f, path)
 		if at == 0 {
-			return nil, io.EOF // it is the present one after all
+			return nil, io.EOF
 		}
 		next := last
 		if at > 0 {
@@ -117,8 +116,11 @@ func following(f *os.File, path string) (*os.File, error) {
 		}
 		g, err := openLog(rotated(path, next))
 		if isNotExist(err) && at > 1 {
-			// A gap that a rotation is moving through; or one that stays.
-			g, err = openLog(rotated(path, at-2))
+			// The gap that a rotation moves down through; or one that stays.
+			if g, err = openLog(rotated(path, next-1)); err == nil && exists(rotated(path, next)) {
+				g.Close()
+				continue
+			}
 		}
 		if err != nil {
 			return nil, err
@@ -129,4 +131,25 @@ func following(f *os.File, path string) (*os.File, error) {
 		g.Close()
 	}
 	return nil, errBusy
+}
+
+// place says which of the files f is, -1 for none, and which is the last of
+// those that were looked at.
+func place(f *os.File, path string) (at, last int) {
+	for n, missing := 0, 0; n < maxFiles && missing < maxGap; n++ {
+		switch {
+		case sameFile(f, rotated(path, n)):
+			return n, n
+		case exists(rotated(path, n)):
+			last, missing = n, 0
+		default:
+			missing++
+		}
+	}
+	return -1, last
+}
+
+func exists(path string) bool {
+	_, err := os.Lstat(path)
+	return err == nil
 }

@@ -111,7 +111,7 @@ func TestFollowReplacedFile(t *testing.T) {
 // snapshot has no line twice, none is missing between two.
 func TestReadWhileRotating(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "ctr.log")
-	w := open(t, Options{Path: path, MaxSize: 2000, MaxFile: 20})
+	w := open(t, Options{Path: path, MaxSize: 20_000, MaxFile: 8})
 	stop := make(chan struct{})
 	var writing sync.WaitGroup
 	writing.Go(func() {
@@ -121,11 +121,10 @@ func TestReadWhileRotating(t *testing.T) {
 				return
 			default:
 				_, _ = fmt.Fprintf(w.Stream(Stdout), "%d\n", i)
-				time.Sleep(20 * time.Microsecond)
 			}
 		}
 	})
-	for range 100 {
+	for range 300 {
 		out, _ := readLog(t, K8sFile, path, ReadOptions{Tail: -1})
 		first := -1
 		for i, line := range strings.Fields(out) {
