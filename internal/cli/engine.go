@@ -24,6 +24,7 @@ type engineAPI interface {
 	Info(ctx context.Context) (engine.Info, error)
 	Containers() ([]engine.Container, error)
 	Filter(words []string) (engine.Filter, error)
+	Sizes(ctx context.Context, boxes []engine.Container) (map[string]engine.Sizes, error)
 	Create(ctx context.Context, opts engine.RunOptions) (engine.Container, error)
 	RunDetached(ctx context.Context, opts engine.RunOptions) (engine.Container, error)
 	Start(ctx context.Context, name string, opts engine.StartOptions) (engine.Exit, error)

@@ -101,6 +101,14 @@ func (f *fakeEngine) Info(context.Context) (engine.Info, error) { return engine.
 
 func (f *fakeEngine) Containers() ([]engine.Container, error) { return f.containers, f.err }
 
+func (f *fakeEngine) Sizes(_ context.Context, boxes []engine.Container) (map[string]engine.Sizes, error) {
+	out := map[string]engine.Sizes{}
+	for _, c := range boxes {
+		out[c.ID] = engine.Sizes{RW: int64(len(c.Name)) * 1000, Root: 5_000_000}
+	}
+	return out, nil
+}
+
 func (f *fakeEngine) Filter(words []string) (engine.Filter, error) {
 	return engine.ParseFilter(words, engine.FilterWorld{
 		Container: func(name string) (engine.Container, error) {

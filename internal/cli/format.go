@@ -23,6 +23,8 @@ type listing[T any] struct {
 	cells     func(row T) []string // as many as columns, raw
 	clean     func(row T) T        // every string visible, for templates
 	noHeading bool
+	// titles answer "table TEMPLATE" for its heading; nil: the columns' titles.
+	titles any
 }
 
 func (l listing[T]) print(a *app, format string, rows []T) error {
@@ -67,9 +69,13 @@ func (l listing[T]) template(a *app, format string, rows []T) error {
 		}
 		return nil
 	}
-	titles := map[string]string{}
-	for _, c := range l.columns {
-		titles[c.field] = c.title
+	titles := l.titles
+	if titles == nil {
+		names := map[string]string{}
+		for _, c := range l.columns {
+			names[c.field] = c.title
+		}
+		titles = names
 	}
 	var b bytes.Buffer
 	if !l.noHeading {

@@ -157,27 +157,6 @@ func onlyControl(r rune) rune {
 	return r
 }
 
-func TestPS(t *testing.T) {
-	f := &fakeEngine{containers: someContainers()}
-	got := invoke(t, f, "ps")
-	if lines := strings.Split(got.out, "\n"); len(lines) != 3 || !strings.HasPrefix(lines[0], "CONTAINER ID") ||
-		!strings.Contains(lines[1], "web") || !strings.Contains(lines[1], "Up ") {
-		t.Errorf("ps:\n%s", got.out)
-	}
-	got = invoke(t, f, "ps", "-a", "--format", "{{.Names}} {{.ExitCode}}")
-	if got.out != "web 0\nold 3\n" {
-		t.Errorf("ps -a: %q", got.out)
-	}
-	got = invoke(t, f, "ps", "-aq")
-	if got.out != strings.Repeat("a", 12)+"\n"+strings.Repeat("b", 12)+"\n" {
-		t.Errorf("ps -aq: %q", got.out)
-	}
-	got = invoke(t, f, "ps", "-a", "--filter", "name=x")
-	if got.code != 125 || !strings.Contains(got.err, "--filter is not supported yet") {
-		t.Errorf("ps --filter: %+v", got)
-	}
-}
-
 func TestRemoveCommands(t *testing.T) {
 	for _, c := range []struct {
 		line  string
@@ -356,13 +335,6 @@ func TestSplitName(t *testing.T) {
 		if [3]string{r, tag, d} != want {
 			t.Errorf("splitName(%q) = %q %q %q", name, r, tag, d)
 		}
-	}
-}
-
-func someContainers() []engine.Container {
-	return []engine.Container{
-		{ID: strings.Repeat("a", 64), Name: "web", Image: "docker.io/library/debian:12", Command: []string{"sleep", "9"}, Status: "running", PID: 7, Created: time.Now().Add(-time.Minute)},
-		{ID: strings.Repeat("b", 64), Name: "old", Image: "host", Command: []string{"sh"}, Status: "exited", ExitCode: 3},
 	}
 }
 

@@ -7,7 +7,9 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"runtime"
 	"strings"
+	"sync"
 	"time"
 
 	"coracle/spec"
@@ -60,6 +62,7 @@ type Container struct {
 	Signal    int    `json:"signal,omitempty"`
 	TimedOut  bool   `json:"timedOut,omitempty"`
 	OOMKilled bool   `json:"oomKilled,omitempty"`
+	Health    string `json:"health,omitempty"`   // starting, healthy, unhealthy: the last that is known; "" without a check
 	Restarts  int    `json:"restarts,omitempty"` // by its policy, since it was last started
 	// StoppedByUser: somebody asked for its end, so its policy does not start it again.
 	StoppedByUser bool   `json:"stoppedByUser,omitempty"`
@@ -110,7 +113,7 @@ func (e *Engine) change(id string, f func(*Container)) (Container, error) {
 
 func readRecord(dir string) (Container, error) {
 	var c Container
-	data, err := os.ReadFile(filepath.Join(dir, recordFile))
+	data, err := readFile(filepath.Join(dir, recordFile))
 	if err != nil {
 		return c, err
 	}
@@ -130,22 +133,44 @@ func (e *Engine) Containers() ([]Container, error) {
 		return nil, fmt.Errorf("list the containers: %w", err)
 	}
 	var out []Container
-	for _, id := range ids {
-		c, err := e.load(id)
-		if isNotFound(err) {
-			continue // being made or removed at this moment
+	for _, r := range e.loadAll(ids) {
+		switch {
+		case isNotFound(r.err): // being made or removed at this moment
+		case r.err != nil:
+			e.warn(r.err.Error(), "")
+		case r.c.Remove && r.c.Status == Stopped: // the next start sweeps it away
+		default:
+			out = append(out, r.c)
 		}
-		if err != nil {
-			e.warn(err.Error(), "")
-			continue
-		}
-		if c.Remove && c.Status == Stopped {
-			continue // the next start sweeps it away
-		}
-		out = append(out, c)
 	}
 	sortNewest(out)
 	return out, nil
+}
+
+type loaded struct {
+	c   Container
+	err error
+}
+
+// loadAll loads many containers, on several processors where that is worth it.
+func (e *Engine) loadAll(ids []string) []loaded {
+	out := make([]loaded, len(ids))
+	workers := max(1, min(runtime.GOMAXPROCS(0), len(ids)/50))
+	var wait sync.WaitGroup
+	for w := range workers {
+		part := func() {
+			for i := w; i < len(ids); i += workers {
+				out[i].c, out[i].err = e.load(ids[i])
+			}
+		}
+		if w == workers-1 {
+			part()
+			break
+		}
+		wait.Go(part)
+	}
+	wait.Wait()
+	return out
 }
 
 // ids are the names of all containers' directories.

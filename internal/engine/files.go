@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 
 	"golang.org/x/sys/unix"
 )
@@ -33,6 +34,26 @@ func writeFile(path string, data []byte, mode uint32, flags int) error {
 		return &fs.PathError{Op: "write", Path: path, Err: err}
 	}
 	return nil
+}
+
+// readFile is os.ReadFile by three system calls, for who reads a thousand files.
+func readFile(path string) ([]byte, error) {
+	fd, err := ignoringEINTR(func() (int, error) { return unix.Open(path, unix.O_RDONLY|unix.O_CLOEXEC, 0) })
+	if err != nil {
+		return nil, &fs.PathError{Op: "open", Path: path, Err: err}
+	}
+	defer unix.Close(fd)
+	data := make([]byte, 0, 2048)
+	for {
+		n, err := ignoringEINTR(func() (int, error) { return unix.Read(fd, data[len(data):cap(data)]) })
+		if err != nil {
+			return nil, &fs.PathError{Op: "read", Path: path, Err: err}
+		}
+		if data = data[:len(data)+n]; len(data) < cap(data) {
+			return data, nil // of a regular file: all of it
+		}
+		data = slices.Grow(data, len(data))
+	}
 }
 
 func ignoringEINTR(call func() (int, error)) (int, error) {

@@ -71,11 +71,12 @@ func filterKeys() map[string]func(FilterWorld, []string) (condition, error) {
 		"annotation":     ofPairs(func(c Container) map[string]string { return c.Annotations }, false),
 		"before":         before,
 		"exited":         byExitCode,
+		"health":         byHealth,
 		"id":             byID,
 		"label":          ofPairs(func(c Container) map[string]string { return c.Labels }, false),
 		"label!":         ofPairs(func(c Container) map[string]string { return c.Labels }, true),
 		"name":           byName,
-		"network":        byWord(func(c Container) []string { return []string{c.network()} }),
+		"network":        byWord(func(c Container) []string { return []string{c.NetworkWord()} }),
 		"restart-policy": byWord(func(c Container) []string { return []string{c.Restart.String(), cmp.Or(c.Restart.Name, "no")} }),
 		"since":          since,
 		"status":         byStatus,
@@ -189,6 +190,19 @@ func byStatus(_ FilterWorld, values []string) (condition, error) {
 	return func(c Container) bool { return wants(values, c.stateWords()...) }, nil
 }
 
+// HealthWords are the states of health that --filter health= knows; none is that
+// of a container without a check.
+func HealthWords() []string { return []string{"healthy", "none", "starting", "unhealthy"} }
+
+func byHealth(_ FilterWorld, values []string) (condition, error) {
+	for _, v := range values {
+		if !slices.Contains(HealthWords(), v) {
+			return nil, &Error{Err: fmt.Errorf("there is no state of health %q", v), Help: strings.Join(HealthWords(), ", ")}
+		}
+	}
+	return func(c Container) bool { return wants(values, cmp.Or(c.Health, "none")) }, nil
+}
+
 func byExitCode(_ FilterWorld, values []string) (condition, error) {
 	var codes []int
 	for _, v := range values {
@@ -244,7 +258,7 @@ func byImage(w FilterWorld, values []string) (condition, error) {
 			if n := len(img.ChainIDs); n > 0 {
 				tops[img.ChainIDs[n-1]] = true
 			}
-		} else if !isNotFound(err) {
+		} else if !errors.Is(err, images.ErrNotFound) && !errors.Is(err, images.ErrInvalidReference) { // else it may be what a container was made with
 			return nil, err
 		}
 	}
@@ -277,5 +291,5 @@ func (c Container) isOf(image string) bool {
 	return len(hex) >= 3 && c.ImageID != "" && strings.HasPrefix(c.ImageID.Encoded(), hex)
 }
 
-// network is the kind of network that the container has.
-func (c Container) network() string { return cmp.Or(c.Network, "none") }
+// NetworkWord is the kind of network that the container has.
+func (c Container) NetworkWord() string { return cmp.Or(c.Network, "none") }

@@ -2,7 +2,6 @@ package engine
 
 import (
 	"errors"
-	"io/fs"
 	"strings"
 	"testing"
 	"time"
@@ -17,7 +16,7 @@ func filterBoxes(now time.Time) []Container {
 	at := func(n int) time.Time { return now.Add(time.Duration(n-10) * time.Minute) }
 	return []Container{
 		{ID: "aa11" + strings.Repeat("0", 60), Name: "web", Image: "docker.io/library/base:1", ImageID: digest.FromString("base"), Created: at(1), Status: Running,
-			Labels: map[string]string{"tier": "front", "empty": ""}, Network: "host", Restart: RestartPolicy{Name: "on-failure", Max: 3}},
+			Labels: map[string]string{"tier": "front", "empty": ""}, Network: "host", Health: "healthy", Restart: RestartPolicy{Name: "on-failure", Max: 3}},
 		{ID: "bb22" + strings.Repeat("0", 60), Name: "web-db", Image: "child", ImageID: digest.FromString("child"), Created: at(2), Status: Stopped, ExitCode: 3,
 			Labels: map[string]string{"tier": "back"}, Annotations: map[string]string{"owner": "me"}},
 		{ID: "bb33" + strings.Repeat("0", 60), Name: "job", Image: "gone:2", ImageID: digest.FromString("gone"), Created: at(3), Status: Stopped, ExitCode: 0},
@@ -47,7 +46,7 @@ func filterWorld(boxes []Container, now time.Time) FilterWorld {
 			case "broken":
 				return nil, errors.New("index.json is damaged")
 			}
-			return nil, fs.ErrNotExist
+			return nil, images.ErrNotFound
 		},
 	}
 }
@@ -90,6 +89,9 @@ func TestFilter(t *testing.T) {
 		"ancestor=gone:2":                   "job",
 		"ancestor=host":                     "new cold",
 		"ancestor=nothing":                  "",
+		"health=healthy":                    "web",
+		"health=none":                       "web-db job new cold",
+		"health=unhealthy":                  "",
 		"network=host":                      "web",
 		"network=none":                      "web-db job new cold",
 		"restart-policy=always":             "cold",
@@ -132,6 +134,7 @@ func TestFilterRefuses(t *testing.T) {
 		"name=(":          "no regular expression",
 		"id=(":            "no regular expression",
 		"status=runing":   `there is no state "runing"`,
+		"health=well":     `there is no state of health "well"`,
 		"exited=-1":       "no exit code",
 		"exited=256":      "no exit code",
 		"before=nothing":  "no container is called",

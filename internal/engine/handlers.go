@@ -34,6 +34,8 @@ func StageHandlers() map[string]layer.Handler {
 		fillOp:  handler(fillVolume),
 		packOp:  handler(packVolume),
 		mergeOp: handler(mergeVolume),
+
+		sizesOp: handler(measure),
 	}
 }
 

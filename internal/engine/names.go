@@ -145,9 +145,18 @@ func (e *Engine) dropNamesOf(id string) {
 }
 
 func sortNewest(all []Container) {
-	slices.SortFunc(all, func(a, b Container) int {
+	order := make([]*Container, len(all)) // a record is large to move about
+	for i := range all {
+		order[i] = &all[i]
+	}
+	slices.SortFunc(order, func(a, b *Container) int {
 		return cmp.Or(b.Created.Compare(a.Created), cmp.Compare(a.ID, b.ID))
 	})
+	sorted := make([]Container, len(all))
+	for i, c := range order {
+		sorted[i] = *c
+	}
+	copy(all, sorted)
 }
 
 // checkName accepts what docker and podman accept: [a-zA-Z0-9][a-zA-Z0-9_.-]*.

@@ -40,9 +40,11 @@ func TestOneNameForMany(t *testing.T) {
 	e := testEngine(t)
 	var winners atomic.Int32
 	var all sync.WaitGroup
+	var held sync.Map // a box that is collected lets go of its lock
 	for range 12 {
 		all.Go(func() {
-			_, err := e.newBox(context.Background(), Container{ID: newID(), Name: "boat", Status: Running}, false)
+			b, err := e.newBox(context.Background(), Container{ID: newID(), Name: "boat", Status: Running}, false)
+			held.Store(b, true)
 			var ee *Error
 			switch {
 			case err == nil:
@@ -61,6 +63,7 @@ func TestOneNameForMany(t *testing.T) {
 	if len(ids) != 1 || to != ids[0] {
 		t.Errorf("containers %v, the name leads to %q", ids, to)
 	}
+	held.Clear()
 }
 
 // --replace by many at once, with records that come a while after the name, as
