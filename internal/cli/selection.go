@@ -83,8 +83,14 @@ func filterOf(e engineAPI, words []string) (engine.Filter, error) {
 }
 
 // each does f to each of the containers and prints the names of those where it
-// worked; the errors of all others come at the end.
+// worked, in their order; the errors of all others come at the end.
 func (s selection) each(a *app, verb string, fits func(engine.Container) bool, f func(e engineAPI, name string) error) (int, error) {
+	return s.together(a, 1, verb, fits, f)
+}
+
+// together is each for several containers at a time: with one after the other,
+// those that take their time to end would add theirs up.
+func (s selection) together(a *app, atOnce int, verb string, fits func(engine.Container) bool, f func(e engineAPI, name string) error) (int, error) {
 	e, err := a.engine()
 	if err != nil {
 		return exitOurs, err
@@ -93,9 +99,23 @@ func (s selection) each(a *app, verb string, fits func(engine.Container) bool, f
 	if err != nil {
 		return exitOurs, err
 	}
+	results := make([]chan error, len(names))
+	free := make(chan struct{}, atOnce)
+	for i := range results {
+		results[i] = make(chan error, 1)
+	}
+	go func() {
+		for i, name := range names {
+			free <- struct{}{}
+			go func() {
+				results[i] <- f(e, name)
+				<-free
+			}()
+		}
+	}()
 	var failed []error
-	for _, name := range names {
-		if err := f(e, name); err != nil {
+	for i, name := range names {
+		if err := <-results[i]; err != nil {
 			failed = append(failed, doing(verb+" container", name, err))
 			continue
 		}

@@ -28,7 +28,7 @@ until it has ended, and kills it when it does not. Prints what was stopped.
 func (c *stopCmd) run(a *app) (int, error) {
 	ctx, stop := interruptible()
 	defer stop()
-	return c.each(a, "stop", isRunning, func(e engineAPI, name string) error {
+	return c.together(a, 64, "stop", isRunning, func(e engineAPI, name string) error {
 		err := e.Stop(ctx, name, inSeconds(c.Time))
 		if c.Ignore && isNotFound(err) {
 			return nil
@@ -82,7 +82,7 @@ func (c *restartCmd) run(a *app) (int, error) {
 	s := c.selection
 	s.All = s.All || c.Running && len(s.Containers) == 0
 	fits := func(box engine.Container) bool { return !c.Running || box.Running() }
-	return s.each(a, "restart", fits, func(e engineAPI, name string) error {
+	return s.together(a, 8, "restart", fits, func(e engineAPI, name string) error {
 		return e.RestartContainer(ctx, name, inSeconds(c.Time))
 	})
 }

@@ -54,7 +54,8 @@ type contender struct {
 
 // interleave runs all contenders in turn, so that whatever else the machine
 // does falls on each alike, after three rounds of warm-up.
-func interleave(all []contender, rounds int, gap time.Duration) (map[string][]float64, error) {
+// After each round, after is done, unmeasured.
+func interleave(all []contender, rounds int, gap time.Duration, after func() error) (map[string][]float64, error) {
 	times := map[string][]float64{}
 	for round := range rounds + 3 {
 		for _, c := range all {
@@ -66,6 +67,9 @@ func interleave(all []contender, rounds int, gap time.Duration) (map[string][]fl
 			if round >= 3 {
 				times[c.name] = append(times[c.name], float64(time.Since(began).Microseconds())/1000)
 			}
+		}
+		if err := after(); err != nil {
+			return nil, err
 		}
 	}
 	return times, nil
@@ -82,11 +86,16 @@ func median(v []float64) float64 {
 // compare makes a group of short commands; the last contender is the peer of
 // the ratios.
 func compare(g Group, rounds int, all ...contender) (Group, error) {
-	close, err := interleave(all, rounds, 0)
+	return compareWith(g, rounds, func() error { return nil }, all...)
+}
+
+// compareWith is compare with something to do after each round, unmeasured.
+func compareWith(g Group, rounds int, after func() error, all ...contender) (Group, error) {
+	close, err := interleave(all, rounds, 0, after)
 	if err != nil {
 		return g, err
 	}
-	apart, err := interleave(all, rounds, 200*time.Millisecond)
+	apart, err := interleave(all, rounds, 200*time.Millisecond, after)
 	if err != nil {
 		return g, err
 	}

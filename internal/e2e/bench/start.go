@@ -9,16 +9,22 @@ func podman(args ...string) []string {
 func startImage(p place, rounds int) (Group, error) {
 	g := Group{Name: "Start a container from an image", Goal: "≤ 0.15 ×, aim 0.07 ×",
 		Note: "`run --rm --network none IMAGE true`, busybox, unpacked before; every one with a user namespace of 65,536 ids"}
-	if err := p.sh(`[ -d busybox ] || bash -euo pipefail $MAKE/busybox
-		coracle pull -q oci:$PWD/busybox:latest
-		podman --storage-driver overlay pull -q oci:$PWD/busybox:latest
-		id=$(podman --storage-driver overlay images -q | head -n 1)
-		podman --storage-driver overlay tag $id localhost/bench`); err != nil {
+	if err := p.bothHaveBusybox(); err != nil {
 		return g, err
 	}
 	return compare(g, rounds,
 		contender{"coracle", []string{"coracle", "run", "--rm", "--network", "none", "localhost/busybox", "true"}},
 		contender{"podman", podman("run", "--rm", "--network", "none", "localhost/bench", "true")})
+}
+
+// bothHaveBusybox gives busybox to coracle, as localhost/busybox, and to podman, as
+// localhost/bench.
+func (p place) bothHaveBusybox() error {
+	return p.sh(`[ -d busybox ] || bash -euo pipefail $MAKE/busybox
+		coracle pull -q oci:$PWD/busybox:latest
+		podman --storage-driver overlay pull -q oci:$PWD/busybox:latest
+		id=$(podman --storage-driver overlay images -q | head -n 1)
+		podman --storage-driver overlay tag $id localhost/bench`)
 }
 
 func startHost(_ place, rounds int) (Group, error) {
