@@ -15,8 +15,8 @@ func (*completionCmd) Help() string {
 	return `SHELL is bash, zsh or fish. The script asks this program at each Tab, so that it
 needs no change when the program does.
 
-  coracle completion bash > ~/.local/share/bash-completion/completions/coracle
-  coracle completion zsh > ~/.zfunc/_coracle     # with fpath=(~/.zfunc $fpath)
+  coracle completion bash >> ~/.bashrc
+  coracle completion zsh > ~/.zfunc/_coracle # fpath=(~/.zfunc $fpath)
   coracle completion fish > ~/.config/fish/completions/coracle.fish
   source <(coracle completion bash)              # for this shell only`
 }

@@ -16,7 +16,7 @@ func (*doctorCmd) Help() string {
 with 1 when "coracle run" cannot work.
 
   coracle doctor
-  coracle doctor --format '{{range .}}{{.name}} {{.status}}{{"\n"}}{{end}}'`
+  coracle doctor --format '{{range .}}{{println .name .status}}{{end}}'`
 }
 
 func (c *doctorCmd) run(a *app) (int, error) {

@@ -113,7 +113,7 @@ func (p *page) term(names []string, kind, about string) {
 // example is a block that is kept as it is.
 func (p *page) example(lines []string) {
 	p.paragraph()
-	p.line(".RS 4\n.nf")
+	p.line(".RS 2\n.nf")
 	for _, l := range lines {
 		p.line(manText(l))
 	}
