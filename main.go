@@ -37,6 +37,9 @@ func main() {
 	if strings.HasPrefix(os.Args[0], engine.MonitorName) {
 		os.Exit(engine.MonitorMain())
 	}
+	if strings.HasPrefix(os.Args[0], engine.ConsoleName) {
+		os.Exit(engine.ConsoleMain())
+	}
 	os.Exit(cli.Main(os.Args))
 }
 

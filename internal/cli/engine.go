@@ -29,6 +29,8 @@ type engineAPI interface {
 	RunDetached(ctx context.Context, opts engine.RunOptions) (engine.Container, error)
 	Start(ctx context.Context, name string, opts engine.StartOptions) (engine.Exit, error)
 	Attach(ctx context.Context, name string, opts engine.AttachOptions) (engine.Exit, error)
+	Exec(ctx context.Context, name string, opts engine.ExecOptions) (engine.Exit, error)
+	ExecDetached(ctx context.Context, name string, opts engine.ExecOptions) (id string, err error)
 	Stop(ctx context.Context, name string, timeout *time.Duration) error
 	Kill(ctx context.Context, name string, sig syscall.Signal) error
 	RestartContainer(ctx context.Context, name string, timeout *time.Duration) error

@@ -27,21 +27,25 @@ func (r *run) explain(err error) (Exit, error) {
 	return Exit{Code: 125}, err
 }
 
-// explainExec is about the payload's command: 127 where it is not there, 126
-// where it cannot be executed.
+// explainExec is about the payload's command.
 func (r *run) explainExec(ee *userns.ExecError) (Exit, error) {
-	command := r.result.Spec.Process.Args[0]
-	op := fmt.Sprintf("run %q in %s", command, r.o.Image)
+	err := explainCommand(r.result.Spec.Process.Args[0], r.o.Image, "the image", ee)
+	return Exit{Code: err.Code}, err
+}
+
+// explainCommand is about a command that cannot be executed in something: 127
+// where it is not there, else 126.
+func explainCommand(command, in, what string, ee *userns.ExecError) *Error {
+	e := &Error{Op: fmt.Sprintf("run %q in %s", command, in), Err: ee, Code: 126}
 	switch {
 	case ee.Errno == unix.ENOENT && strings.Contains(command, "/"):
-		return Exit{Code: 127}, &Error{Op: op, Err: ee, Code: 127, Help: "the file, or the interpreter or loader it names, is not in the image"}
+		e.Code, e.Help = 127, "the file, or the interpreter or loader it names, is not in "+what
 	case ee.Errno == unix.ENOENT:
-		return Exit{Code: 127}, &Error{Op: op, Err: fmt.Errorf("executable file not found in $PATH: %w", ee.Errno), Code: 127}
+		e.Code, e.Err = 127, fmt.Errorf("executable file not found in $PATH: %w", ee.Errno)
 	case ee.Errno == unix.ENOEXEC:
-		return Exit{Code: 126}, &Error{Op: op, Err: ee, Code: 126,
-			Help: "it is made for another kind of machine, or a script without a #! line"}
+		e.Help = "it is made for another kind of machine, or a script without a #! line"
 	}
-	return Exit{Code: 126}, &Error{Op: op, Err: ee, Code: 126}
+	return e
 }
 
 // stepHint says what helps when the kernel refuses a step.

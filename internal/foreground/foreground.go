@@ -28,9 +28,16 @@ func Run(stdio Stdio, tty bool, start func(ctx context.Context, child [3]*os.Fil
 	if err != nil {
 		return 0, err
 	}
+	ws, _, err := s.Run(start)
+	return ws, err
+}
+
+// Run is the function Run once the streams are made. left says that the user has
+// left the process, see Typed: it goes on, and Console is somebody else's to hold.
+func (s *Streams) Run(start func(ctx context.Context, child [3]*os.File, size *specs.Box) (*spec.Process, error)) (ws syscall.WaitStatus, left bool, err error) {
 	told, err := CatchSignals()
 	if err != nil {
-		return 0, err
+		return 0, false, err
 	}
 	ctx, stop := untilTold(told)
 	p, err := start(ctx, s.Child, s.Size())
@@ -40,12 +47,12 @@ func Run(stdio Stdio, tty bool, start func(ctx context.Context, child [3]*os.Fil
 		if cause := context.Cause(ctx); errors.Is(cause, errTold) && !errors.Is(err, cause) {
 			err = fmt.Errorf("%w: %w", cause, err)
 		}
-		return 0, err
+		return 0, false, err
 	}
 	if err := s.Start(p); err != nil {
 		_ = p.Signal(unix.SIGKILL)
 		_, _, _ = p.Wait()
-		return 0, err
+		return 0, false, err
 	}
 	forward := func(sig os.Signal) {
 		if n, ok := sig.(syscall.Signal); ok {
@@ -55,22 +62,28 @@ func Run(stdio Stdio, tty bool, start func(ctx context.Context, child [3]*os.Fil
 	for _, sig := range early {
 		forward(sig)
 	}
-	ended := make(chan struct{})
+	type end struct {
+		ws  syscall.WaitStatus
+		err error
+	}
+	ended := make(chan end, 1)
 	go func() {
-		for {
-			select {
-			case sig := <-told:
-				forward(sig)
-			case <-ended:
-				return
-			}
-		}
+		ws, _, err := p.WaitPayload()
+		ended <- end{ws, err}
 	}()
-	ws, _, err := p.WaitPayload()
-	go p.Release() // the kernel takes its mounts apart while the caller tidies up; our end waits for it
-	close(ended)
-	s.Finish(told, time.Duration(0))
-	return ws, err
+	for {
+		select {
+		case sig := <-told:
+			forward(sig)
+		case x := <-ended:
+			go p.Release() // the kernel takes its mounts apart while the caller tidies up; our end waits for it
+			s.Finish(told, time.Duration(0))
+			return x.ws, false, x.err
+		case <-s.left:
+			s.restore()
+			return 0, true, nil
+		}
+	}
 }
 
 // Stdio are the standard streams of a command.

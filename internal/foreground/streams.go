@@ -39,12 +39,18 @@ type Streams struct {
 	console *os.File
 	restore func()
 	resize  chan os.Signal
+
+	// Typed is told what is typed on a terminal for the payload's terminal, and
+	// says what of it the payload gets; leave ends it. nil: all of it.
+	Typed func(keys []byte) (pass []byte, leave bool)
+	left  chan struct{} // closed by leave
 }
 
 // New makes what a payload gets. With tty it has a terminal of its own; without
 // interactive nothing to read.
 func New(stdio Stdio, tty, interactive bool) (*Streams, error) {
-	s := &Streams{in: stdio.Stdin, out: stdio.Stdout, err: stdio.Stderr, tty: tty, interactive: interactive, restore: func() {}}
+	s := &Streams{in: stdio.Stdin, out: stdio.Stdout, err: stdio.Stderr, tty: tty, interactive: interactive,
+		restore: func() {}, left: make(chan struct{})}
 	var err error
 	if s.ended[0], s.ended[1], err = os.Pipe(); err != nil {
 		return nil, fmt.Errorf("make a pipe: %w", err)
@@ -155,15 +161,39 @@ func (s *Streams) terminal(console *os.File) {
 		}
 	}()
 	if s.interactive && s.in != nil {
-		go func() {
-			_, _ = io.Copy(console, s.in)
-			if !IsTerminal(s.in) {
-				// The end of a pipe is ^D on a terminal.
-				_, _ = console.Write([]byte{4})
-			}
-		}()
+		go s.copyKeys()
 	}
 	s.done.Go(func() { s.pump(s.out, console) })
+}
+
+// Console is our end of the payload's terminal, once it runs.
+func (s *Streams) Console() *os.File { return s.console }
+
+// copyKeys gives the container's terminal what is typed.
+func (s *Streams) copyKeys() {
+	typed := IsTerminal(s.in)
+	buf := make([]byte, 32<<10)
+	for {
+		n, err := s.in.Read(buf)
+		keys, leave := buf[:max(n, 0)], false
+		if typed && s.Typed != nil {
+			keys, leave = s.Typed(keys)
+		}
+		if _, werr := s.console.Write(keys); werr != nil {
+			return
+		}
+		switch {
+		case leave:
+			close(s.left)
+			return
+		case err != nil && !typed:
+			// The end of a pipe is ^D on a terminal.
+			_, _ = s.console.Write([]byte{4})
+			return
+		case err != nil:
+			return
+		}
+	}
 }
 
 // pump copies until the source ends, or until the payload has ended and
