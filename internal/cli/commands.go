@@ -31,6 +31,7 @@ func commands() []entry {
 		{"start", "Containers", "[flags] CONTAINER...", "start containers", false, func() command { return &startCmd{} }},
 		{"attach", "Containers", "[flags] CONTAINER", "take part in what a container reads and prints", false, func() command { return &attachCmd{} }},
 		{"exec", "Containers", "[flags] CONTAINER COMMAND [ARG...]", "run a command in a container that runs", true, func() command { return &execCmd{} }},
+		{"top", "Containers", "[flags] CONTAINER [DESCRIPTOR...|PS-OPTION...]", "show the processes of a container", true, func() command { return &topCmd{} }},
 		{"stop", "Containers", "[flags] CONTAINER...", "end containers, with time to do so in order", false, func() command { return &stopCmd{} }},
 		{"kill", "Containers", "[flags] CONTAINER...", "send a signal to containers", false, func() command { return &killCmd{} }},
 		{"restart", "Containers", "[flags] CONTAINER...", "stop containers and start them again", false, func() command { return &restartCmd{} }},
