@@ -16,6 +16,7 @@ import (
 	"coracle/fuse"
 	"coracle/images/layer"
 	"coracle/internal/cli"
+	_ "coracle/internal/early"
 	"coracle/internal/engine"
 	"coracle/spec"
 )

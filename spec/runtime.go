@@ -34,6 +34,9 @@ type Runtime struct {
 	Systemd bool
 	// NoCgroup makes none (runc and crun call it --cgroup-manager=disabled).
 	NoCgroup bool
+	// NoSystemd refuses, by ErrSystemd and before anything is done, the containers whose
+	// cgroup is systemd's: for a caller without cgroupv2.UseBus.
+	NoSystemd bool
 	// Warn is told what does not stop a command, Debug what the specification
 	// wants logged and nobody misses; nil: nobody is.
 	Warn, Debug func(msg string)
@@ -46,6 +49,7 @@ var (
 	ErrNotRunning = errors.New("container not running")
 	ErrPaused     = errors.New("container paused")
 	ErrNotPaused  = errors.New("container not paused")
+	ErrSystemd    = errors.New("the container's cgroup is systemd's")
 )
 
 const (

@@ -24,7 +24,7 @@ func (r *Runtime) Delete(ctx context.Context, id string, force bool) error {
 	}
 	c, err := r.Load(id)
 	if err != nil {
-		if !force {
+		if !force || errors.Is(err, ErrSystemd) {
 			return err
 		}
 		if terr := r.trust(); terr != nil && !errors.Is(terr, fs.ErrNotExist) {
@@ -44,7 +44,7 @@ func (r *Runtime) Delete(ctx context.Context, id string, force bool) error {
 	}
 	defer lock.Close()
 	if c, err = r.Load(id); err != nil {
-		if force {
+		if force && !errors.Is(err, ErrSystemd) {
 			return r.removeDir(id)
 		}
 		return err

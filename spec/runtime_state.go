@@ -79,6 +79,9 @@ func (r *Runtime) Load(id string) (*Container, error) {
 	if err != nil {
 		return nil, fmt.Errorf("read the state of container %s: %w", id, err)
 	}
+	if r.NoSystemd && c.Cgroup.Unit != "" {
+		return nil, &idError{id, ErrSystemd}
+	}
 	return c, nil
 }
 

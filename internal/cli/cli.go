@@ -23,6 +23,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"coracle/internal/engine"
+	"coracle/internal/oci"
 )
 
 // exitOurs is the exit code of our own failures, as docker's and podman's.
@@ -54,7 +55,7 @@ type app struct {
 	config *config                     // once the command's words are parsed
 	typed  []string                    // its flags, as --name=value, without what the files say
 	hushed bool                        // --log-level error of a link: no warnings
-	oci    *ociGlobals                 // of `coracle oci`, nil for other commands
+	oci    *oci.Globals                // of `coracle oci`, nil for other commands
 }
 
 // globals are accepted before the command and among its flags.

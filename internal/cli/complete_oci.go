@@ -1,9 +1,11 @@
 package cli
 
+import "coracle/internal/oci"
+
 // ociCommand completes the OCI runtime's command line.
 func (c *completer) ociCommand(words []string) {
 	a := c.app
-	a.oci = &ociGlobals{}
+	a.oci = &oci.Globals{}
 	globals := fieldsOf(a.oci)
 	s := scanWords(globals, words, true)
 	c.seen = s

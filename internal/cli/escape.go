@@ -3,49 +3,13 @@ package cli
 import (
 	"fmt"
 	"strconv"
-	"strings"
 	"unicode/utf8"
+
+	"coracle/internal/say"
 )
 
-// visible makes control characters, bidirectional overrides, invisible
-// characters and invalid UTF-8 visible as \n, \x1b, \u202e. Whatever comes
-// from an image, a registry, a file name or the user's own data goes through
-// it before a terminal sees it.
-func visible(s string) string { return escape(s, "") }
-
-// visibleText is visible for text that may have lines and tabs.
-func visibleText(s string) string { return escape(s, "\n\t") }
-
-func escape(s, keep string) string {
-	if isPlain(s) {
-		return s
-	}
-	var b strings.Builder
-	b.Grow(len(s) + 16)
-	for i := 0; i < len(s); {
-		r, n := utf8.DecodeRuneInString(s[i:])
-		switch {
-		case r == utf8.RuneError && n == 1:
-			fmt.Fprintf(&b, `\x%02x`, s[i])
-		case strconv.IsPrint(r) || strings.ContainsRune(keep, r):
-			b.WriteRune(r)
-		default:
-			quoted := strconv.QuoteRune(r)
-			b.WriteString(quoted[1 : len(quoted)-1])
-		}
-		i += n
-	}
-	return b.String()
-}
-
-func isPlain(s string) bool {
-	for i := 0; i < len(s); i++ {
-		if s[i] < ' ' || s[i] > '~' {
-			return false
-		}
-	}
-	return true
-}
+func visible(s string) string     { return say.Visible(s) }
+func visibleText(s string) string { return say.VisibleText(s) }
 
 // visibleJSON does the same for a JSON document, where control characters
 // below 0x20 are escaped already: what is left stands inside strings.

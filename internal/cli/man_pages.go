@@ -3,6 +3,8 @@ package cli
 import (
 	"strings"
 
+	"coracle/internal/oci"
+
 	"github.com/pelletier/go-toml/v2/unstable"
 )
 
@@ -137,7 +139,7 @@ func ociPage() string {
 	p.plain("The OCI runtime of coracle, for podman, containerd, Slurm and whoever else calls one. A link to the program of the name coracle-oci is " +
 		"nothing else. It reads no configuration file.")
 	p.section("GLOBAL FLAGS")
-	p.flagTerms(fieldsOf(&ociGlobals{}))
+	p.flagTerms(fieldsOf(&oci.Globals{}))
 	p.section("COMMANDS")
 	for _, e := range ociCommands() {
 		p.line(".SS " + manQuote(strings.TrimSpace(e.name+" "+e.usage)))

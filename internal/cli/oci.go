@@ -1,19 +1,13 @@
 package cli
 
 import (
-	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
-	"os"
-	"path/filepath"
 	"strings"
-	"time"
 
+	"coracle/internal/oci"
 	"coracle/spec"
-	"coracle/userns"
-
-	"golang.org/x/sys/unix"
 )
 
 // The OCI runtime's command line is runc's: `coracle oci …`, and this program
@@ -21,19 +15,7 @@ import (
 // on its flags, exit codes, JSON and on words in its errors.
 
 // ociName is what the program is called to be only the runtime.
-const ociName = "coracle-oci"
-
-// ociGlobals stand before the command.
-type ociGlobals struct {
-	Root          string `group:"Global flags" placeholder:"DIR" help:"State of containers (default: $XDG_RUNTIME_DIR/coracle-oci, for root /run/coracle-oci)."`
-	Log           string `group:"Global flags" placeholder:"FILE" help:"Append errors and warnings to FILE, too."`
-	LogFormat     string `group:"Global flags" name:"log-format" placeholder:"FMT" enum:"text,json" default:"text" help:"text or json."`
-	Debug         bool   `group:"Global flags" help:"Show the whole chain of an error."`
-	SystemdCgroup bool   `group:"Global flags" name:"systemd-cgroup" help:"Have the service manager make cgroups; cgroupsPath is then slice:prefix:name."`
-	CgroupManager string `group:"Global flags" name:"cgroup-manager" placeholder:"NAME" enum:",cgroupfs,systemd,disabled" default:"" help:"cgroupfs, systemd or disabled, as crun has it."`
-	Rootless      string `group:"Global flags" placeholder:"BOOL" enum:"auto,true,false" default:"auto" help:"Taken for runc's sake; what can be had is found out by itself."`
-	Criu          string `group:"Global flags" placeholder:"FILE" help:"Taken for runc's sake; criu is found in $PATH."`
-}
+const ociName = oci.Name
 
 // ociCommands is the table of contents of `coracle oci`.
 func ociCommands() []entry {
@@ -67,7 +49,7 @@ func ociEntry() entry {
 
 // ociMain runs one command line of the runtime.
 func (a *app) ociMain(args []string) (int, error) {
-	a.oci = &ociGlobals{}
+	a.oci = &oci.Globals{}
 	g := fieldsOf(a.oci)
 	lead, err := splitLead(args, func(name string) flagKind {
 		for _, f := range g {
@@ -129,7 +111,7 @@ func (a *app) ociRun(e entry, words []string) (int, error) {
 	if err != nil && code == 0 {
 		code = 1
 	}
-	return code, a.explainOCI(err)
+	return code, oci.Explain(err)
 }
 
 func writeOCIOverview(a *app) {
@@ -145,55 +127,6 @@ func writeOCIOverview(a *app) {
 	fmt.Fprint(a.out, "\n\"coracle oci COMMAND --help\" explains a command and its flags.\n")
 }
 
-// runtime is the state directory with the global flags.
-func (a *app) runtime() (*spec.Runtime, error) {
-	r := &spec.Runtime{
-		Root: a.oci.Root, Systemd: a.oci.SystemdCgroup || a.oci.CgroupManager == "systemd", NoCgroup: a.oci.CgroupManager == "disabled",
-		Warn:  func(msg string) { a.warn(msg, "") },
-		Debug: func(msg string) { a.logs.debug(msg) },
-	}
-	if r.Root == "" {
-		r.Root = defaultOCIRoot()
-	}
-	root, err := filepath.Abs(r.Root)
-	if err != nil {
-		return nil, fmt.Errorf("find the state directory: %w", err)
-	}
-	r.Root = root
-	return r, nil
-}
-
-// box is a container there.
-func (a *app) box(id string) (*spec.Container, error) {
-	r, err := a.runtime()
-	if err != nil {
-		return nil, err
-	}
-	return r.Load(id)
-}
-
-// defaultOCIRoot is where runc has its state, under our name.
-func defaultOCIRoot() string {
-	if dir := os.Getenv("XDG_RUNTIME_DIR"); filepath.IsAbs(dir) && (os.Geteuid() != 0 || !spec.HostRoot()) {
-		return filepath.Join(dir, ociName)
-	}
-	if os.Geteuid() == 0 && spec.HostRoot() {
-		return filepath.Join("/run", ociName)
-	}
-	return filepath.Join(os.TempDir(), fmt.Sprintf("%s-%d", ociName, os.Getuid()))
-}
-
-// explainOCI puts an error in the words that callers look for.
-func (a *app) explainOCI(err error) error {
-	var step *userns.StepError
-	if errors.As(err, &step) && step.Step == "create namespaces" {
-		if why := userns.Probe(context.Background()); why != nil {
-			return fmt.Errorf("start the container: %w", why)
-		}
-	}
-	return err
-}
-
 // ociUsageError words a flag without its value so that podman, which asks by
 // that whether --lsm-mount-context is known, sees that it is.
 func ociUsageError(err error) error {
@@ -204,57 +137,40 @@ func ociUsageError(err error) error {
 	return err
 }
 
-// ociExecError words a command that could not be executed as runc does.
-func ociExecError(command string, err error) error {
-	var e *userns.ExecError
-	if !errors.As(err, &e) {
-		return err
-	}
-	const op = "unable to start container process"
-	switch {
-	case e.Errno == unix.ENOENT && !strings.Contains(command, "/"):
-		return fmt.Errorf("%s: exec: %q: executable file not found in $PATH", op, command)
-	case e.Errno == unix.ENOENT:
-		return fmt.Errorf("%s: exec: %q: stat %s: no such file or directory", op, command, command)
-	case e.Errno == unix.ENOEXEC:
-		return fmt.Errorf("%s: exec: %q: exec format error", op, command)
-	}
-	return fmt.Errorf("%s: exec: %q: %w", op, command, e.Errno)
-}
-
-// ociState is what `state` prints, and `list --format json` a list of.
-type ociState struct {
-	OCIVersion  string            `json:"ociVersion"`
-	ID          string            `json:"id"`
-	PID         int               `json:"pid"`
-	Status      string            `json:"status"`
-	Bundle      string            `json:"bundle"`
-	Rootfs      string            `json:"rootfs"`
-	Created     time.Time         `json:"created"`
-	Annotations map[string]string `json:"annotations,omitempty"`
-	Owner       string            `json:"owner"`
-}
-
-func ociStateOf(s spec.Status) ociState {
-	return ociState{
-		OCIVersion: s.Version, ID: s.ID, PID: s.Pid, Status: string(s.Status), Bundle: s.Bundle, Rootfs: s.Rootfs,
-		Created: s.Created, Annotations: s.Annotations, Owner: ownerName(s),
+// env is what the runtime's commands need of us.
+func (a *app) env() *oci.Env {
+	return &oci.Env{
+		Globals: a.oci, Out: a.out,
+		Warn:  func(msg string) { a.warn(msg, "") },
+		Debug: func(msg string) { a.logs.debug(msg) },
 	}
 }
 
-func indented(v any) ([]byte, error) {
-	data, err := json.MarshalIndent(v, "", "  ")
-	return append(data, '\n'), err
-}
+func (a *app) runtime() (*spec.Runtime, error)        { return a.env().Runtime() }
+func (a *app) box(id string) (*spec.Container, error) { return a.env().Box(id) }
 
-func (a *app) printIndented(v any) error {
-	data, err := indented(v)
-	if err != nil {
-		return err
-	}
-	_, err = a.out.Write(data)
-	return err
-}
+// The commands of internal/oci, which has them so that they can do without us.
+type (
+	ociCreateCmd struct{ oci.Create }
+	ociStartCmd  struct{ oci.Start }
+	ociRunCmd    struct{ oci.Run }
+	ociStateCmd  struct{ oci.State }
+	ociKillCmd   struct{ oci.Kill }
+	ociDeleteCmd struct{ oci.Delete }
+	ociExecCmd   struct{ oci.Exec }
+	ociPauseCmd  struct{ oci.Pause }
+	ociResumeCmd struct{ oci.Resume }
+)
+
+func (c *ociCreateCmd) run(a *app) (int, error) { return c.Create.Run(a.env()) }
+func (c *ociStartCmd) run(a *app) (int, error)  { return c.Start.Run(a.env()) }
+func (c *ociRunCmd) run(a *app) (int, error)    { return c.Run.Run(a.env()) }
+func (c *ociStateCmd) run(a *app) (int, error)  { return c.State.Run(a.env()) }
+func (c *ociKillCmd) run(a *app) (int, error)   { return c.Kill.Run(a.env()) }
+func (c *ociDeleteCmd) run(a *app) (int, error) { return c.Delete.Run(a.env()) }
+func (c *ociExecCmd) run(a *app) (int, error)   { return c.Exec.Run(a.env()) }
+func (c *ociPauseCmd) run(a *app) (int, error)  { return c.Pause.Run(a.env()) }
+func (c *ociResumeCmd) run(a *app) (int, error) { return c.Resume.Run(a.env()) }
 
 // printLine prints a line of JSON, as runc does: a list without any entry is null.
 func (a *app) printLine(v any) error {

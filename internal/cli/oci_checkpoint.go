@@ -8,6 +8,7 @@ import (
 	"unsafe"
 
 	"coracle/internal/foreground"
+	"coracle/internal/oci"
 	"coracle/spec"
 
 	rspec "github.com/opencontainers/runtime-spec/specs-go"
@@ -124,11 +125,11 @@ func (c *ociRestoreCmd) run(a *app) (int, error) {
 	if err != nil {
 		return 1, err
 	}
-	b := ociBundle{Bundle: c.Bundle, ConsoleSocket: c.ConsoleSocket, PIDFile: c.PIDFile}
-	if err := b.checkTerminal(cfg, c.Detach); err != nil {
+	b := oci.BundleFlags{Bundle: c.Bundle, ConsoleSocket: c.ConsoleSocket, PIDFile: c.PIDFile}
+	if err := b.CheckTerminal(cfg, c.Detach); err != nil {
 		return 1, err
 	}
-	co := b.options(cfg)
+	co := b.Options(cfg)
 	restore := func(ctx context.Context, stdio [3]*os.File) (*spec.Process, error) {
 		co.Extra.Stdio = stdio
 		_, p, err := r.Restore(ctx, c.ID, co, o)
@@ -137,7 +138,7 @@ func (c *ociRestoreCmd) run(a *app) (int, error) {
 	if c.Detach {
 		ctx, stop := interruptible()
 		defer stop()
-		p, err := restore(ctx, stdStreams())
+		p, err := restore(ctx, oci.Stdio())
 		if err == nil {
 			p.Detach()
 		}

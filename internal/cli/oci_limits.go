@@ -10,6 +10,7 @@ import (
 	"sync"
 	"time"
 
+	"coracle/internal/oci"
 	"coracle/spec"
 
 	rspec "github.com/opencontainers/runtime-spec/specs-go"
@@ -210,7 +211,7 @@ func (c *ociSpecCmd) run(a *app) (int, error) {
 		return 1, err
 	}
 	defer f.Close()
-	data, err := indented(spec.ExampleHere(c.Rootless))
+	data, err := oci.Indented(spec.ExampleHere(c.Rootless))
 	if err == nil {
 		_, err = f.Write(data)
 	}

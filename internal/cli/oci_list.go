@@ -4,14 +4,13 @@ import (
 	"context"
 	"fmt"
 	"os/exec"
-	"os/user"
 	"slices"
 	"strconv"
 	"strings"
 	"text/tabwriter"
 	"time"
 
-	"coracle/spec"
+	"coracle/internal/oci"
 )
 
 type ociListCmd struct {
@@ -28,9 +27,9 @@ func (c *ociListCmd) run(a *app) (int, error) {
 	if err != nil {
 		return 1, err
 	}
-	var rows []ociState
+	var rows []oci.Report
 	for _, b := range boxes {
-		rows = append(rows, ociStateOf(b.Status()))
+		rows = append(rows, oci.ReportOf(b.Status()))
 	}
 	if c.Quiet {
 		for _, row := range rows {
@@ -47,14 +46,6 @@ func (c *ociListCmd) run(a *app) (int, error) {
 		fmt.Fprintf(w, "%s\t%d\t%s\t%s\t%s\t%s\n", visible(row.ID), row.PID, row.Status, visible(row.Bundle), row.Created.Format(time.RFC3339Nano), visible(row.Owner))
 	}
 	return 0, w.Flush()
-}
-
-func ownerName(s spec.Status) string {
-	id := strconv.FormatUint(uint64(s.Owner), 10)
-	if u, err := user.LookupId(id); err == nil {
-		return u.Username
-	}
-	return "#" + id
 }
 
 type ociPsCmd struct {

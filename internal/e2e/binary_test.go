@@ -91,3 +91,53 @@ func TestARM64(t *testing.T) {
 		}
 	}
 }
+
+// TestEarly holds what is initialised before a command of the OCI runtime runs
+// (internal/early). A package that initialises much and stands before it takes a place in
+// testdata/early.txt, which is a decision; one that it imports, or that the packages
+// it imports wait for, can bring in nearly all.
+func TestEarly(t *testing.T) {
+	run(t, nil, "make", "-s", "-C", "../..", "build")
+	initialised := func(args ...string) map[string]bool {
+		cmd := exec.Command("../../bin/coracle", args...)
+		cmd.Env = append(os.Environ(), "GODEBUG=inittrace=1")
+		out, _ := cmd.CombinedOutput() // state of what is not there: an error
+		names := map[string]bool{}
+		for line := range strings.Lines(string(out)) {
+			if f := strings.Fields(line); len(f) > 1 && f[0] == "init" {
+				names[f[1]] = true
+			}
+		}
+		return names
+	}
+	late := []string{"net", "net/http", "crypto/tls", "crypto/x509", "regexp", "github.com/alecthomas/kong", "github.com/opencontainers/go-digest"}
+	whole := initialised("version")
+	for _, name := range late {
+		if !whole[name] {
+			t.Errorf("%s is not initialised by coracle version either: look for another example", name)
+		}
+	}
+	for _, verb := range []string{"exec", "create", "run", "start", "state", "kill", "delete", "pause", "resume"} {
+		names := initialised("oci", "--root", t.TempDir(), verb, "nobody")
+		listed, err := os.ReadFile("testdata/early.txt")
+		must(t, err)
+		known := map[string]bool{}
+		for _, name := range strings.Fields(string(listed)) {
+			known[name] = true
+		}
+		for name := range names {
+			first, _, _ := strings.Cut(name, "/")
+			if (strings.Contains(first, ".") || first == "coracle" || first == "vendor") && !known[name] {
+				t.Errorf("oci %s: %s is initialised, and not in testdata/early.txt", verb, name)
+			}
+		}
+		for _, name := range late {
+			if names[name] {
+				t.Errorf("oci %s: %s is initialised", verb, name)
+			}
+		}
+		if !names["coracle/spec"] {
+			t.Errorf("oci %s: of %d packages none is ours: what is printed is something else", verb, len(names))
+		}
+	}
+}

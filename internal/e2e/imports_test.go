@@ -15,7 +15,7 @@ import (
 func mayImport() map[string][]string {
 	leaf := []string{"internal/nofile"}
 	return map[string][]string{
-		"main":                {"internal/cli", "internal/engine", "images/layer", "cgroupv2", "fuse", "userns", "spec", "internal/nofile"},
+		"main":                {"internal/cli", "internal/early", "internal/engine", "images/layer", "cgroupv2", "fuse", "userns", "spec", "internal/nofile"},
 		"userns":              leaf,
 		"fuse":                leaf,
 		"netns":               leaf,
@@ -23,12 +23,15 @@ func mayImport() map[string][]string {
 		"images":              leaf,
 		"spec":                {"userns", "fuse", "cgroupv2", "internal/nofile"},
 		"internal/ctrlog":     nil,
+		"internal/early":      {"internal/oci"},
+		"internal/oci":        {"internal/foreground", "internal/say", "userns", "spec"},
+		"internal/say":        nil,
 		"internal/foreground": {"spec", "internal/signals"},
 		"internal/nofile":     nil,
 		"internal/signals":    nil,
 		"internal/stack":      nil,
 		"internal/engine":     {"userns", "fuse", "netns", "cgroupv2", "images", "spec", "internal/nofile", "internal/ctrlog", "internal/signals", "internal/stack", "internal/foreground"},
-		"internal/cli":        {"internal/engine", "internal/foreground", "userns", "spec", "images", "internal/nofile"},
+		"internal/cli":        {"internal/engine", "internal/foreground", "internal/oci", "internal/say", "userns", "spec", "images", "internal/nofile"},
 		"internal/e2e":        nil,
 	}
 }

@@ -1,4 +1,4 @@
-package cli
+package oci
 
 import (
 	"context"
@@ -12,8 +12,8 @@ import (
 	rspec "github.com/opencontainers/runtime-spec/specs-go"
 )
 
-// ociBundle are the flags of what makes a container.
-type ociBundle struct {
+// BundleFlags are the flags of what makes a container.
+type BundleFlags struct {
 	Bundle        string `short:"b" placeholder:"DIR" default:"." help:"The bundle: a directory with config.json."`
 	ConsoleSocket string `name:"console-socket" placeholder:"SOCKET" help:"Send the terminal to who listens there."`
 	PIDFDSocket   string `name:"pidfd-socket" placeholder:"SOCKET" help:"Send a pidfd of the first process to who listens there."`
@@ -23,22 +23,22 @@ type ociBundle struct {
 	PreserveFDs   uint   `name:"preserve-fds" placeholder:"N" help:"Pass on N descriptors, from 3 on."`
 }
 
-func (b *ociBundle) options(cfg *rspec.Spec) spec.CreateOptions {
+func (b *BundleFlags) Options(cfg *rspec.Spec) spec.CreateOptions {
 	o := spec.CreateOptions{Bundle: b.Bundle, Config: cfg, ConsoleSocket: b.ConsoleSocket, PIDFDSocket: b.PIDFDSocket, PIDFile: b.PIDFile}
 	o.Extra.Preserve, o.Extra.NoNewKeyring, o.Extra.NoPivot = b.PreserveFDs, b.NoNewKeyring, b.NoPivot
 	return o
 }
 
 // command is the payload's, for errors.
-func ociCommandOf(cfg *rspec.Spec) string {
+func CommandOf(cfg *rspec.Spec) string {
 	if cfg.Process == nil || len(cfg.Process.Args) == 0 {
 		return ""
 	}
 	return cfg.Process.Args[0]
 }
 
-// checkTerminal holds to runc's rules of who gets a terminal from where.
-func (b *ociBundle) checkTerminal(cfg *rspec.Spec, detach bool) error {
+// CheckTerminal holds to runc's rules of who gets a terminal from where.
+func (b *BundleFlags) CheckTerminal(cfg *rspec.Spec, detach bool) error {
 	tty := cfg.Process != nil && cfg.Process.Terminal
 	switch {
 	case detach && tty && b.ConsoleSocket == "":
@@ -49,15 +49,16 @@ func (b *ociBundle) checkTerminal(cfg *rspec.Spec, detach bool) error {
 	return nil
 }
 
-func stdStreams() [3]*os.File { return [3]*os.File{os.Stdin, os.Stdout, os.Stderr} }
+func Stdio() [3]*os.File { return [3]*os.File{os.Stdin, os.Stdout, os.Stderr} }
 
-type ociCreateCmd struct {
-	ociBundle
+// Create makes a container whose command waits to be started.
+type Create struct {
+	BundleFlags
 	ID string `arg:"" name:"ID"`
 }
 
-func (c *ociCreateCmd) run(a *app) (int, error) {
-	r, err := a.runtime()
+func (c *Create) Run(e *Env) (int, error) {
+	r, err := e.Runtime()
 	if err != nil {
 		return 1, err
 	}
@@ -65,24 +66,25 @@ func (c *ociCreateCmd) run(a *app) (int, error) {
 	if err != nil {
 		return 1, err
 	}
-	if err := c.checkTerminal(cfg, true); err != nil {
+	if err := c.CheckTerminal(cfg, true); err != nil {
 		return 1, err
 	}
-	o := c.options(cfg)
-	o.Extra.Stdio = stdStreams()
+	o := c.Options(cfg)
+	o.Extra.Stdio = Stdio()
 	_, p, err := r.Create(context.Background(), c.ID, o)
 	if err == nil {
 		p.Detach()
 	}
-	return 0, ociExecError(ociCommandOf(cfg), err)
+	return 0, ExecError(CommandOf(cfg), err)
 }
 
-type ociStartCmd struct {
+// Start starts the command of a container that was created.
+type Start struct {
 	ID string `arg:"" name:"ID"`
 }
 
-func (c *ociStartCmd) run(a *app) (int, error) {
-	r, err := a.runtime()
+func (c *Start) Run(e *Env) (int, error) {
+	r, err := e.Runtime()
 	if err != nil {
 		return 1, err
 	}
@@ -92,22 +94,23 @@ func (c *ociStartCmd) run(a *app) (int, error) {
 	}
 	if box, lerr := r.Load(c.ID); lerr == nil {
 		if cfg, serr := box.Spec(); serr == nil {
-			err = ociExecError(ociCommandOf(cfg), err)
+			err = ExecError(CommandOf(cfg), err)
 		}
 	}
 	return 1, err
 }
 
-type ociRunCmd struct {
-	ociBundle
+// Run makes a container, starts it, and stays unless it is to be left.
+type Run struct {
+	BundleFlags
 	Detach      bool   `short:"d" help:"Leave the container in the background."`
 	Keep        bool   `help:"Do not delete the container when it ends."`
 	NoSubreaper bool   `name:"no-subreaper" help:"Leave what the container leaves behind to somebody else."`
 	ID          string `arg:"" name:"ID"`
 }
 
-func (c *ociRunCmd) run(a *app) (int, error) {
-	r, err := a.runtime()
+func (c *Run) Run(e *Env) (int, error) {
+	r, err := e.Runtime()
 	if err != nil {
 		return 1, err
 	}
@@ -115,18 +118,18 @@ func (c *ociRunCmd) run(a *app) (int, error) {
 	if err != nil {
 		return 1, err
 	}
-	if err := c.checkTerminal(cfg, c.Detach); err != nil {
+	if err := c.CheckTerminal(cfg, c.Detach); err != nil {
 		return 1, err
 	}
-	o := c.options(cfg)
+	o := c.Options(cfg)
 	ctx := context.Background()
 	if c.Detach {
-		o.Extra.Stdio = stdStreams()
+		o.Extra.Stdio = Stdio()
 		_, p, err := r.Run(ctx, c.ID, o)
 		if err == nil {
 			p.Detach()
 		}
-		return 0, ociExecError(ociCommandOf(cfg), err)
+		return 0, ExecError(CommandOf(cfg), err)
 	}
 	var box *spec.Container
 	ws, err := foreground.Run(foreground.Stdio{Stdin: os.Stdin, Stdout: os.Stdout, Stderr: os.Stderr}, cfg.Process != nil && cfg.Process.Terminal,
@@ -136,7 +139,7 @@ func (c *ociRunCmd) run(a *app) (int, error) {
 				cfg.Process.ConsoleSize = size
 			}
 			box, p, err = r.Run(ctx, c.ID, o)
-			return p, ociExecError(ociCommandOf(cfg), err)
+			return p, ExecError(CommandOf(cfg), err)
 		})
 	if err != nil {
 		return 1, err
@@ -147,25 +150,27 @@ func (c *ociRunCmd) run(a *app) (int, error) {
 	return foreground.Code(ws), err
 }
 
-type ociStateCmd struct {
+// State prints what a container is now.
+type State struct {
 	ID string `arg:"" name:"ID"`
 }
 
-func (c *ociStateCmd) run(a *app) (int, error) {
-	box, err := a.box(c.ID)
+func (c *State) Run(e *Env) (int, error) {
+	box, err := e.Box(c.ID)
 	if err != nil {
 		return 1, err
 	}
-	return 0, a.printIndented(ociStateOf(box.Status()))
+	return 0, e.printIndented(ReportOf(box.Status()))
 }
 
-type ociKillCmd struct {
+// Kill sends a signal.
+type Kill struct {
 	All    bool   `short:"a" help:"Every process of the container."`
 	ID     string `arg:"" name:"ID"`
 	Signal string `arg:"" name:"SIGNAL" optional:"" default:"SIGTERM"`
 }
 
-func (c *ociKillCmd) run(a *app) (int, error) {
+func (c *Kill) Run(e *Env) (int, error) {
 	sig, err := 0, error(nil)
 	if c.Signal != "0" { // which asks kill(2) whether somebody is there
 		sig, err = spec.ParseSignal(c.Signal)
@@ -173,44 +178,47 @@ func (c *ociKillCmd) run(a *app) (int, error) {
 	if err != nil {
 		return 1, err
 	}
-	box, err := a.box(c.ID)
+	box, err := e.Box(c.ID)
 	if err != nil {
 		return 1, err
 	}
 	return 0, box.Kill(context.Background(), syscall.Signal(sig), c.All)
 }
 
-type ociDeleteCmd struct {
+// Delete removes a container.
+type Delete struct {
 	Force bool   `short:"f" help:"Kill it first if it runs; it is no error if it is not there."`
 	ID    string `arg:"" name:"ID"`
 }
 
-func (c *ociDeleteCmd) run(a *app) (int, error) {
-	r, err := a.runtime()
+func (c *Delete) Run(e *Env) (int, error) {
+	r, err := e.Runtime()
 	if err != nil {
 		return 1, err
 	}
 	return 0, r.Delete(context.Background(), c.ID, c.Force)
 }
 
-type ociPauseCmd struct {
+// Pause freezes a container.
+type Pause struct {
 	ID string `arg:"" name:"ID"`
 }
 
-func (c *ociPauseCmd) run(a *app) (int, error) {
-	box, err := a.box(c.ID)
+func (c *Pause) Run(e *Env) (int, error) {
+	box, err := e.Box(c.ID)
 	if err != nil {
 		return 1, err
 	}
 	return 0, box.Pause(context.Background())
 }
 
-type ociResumeCmd struct {
+// Resume lets it go on.
+type Resume struct {
 	ID string `arg:"" name:"ID"`
 }
 
-func (c *ociResumeCmd) run(a *app) (int, error) {
-	box, err := a.box(c.ID)
+func (c *Resume) Run(e *Env) (int, error) {
+	box, err := e.Box(c.ID)
 	if err != nil {
 		return 1, err
 	}

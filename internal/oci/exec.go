@@ -1,4 +1,4 @@
-package cli
+package oci
 
 import (
 	"context"
@@ -13,7 +13,8 @@ import (
 	rspec "github.com/opencontainers/runtime-spec/specs-go"
 )
 
-type ociExecCmd struct {
+// Exec runs another process in a container.
+type Exec struct {
 	ConsoleSocket  string   `name:"console-socket" placeholder:"SOCKET" help:"Send the terminal to who listens there."`
 	PIDFDSocket    string   `name:"pidfd-socket" placeholder:"SOCKET" help:"Send a pidfd of the process to who listens there."`
 	Cwd            string   `placeholder:"DIR" help:"Working directory."`
@@ -38,14 +39,14 @@ type ociExecCmd struct {
 	Args []string `arg:"" name:"COMMAND" optional:""`
 }
 
-func (*ociExecCmd) Help() string {
+func (*Exec) Help() string {
 	return `Runs another process in a container, with the container's environment, limits
 and capabilities.`
 }
 
-func (c *ociExecCmd) run(a *app) (int, error) {
+func (c *Exec) Run(e *Env) (int, error) {
 	const failed = 255 // so that callers tell it from the command's own codes, as runc
-	box, err := a.box(c.ID)
+	box, err := e.Box(c.ID)
 	if err != nil {
 		return failed, err
 	}
@@ -54,7 +55,7 @@ func (c *ociExecCmd) run(a *app) (int, error) {
 		return failed, err
 	}
 	if (c.Detach && p.Terminal) != (c.ConsoleSocket != "") {
-		return failed, &usageError{msg: "exec: --console-socket goes with a terminal and --detach, and those two with it"}
+		return failed, &UsageError{"exec: --console-socket goes with a terminal and --detach, and those two with it"}
 	}
 	o := spec.ExecOptions{
 		Preserve: c.PreserveFDs, PIDFile: c.PIDFile, ConsoleSocket: c.ConsoleSocket, PIDFDSocket: c.PIDFDSocket,
@@ -65,10 +66,10 @@ func (c *ociExecCmd) run(a *app) (int, error) {
 	}
 	ctx := context.Background()
 	if c.Detach {
-		o.Stdio = stdStreams()
+		o.Stdio = Stdio()
 		child, err := box.Exec(ctx, p, o)
 		if err != nil {
-			return failed, ociExecError(p.Args[0], err)
+			return failed, ExecError(p.Args[0], err)
 		}
 		child.Detach()
 		return 0, nil
@@ -80,7 +81,7 @@ func (c *ociExecCmd) run(a *app) (int, error) {
 				p.ConsoleSize = size
 			}
 			started, err := box.Exec(ctx, p, o)
-			return started, ociExecError(p.Args[0], err)
+			return started, ExecError(p.Args[0], err)
 		})
 	if err != nil {
 		return failed, err
@@ -90,7 +91,7 @@ func (c *ociExecCmd) run(a *app) (int, error) {
 
 // process is what --process says, or the container's own process with what
 // the flags say.
-func (c *ociExecCmd) process(box *spec.Container) (*rspec.Process, error) {
+func (c *Exec) process(box *spec.Container) (*rspec.Process, error) {
 	if c.Process != "" {
 		f, err := os.Open(c.Process)
 		if err != nil {
@@ -107,7 +108,7 @@ func (c *ociExecCmd) process(box *spec.Container) (*rspec.Process, error) {
 		return p, nil
 	}
 	if len(c.Args) == 0 {
-		return nil, &usageError{msg: "exec: a command is needed behind the id, or --process"}
+		return nil, &UsageError{"exec: a command is needed behind the id, or --process"}
 	}
 	s, err := box.Spec()
 	if err != nil {
@@ -131,7 +132,7 @@ func (c *ociExecCmd) process(box *spec.Container) (*rspec.Process, error) {
 }
 
 // user reads UID[:GID].
-func (c *ociExecCmd) user(p *rspec.Process) error {
+func (c *Exec) user(p *rspec.Process) error {
 	p.User.AdditionalGids = append(append([]uint32{}, p.User.AdditionalGids...), c.AdditionalGIDs...)
 	if c.User == "" {
 		return nil
@@ -146,14 +147,14 @@ func (c *ociExecCmd) user(p *rspec.Process) error {
 		p.User.GID = uint32(n)
 	}
 	if err != nil {
-		return &usageError{msg: fmt.Sprintf("exec: --user %s: want UID or UID:GID in numbers", c.User)}
+		return &UsageError{fmt.Sprintf("exec: --user %s: want UID or UID:GID in numbers", c.User)}
 	}
 	return nil
 }
 
 // capabilities adds what --cap names; not to the ambient ones where they are
 // not inheritable.
-func (c *ociExecCmd) capabilities(p *rspec.Process) {
+func (c *Exec) capabilities(p *rspec.Process) {
 	if len(c.Cap) == 0 {
 		return
 	}
@@ -170,12 +171,12 @@ func (c *ociExecCmd) capabilities(p *rspec.Process) {
 
 // cgroup is the path below the container's cgroup; runc's form for version 1,
 // CONTROLLER:PATH, means nothing here.
-func (c *ociExecCmd) cgroup() (string, error) {
+func (c *Exec) cgroup() (string, error) {
 	switch {
 	case len(c.Cgroup) == 0:
 		return "", nil
 	case len(c.Cgroup) > 1 || strings.Contains(c.Cgroup[0], ":"):
-		return "", &usageError{msg: "exec: --cgroup takes one path: cgroup v2 has one tree for all controllers"}
+		return "", &UsageError{"exec: --cgroup takes one path: cgroup v2 has one tree for all controllers"}
 	}
 	return c.Cgroup[0], nil
 }
