@@ -31,8 +31,8 @@ func (c *child) console() {
 		return
 	}
 	slave := c.terminal()
-	if c.joined && (c.x.lacks.mounts || c.x.lacks.openat2) {
-		return // what the container has there stays: its own processes may lead a path astray
+	if c.joined {
+		return // /dev/console is the first process's, and its own may lead a path astray
 	}
 	c.openTree("bind /dev/console", slave, "", false)
 	c.openTarget("bind /dev/console", "/dev/console", false, 0)

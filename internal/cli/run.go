@@ -34,7 +34,7 @@ type makeFlags struct {
 
 type detachFlags struct {
 	Detach     bool   `short:"d" help:"Leave it running in the background, and print its id."`
-	DetachKeys string `name:"detach-keys" placeholder:"KEYS" help:"What is typed to leave it (default: ctrl-p,ctrl-q)."`
+	DetachKeys string `name:"detach-keys" placeholder:"KEYS" help:"With -it: what is typed to leave it running (ctrl-p,ctrl-q)."`
 }
 
 type containerFlags struct {

@@ -58,7 +58,17 @@ type RunOptions struct {
 
 // Detached says whether the container is to have a monitor, and does not end
 // with its launcher.
-func (o RunOptions) Detached() bool { return o.Detach || o.Restart.Name != "" || o.LogDriver != "" }
+func (o RunOptions) Detached() bool {
+	return o.Detach || o.Restart.Name != "" || o.LogDriver != "" || o.leavable()
+}
+
+// leavable says that the user of a terminal may leave the container: the
+// keys for it were named. Only then, since a monitor takes time at the start.
+// What is of this process (its descriptors, a report on its standard output)
+// ends with it.
+func (o RunOptions) leavable() bool {
+	return o.DetachKeys != "" && o.DetachKeys != "none" && o.TTY && o.Interactive && o.PreserveFDs == 0 && o.Report != "-"
+}
 
 // RestartPolicy says when a monitor starts its container again. Source:
 // podman-run(1), --restart.
