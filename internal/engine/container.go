@@ -75,9 +75,15 @@ func (c Container) Running() bool { return c.Status == Running || c.Status == Pa
 // load reads a container's record and says whether it still runs.
 func (e *Engine) load(id string) (Container, error) {
 	c, err := readRecord(e.containerDir(id))
+	dead := err == nil && c.Status == Running && !e.alive(id)
+	if dead {
+		// Or it ended between the two looks: then the record says how by now.
+		c, err = readRecord(e.containerDir(id))
+		dead = err == nil && c.Status == Running && !e.alive(id)
+	}
 	switch {
 	case err != nil || c.Status != Running:
-	case !e.alive(id):
+	case dead:
 		c.Status, c.ExitCode, c.Signal = Stopped, 137, 9
 	default:
 		if st, err := e.runtimeOf(id).Load(id); err == nil { // else it is just starting
