@@ -78,7 +78,7 @@ func wantedStates(command string) func(engine.Container) bool {
 		return func(box engine.Container) bool { return is(box, "running") }
 	case "stop", "kill", "wait":
 		return func(box engine.Container) bool { return is(box, "running", "paused", "restarting", "stopping") }
-	case "resume":
+	case "unpause":
 		return func(box engine.Container) bool { return is(box, "paused") }
 	}
 	return func(engine.Container) bool { return true }
@@ -124,6 +124,23 @@ func (c *completer) volumes(suffix string) {
 	for _, d := range entries {
 		if d.IsDir() && !strings.HasPrefix(d.Name(), ".") && !slices.Contains(c.seen.args, d.Name()) {
 			c.reply(item{d.Name() + suffix, "volume"})
+		}
+	}
+}
+
+// secrets offers the names of the store's secrets.
+func (c *completer) secrets() {
+	e := c.engine()
+	if e == nil {
+		return
+	}
+	all, err := e.Secrets()
+	if err != nil {
+		return
+	}
+	for _, s := range all {
+		if !slices.Contains(c.seen.args, s.Name) {
+			c.reply(item{s.Name, "secret"})
 		}
 	}
 }

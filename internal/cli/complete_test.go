@@ -110,6 +110,22 @@ func TestCompleteLine(t *testing.T) {
 		{"oci |st", "none 0 space|start|state"},
 		{"oci |--log-f", "none 0 space|--log-format"},
 		{"oci run |--bun", "none 0 space|--bundle"},
+		{"ps --filter |st", "none 0 nospace|status="},
+		{"stop --filter status=|", "none 0 space|web|ice"}, // two words: the filter is done
+		{"ps --filter |status=p", "none 7 space|paused"},
+		{"wait --condition |hea", "none 0 space|healthy"},
+		{"start |", "none 0 space|old"},
+		{"stop |", "none 0 space|web|ice"},
+		{"unpause |", "none 0 space|ice"},
+		{"container stop web |", "none 0 space|ice"},
+		{"logs -f |o", "none 0 space|old"},
+		{"volume |l", "none 0 space|ls|list"},
+		{"volume rm |", "none 0 space|data"},
+		{"volume ls --filter |dang", "none 0 nospace|dangling="},
+		{"volume import data |x", "files 0 space"},
+		{"run --log-driver |j", "none 0 space|json-file|journald"},
+		{"run --restart |on", "none 0 space|on-failure|on-failure:"},
+		{"kill --signal |TER", "none 0 space|TERM"},
 		{"info --format |", "none 0 space|json"},
 		{"bogus |", "none 0 space"},
 		{"run --bogus |", "none 0 space|debian:12|…"},
@@ -129,7 +145,7 @@ func TestCompleteLine(t *testing.T) {
 func TestCompleteStates(t *testing.T) {
 	boxes := []engine.Container{{Name: "up", Status: "running"}, {Name: "ice", Status: "paused"}, {Name: "new", Status: "created"}, {Name: "old", Status: "exited"}}
 	for command, want := range map[string]string{
-		"start": "new old", "stop": "up ice", "kill": "up ice", "exec": "up", "pause": "up", "resume": "ice", "logs": "up ice new old", "rm": "up ice new old", "attach": "up",
+		"start": "new old", "stop": "up ice", "kill": "up ice", "exec": "up", "pause": "up", "unpause": "ice", "logs": "up ice new old", "rm": "up ice new old", "attach": "up",
 	} {
 		var got []string
 		for _, box := range boxes {

@@ -46,6 +46,7 @@ func flagWords() map[string]string {
 		"log-opt":           "max-size= max-file= path= tag=",
 		"systemd":           "true false always",
 		"health-on-failure": "none kill restart stop",
+		"condition":         "created running paused exited stopped healthy unhealthy removing",
 		"format":            "json",
 		"change":            "CMD ENTRYPOINT ENV EXPOSE LABEL STOPSIGNAL USER VOLUME WORKDIR",
 	}
@@ -77,6 +78,8 @@ func (c *completer) flagValue(name, typed string) bool {
 		c.answer.files = true
 	case "volumes-from":
 		c.containers("")
+	case "secret":
+		c.secrets()
 	default:
 		return false
 	}
@@ -187,12 +190,17 @@ func (c *completer) filter(typed string) {
 		return
 	}
 	keys := map[string]string{
-		"images":    "reference= dangling=",
-		"volume ls": "name= driver= label= dangling= opt=",
-		"ps":        "id= name= label= annotation= status= exited= health= ancestor= volume= network= before= since=",
-		"events":    "container= event= image= label= type= volume=",
+		"images":       "reference= dangling=",
+		"volume ls":    "name= label= dangling= driver= opt= anonymous= since= until=",
+		"volume prune": "label= label!= name= anonymous= until=",
+		"secret ls":    "name= id=",
+		"events":       "container= event= image= label= type= volume=",
 	}
-	c.words(strings.Fields(keys[c.entry.name])...)
+	list, ok := keys[c.entry.name]
+	if !ok {
+		list = "id= name= label= annotation= status= exited= ancestor= volume= network= restart-policy= health= before= since= until="
+	}
+	c.words(strings.Fields(list)...)
 }
 
 // placeholder completes by what a flag's or argument's value is called.
@@ -208,6 +216,8 @@ func (c *completer) placeholder(name string) {
 		c.images()
 	case "VOLUME":
 		c.volumes("")
+	case "SECRET":
+		c.secrets()
 	case "SIGNAL":
 		c.signals(c.current)
 	}

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/charmbracelet/log"
+	"github.com/muesli/termenv"
 )
 
 // logs is where --debug, --log and --log-format go. Without any of them
@@ -35,7 +36,13 @@ func (l *logs) open(g globals, stderr io.Writer) error {
 	if g.LogFormat == "json" {
 		opts.Formatter = log.JSONFormatter
 	}
-	l.logger = log.NewWithOptions(out, opts)
+	// A terminal is not shown as one: the library would ask it for its colours,
+	// and wait five seconds for each answer that does not come.
+	l.logger = log.NewWithOptions(struct{ io.Writer }{out}, opts)
+	l.logger.SetColorProfile(termenv.Ascii)
+	if f, ok := out.(*os.File); ok && mayColour(f) {
+		l.logger.SetColorProfile(termenv.ANSI)
+	}
 	return nil
 }
 

@@ -109,6 +109,8 @@ func (a *app) width() int {
 func isTerminal(f *os.File) bool { return f != nil && term.IsTerminal(int(f.Fd())) }
 
 // colour says whether stdout may be coloured (https://no-color.org).
-func (a *app) colour() bool {
-	return os.Getenv("NO_COLOR") == "" && os.Getenv("TERM") != "dumb" && isTerminal(a.files[1])
+func (a *app) colour() bool { return mayColour(a.files[1]) }
+
+func mayColour(f *os.File) bool {
+	return os.Getenv("NO_COLOR") == "" && os.Getenv("TERM") != "dumb" && isTerminal(f)
 }
