@@ -22,6 +22,8 @@ type Image struct {
 	Size     int64                // bytes of manifest, configuration and layers as they are stored
 	Created  time.Time            // zero when the image does not say
 	For      *ocispec.Platform    // what an index said that it is for, or nil
+	// Healthcheck is what the configuration says in docker's extension, or nil.
+	Healthcheck *Healthcheck
 }
 
 // Platform is what the image runs on. An index knows better than the
@@ -84,7 +86,9 @@ func (s *Store) load(desc ocispec.Descriptor) (*Image, error) {
 			return nil, err
 		}
 		plainDesc := ocispec.Descriptor{MediaType: doc.MediaType, Digest: desc.Digest, Size: int64(len(raw))}
-		return newImage(&chosen{raw: raw, doc: doc, desc: plainDesc, from: desc.Digest, served: desc.Digest, platform: desc.Platform}, config), nil
+		img := newImage(&chosen{raw: raw, doc: doc, desc: plainDesc, from: desc.Digest, served: desc.Digest, platform: desc.Platform}, config)
+		img.Healthcheck, err = parseHealthcheck(rawConfig)
+		return img, err
 	}
 	return nil, fail(ErrCorrupt, "indexes are nested more than %d deep", maxIndexNesting)
 }

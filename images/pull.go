@@ -204,6 +204,9 @@ func (p *pull) run(ctx context.Context) (*Image, error) {
 		return nil, err
 	}
 	img := newImage(c, config)
+	if img.Healthcheck, err = parseHealthcheck(rawConfig); err != nil {
+		return nil, err
+	}
 	p.img = img
 	if c.platform == nil && config.Architecture != "" && fit(p.want, config.Platform) == 0 {
 		return nil, otherPlatform(p.want, []string{formatPlatform(img.Platform())})

@@ -38,6 +38,7 @@ func commands() []entry {
 		{"pause", "Containers", "[flags] CONTAINER...", "freeze all processes of containers", false, func() command { return &pauseCmd{} }},
 		{"unpause", "Containers", "[flags] CONTAINER...", "let paused containers go on", false, func() command { return &unpauseCmd{} }},
 		{"wait", "Containers", "[flags] CONTAINER...", "wait until containers have ended, and print their exit codes", false, func() command { return &waitCmd{} }},
+		{"healthcheck run", "Health", "CONTAINER", "run a container's health check now", false, func() command { return &healthcheckRunCmd{} }},
 		{"rename", "Containers", "CONTAINER NAME", "give a container another name", false, func() command { return &renameCmd{} }},
 		{"ps", "Containers", "[flags]", "list containers", false, func() command { return &psCmd{} }},
 		{"logs", "Containers", "[flags] CONTAINER...", "show what containers have said", false, func() command { return &logsCmd{} }},

@@ -38,6 +38,7 @@ type engineAPI interface {
 	Pause(ctx context.Context, name string) error
 	Unpause(name string) error
 	Wait(ctx context.Context, name string, states []string, every time.Duration) (int, error)
+	CheckHealth(ctx context.Context, name string) (engine.Health, error)
 	Rename(ctx context.Context, name, to string) error
 	Logs(ctx context.Context, names []string, opts engine.LogsOptions) error
 	RemoveContainer(ctx context.Context, name string, force, volumes bool) error

@@ -19,6 +19,7 @@ type family struct {
 func families() []family {
 	return []family{
 		{"container", "containers, by docker's and podman's long names"},
+		{"healthcheck", "whether containers are well"},
 		{"image", "images, by docker's and podman's long names"},
 		{"volume", "data that outlives containers"},
 		{"secret", "what only a container is to know"},

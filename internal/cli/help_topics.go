@@ -28,7 +28,7 @@ func topics() []topic {
 			"coracle stop --time 5 web",
 			"coracle start -a web",
 		}},
-		{title: "Look at containers", commands: "ps logs inspect top stats port diff events", examples: []string{
+		{title: "Look at containers", commands: "ps logs inspect top stats port diff events healthcheck", examples: []string{
 			"coracle ps -a",
 			"coracle logs -f --tail 20 web",
 			"coracle inspect --format '{{.Config.Env}}' debian",

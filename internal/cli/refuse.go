@@ -49,12 +49,15 @@ func refusedForLater() []refusal {
 			reason: "no part of this version",
 		},
 		{
-			flags: `health-cmd health-interval health-retries health-timeout health-start-period health-start-interval
-				health-startup-cmd health-startup-interval health-startup-retries health-startup-success
-				health-startup-timeout health-on-failure health-log-destination health-max-log-count
-				health-max-log-size no-healthcheck`,
-			reason: "health checks belong to detached containers",
-			hint:   "leave it out: no health check is run",
+			flags: `health-startup-cmd health-startup-interval health-startup-retries health-startup-success
+				health-startup-timeout`,
+			reason: "there is one health check, from the start on",
+			hint:   "--health-start-period is the time in which its failures do not count",
+		},
+		{
+			flags:  "health-log-destination health-max-log-count health-max-log-size",
+			reason: "the last five results are kept, with 500 bytes of output each",
+			hint:   "coracle inspect shows them",
 		},
 		{
 			flags: `m memory memory-reservation memory-swap memory-swappiness cpus c cpu-shares cpu-period cpu-quota

@@ -26,6 +26,7 @@ type makeFlags struct {
 	Security  securityFlags  `embed:"" group:"Security"`
 	Network   networkFlags   `embed:"" group:"Network"`
 	Limits    limitFlags     `embed:"" group:"Limits"`
+	Health    healthFlags    `embed:"" group:"Health"`
 	Metadata  metadataFlags  `embed:"" group:"Metadata"`
 
 	Image string   `arg:"" name:"IMAGE"`

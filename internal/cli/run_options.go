@@ -33,6 +33,7 @@ func (c *makeFlags) options() (engine.RunOptions, error) {
 		Restart:   restart,
 		LogDriver: box.LogDriver,
 		LogOpts:   box.LogOpt,
+		Health:    c.Health.options(),
 		Userns:    c.Identity.request(),
 		Pull:      box.Pull,
 		Platform:  box.Platform,

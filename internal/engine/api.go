@@ -36,6 +36,7 @@ type RunOptions struct {
 	Restart   RestartPolicy // --restart
 	LogDriver string        // --log-driver, "" for the default
 	LogOpts   []string      // --log-opt KEY=VALUE
+	Health    HealthFlags
 
 	Userns     userns.Request
 	Pull       string `json:"-"` // --pull always|missing|never|newer
@@ -59,7 +60,7 @@ type RunOptions struct {
 // Detached says whether the container is to have a monitor, and does not end
 // with its launcher.
 func (o RunOptions) Detached() bool {
-	return o.Detach || o.Restart.Name != "" || o.LogDriver != "" || o.leavable()
+	return o.Detach || o.Restart.Name != "" || o.LogDriver != "" || o.Health.asked() || o.leavable()
 }
 
 // leavable says that the user of a terminal may leave the container: the

@@ -22,7 +22,7 @@ type door struct {
 
 // doorRequest is the first message of a connection.
 type doorRequest struct {
-	Op    string // attach, wait, stopping
+	Op    string // attach, wait, stopping, healthcheck
 	Stdin bool   // attach
 }
 
@@ -108,7 +108,7 @@ func (m *monitor) answer(conn *os.File) {
 		return
 	}
 	a := doorAnswer{TTY: m.o.TTY, Stdin: m.o.Interactive}
-	if r.Op != "attach" && r.Op != "wait" && r.Op != "stopping" {
+	if r.Op != "attach" && r.Op != "wait" && r.Op != "stopping" && r.Op != "healthcheck" {
 		a.Error = "the monitor is of another version, and does not know " + strconv.Quote(r.Op)
 	}
 	said, err := json.Marshal(a)
@@ -124,8 +124,11 @@ func (m *monitor) answer(conn *os.File) {
 		m.hub.join(conn, attachRequest{Stdin: r.Stdin && m.o.Interactive})
 	case "wait":
 		go m.hub.newClient(conn, false).read(false)
+	case "healthcheck":
+		m.answerCheck(conn)
 	case "stopping":
 		m.askToStop()
+		m.hub.note("asked to stop")
 		conn.Close()
 	}
 }

@@ -283,6 +283,7 @@ const (
 	frameStdout  = 'o' // from the monitor
 	frameStderr  = 'r' // from the monitor
 	frameLost    = 'l' // from the monitor: 8 bytes, how much output did not fit into the queue
+	frameHealth  = 'h' // from the monitor: a healthAnswer, JSON
 	frameExit    = 'x' // from the monitor: an Exit, JSON
 )
 

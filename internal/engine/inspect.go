@@ -35,6 +35,7 @@ type ContainerState struct {
 	Signal     int
 	StartedAt  time.Time
 	FinishedAt time.Time
+	Health     *Health `json:",omitempty"` // nil without a health check
 }
 
 // ContainerMount is one mount of a container, but for those that all have.
@@ -88,6 +89,9 @@ func (e *Engine) inspectContainer(c Container) ContainerInspection {
 		Mounts: containerMounts(c.Mounts),
 		Config: ContainerConfig{Cmd: c.Command, Labels: c.Labels},
 		Rootfs: dir + "/root", OCIConfigPath: dir + "/config.json",
+	}
+	if c.Health != "" {
+		out.State.Health, _ = e.Health(c.ID) // as it was written down, or nothing
 	}
 	if len(c.Command) > 0 {
 		out.Path, out.Args = c.Command[0], c.Command[1:]

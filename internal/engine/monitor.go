@@ -31,6 +31,7 @@ import (
 type monitor struct {
 	*run
 	hub     *hub
+	checker *checker      // nil without a health check
 	reports *json.Encoder // until the payload runs for the first time
 	door    *door
 
@@ -39,11 +40,11 @@ type monitor struct {
 	stop    chan struct{} // closed when somebody asks for the end
 	stopped sync.Once
 	past    atomic.Bool // the reports are closed
+	anew    atomic.Bool // it is to be started again whatever the policy says
 }
 
 // MonitorMain is the monitor's main function; it returns the exit code.
 func MonitorMain() int {
-	_ = writeFile("/proc/self/comm", []byte("coracle:monitor"), 0, 0) // else ps -o comm shows "exe"
 	reports := os.NewFile(reportFD, "reports")
 	unix.CloseOnExec(reportFD)
 	unix.CloseOnExec(lockFD)
@@ -111,6 +112,9 @@ func (m *monitor) begin() error {
 		unix.CloseOnExec(clientFD)
 		m.hub.join(os.NewFile(clientFD, "client"), attachRequest{Stdin: m.o.Interactive})
 	}
+	if m.health != nil {
+		m.checker = &checker{m: m, check: *m.health}
+	}
 	m.door, err = openDoor(e, b.ID, m)
 	return err
 }
@@ -164,7 +168,7 @@ func (m *monitor) live(ctx context.Context, reports *os.File) error {
 		again := m.again(exit)
 		m.settle(ctx, exit, err, again)
 		if !again || !wait.sleep(m.ended.Sub(m.started), m.stop) {
-			m.leave(ctx)
+			m.leave(ctx, again)
 			return nil
 		}
 	}
@@ -181,7 +185,9 @@ func (m *monitor) launch(ctx context.Context) (*spec.Process, error) {
 	m.mu.Lock()
 	m.process = p
 	m.mu.Unlock()
+	health := m.checker.reset()
 	c, err := m.e.change(m.id, func(c *Container) {
+		c.Health = health
 		c.Status, c.Started, c.Finished, c.Error = Running, m.started.UTC(), time.Time{}, ""
 		c.ExitCode, c.Signal, c.OOMKilled, c.TimedOut = 0, 0, false, false
 	})
@@ -246,8 +252,10 @@ func (m *monitor) attend(p *spec.Process) Exit {
 		})
 		defer t.Stop()
 	}
+	endChecks := m.checker.begin()
 	ws, ru, err := p.WaitPayload()
 	m.ended = time.Now()
+	endChecks()
 	if ru != nil {
 		m.usage = *ru
 	}
@@ -275,8 +283,11 @@ func (m *monitor) again(exit Exit) bool {
 	default:
 	}
 	c, err := readRecord(m.box.dir)
-	if err != nil || c.StoppedByUser {
+	if err != nil {
 		return false
+	}
+	if m.anew.Swap(false) {
+		return true
 	}
 	switch c.Restart.Name {
 	case "always", "unless-stopped":
@@ -329,7 +340,8 @@ func (m *monitor) notStarted(_ context.Context, err error) {
 }
 
 // leave is the end of the monitor: the container stays, or goes with --rm.
-func (m *monitor) leave(ctx context.Context) {
+func (m *monitor) leave(ctx context.Context, interrupted bool) {
+	_ = interrupted
 	m.door.close()
 	if m.box.Remove {
 		m.box.remove(ctx)
@@ -347,10 +359,7 @@ func (m *monitor) endOnSignal(told <-chan os.Signal) {
 			continue // the session is not ours
 		}
 		m.askToStop()
-		m.signal(syscall.Signal(m.box.StopSignal))
-		if t := m.box.StopTimeout; t >= 0 {
-			time.AfterFunc(t, func() { m.signal(unix.SIGKILL) })
-		}
+		m.endInOrder()
 	}
 }
 

@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	"coracle/fuse"
+	"coracle/images"
 	"coracle/images/layer"
 	"coracle/spec"
 	"coracle/userns"
@@ -23,6 +24,7 @@ type rootSource struct {
 	e       *Engine
 	config  ispec.ImageConfig
 	imageID digest.Digest
+	health  *images.Healthcheck
 	reader  *fuse.LayerReader
 
 	lowers []string // topmost first
@@ -107,7 +109,7 @@ func (r *rootSource) image(ctx context.Context, o RunOptions, ids userns.Resolve
 	if err = errors.Join(err, stage.Close()); err != nil {
 		return err
 	}
-	r.config, r.imageID = img.Config.Config, img.ID
+	r.config, r.imageID, r.health = img.Config.Config, img.ID, img.Healthcheck
 	return nil
 }
 

@@ -35,6 +35,10 @@ func (e *Engine) Run(ctx context.Context, o RunOptions) (_ Exit, err error) {
 	if o.DryRun {
 		return Exit{}, r.print(ctx)
 	}
+	if r.health != nil && o.PreserveFDs == 0 { // the image's: a monitor does that
+		r.close()
+		return e.runAttached(ctx, o)
+	}
 	if err := r.makeBox(ctx); err != nil {
 		return Exit{Code: 125}, err
 	}
@@ -62,6 +66,7 @@ type run struct {
 	state   *spec.Container // nil until it runs
 	shown   bool
 	result  spec.Result
+	health  *HealthCheck // nil without
 	extra   spec.Extra
 
 	started, ended time.Time
@@ -116,6 +121,9 @@ func (r *run) resolve(ctx context.Context) (err error) {
 		r.e.warn(r.ids.Notice, r.ids.Hint)
 	}
 	if r.root, err = r.e.openRoot(ctx, r.o, r.ids); err != nil {
+		return err
+	}
+	if r.health, err = r.o.Health.resolve(r.root.health); err != nil {
 		return err
 	}
 	if r.rootfs == nil {
@@ -253,7 +261,6 @@ func (r *run) prepare(ctx context.Context) (err error) {
 // is to be ended.
 func (r *run) start(ctx context.Context) (p *spec.Process, err error) {
 	r.started = time.Now()
-	r.box.Started = r.started.UTC()
 	recorded := func() (bool, error) { return false, nil } // later, see wait
 	if !r.o.Remove {
 		recorded = inBackground(func() (bool, error) { return true, r.record() })

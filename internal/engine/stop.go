@@ -132,7 +132,7 @@ func (e *Engine) Kill(ctx context.Context, name string, sig syscall.Signal) erro
 	if err != nil {
 		return err
 	}
-	op := "kill container " + c.Name
+	op := fmt.Sprintf("send signal %d to container %s", sig, c.Name)
 	if !c.Running() {
 		return &Error{Op: op, Err: fmt.Errorf("it is not running but %s", c.Status)}
 	}
@@ -147,7 +147,7 @@ func (e *Engine) Kill(ctx context.Context, name string, sig syscall.Signal) erro
 		return &Error{Op: op, Err: errors.New("it is not running at this moment")}
 	}
 	if err != nil {
-		return fmt.Errorf("%s with signal %d: %w", op, sig, err)
+		return fmt.Errorf("%s: %w", op, err)
 	}
 	return nil
 }
@@ -255,6 +255,9 @@ func (c Container) stateWords() []string {
 		return []string{"exited", "stopped"}
 	case Created:
 		return []string{"created", "configured"}
+	}
+	if c.Health != "" && c.Status == Running {
+		return []string{string(c.Status), c.Health}
 	}
 	return []string{string(c.Status)}
 }
