@@ -185,6 +185,23 @@ func TestRotationOnFullDisk(t *testing.T) {
 	}
 }
 
+// A leftover, or somebody's link, in the place of the new file is not written to.
+func TestRotationOverLeftover(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "ctr.log")
+	theirs := filepath.Join(t.TempDir(), "theirs")
+	must(t, os.WriteFile(theirs, []byte("precious"), 0o600))
+	must(t, os.Link(theirs, path+".new"))
+	w := open(t, Options{Path: path, MaxSize: 100, MaxFile: 2, Warn: func(s string) { t.Error(s) }})
+	_, _ = io.WriteString(w.Stream(Stdout), "one\ntwo\nthree\n")
+	must(t, w.Close())
+	if got := content(t, theirs); got != "precious" {
+		t.Errorf("the other file has %q", got)
+	}
+	if out, _ := readLog(t, K8sFile, path, ReadOptions{Tail: -1}); out != "one\ntwo\nthree\n" {
+		t.Errorf("the log has %q", out)
+	}
+}
+
 // A directory that is gone is a lasting failure, which Close tells of.
 func TestDirectoryGone(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "d")

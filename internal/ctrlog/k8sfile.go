@@ -35,15 +35,17 @@ type format interface {
 }
 
 type k8sFormat struct {
+	time  []byte
 	heads [2][2][]byte // by stream and by whether the line is finished
 }
 
 func newK8sFormat() *k8sFormat { return &k8sFormat{} }
 
 func (f *k8sFormat) stamp(t time.Time) {
+	f.time = t.AppendFormat(f.time[:0], k8sTime+" ")
 	for _, s := range []Stream{Stdout, Stderr} {
 		for full, tag := range []string{" P ", " F "} {
-			b := t.AppendFormat(f.heads[s][full][:0], k8sTime+" ")
+			b := append(f.heads[s][full][:0], f.time...)
 			f.heads[s][full] = append(append(b, s.String()...), tag...)
 		}
 	}

@@ -109,8 +109,10 @@ func (s *fileSink) rotate() error {
 			return fmt.Errorf("rotate the log: %w", err)
 		}
 	}
+	// A new one, also in a directory where others can put files: not theirs.
 	fresh := s.Path + ".new"
-	f, err := os.OpenFile(fresh, os.O_RDWR|os.O_APPEND|os.O_CREATE|os.O_TRUNC|unix.O_NOFOLLOW, 0o600)
+	_ = os.Remove(fresh)
+	f, err := os.OpenFile(fresh, os.O_RDWR|os.O_APPEND|os.O_CREATE|os.O_EXCL, 0o600)
 	if err != nil {
 		return fmt.Errorf("rotate the log: %w", err)
 	}
