@@ -33,6 +33,7 @@ func TestLinkLines(t *testing.T) {
 		{"docker image rm x", "rmi x"},
 		{"docker image remove -f x", "rmi x|force"},
 		{"docker rmi x", "rmi x"},
+		{"podman rmi -i no-x y", "rmi no-x|rmi y"},
 		{"docker container rm x", "rm x"},
 		{"podman container remove x", "rm x"},
 		{"podman image pull debian", "pull debian"},
@@ -101,6 +102,10 @@ func TestLinkRefusals(t *testing.T) {
 		{"podman --rott /x ps", "unknown flag --rott", "--root"},
 		{"podman import --os linux f.tar", "--os and --variant need --arch", "--platform"},
 		{"podman pull --arch arm64 --platform linux/arm64 x", "--platform stands beside --arch", ""},
+		{"docker rmi --no-prune x", "--no-prune is refused: an image has no", "leave it out"},
+		{"podman images --sort size", "--sort is not supported yet", "jq"},
+		{"docker info -D", "-D is refused", "--debug"},
+		{"podman unshare --rootless-netns true", "--rootless-netns is refused", ""},
 		{"coracle -H x ps", "unknown flag -H before the command", ""},
 		{"coracle compose up", `"compose" is not supported`, ""},
 	} {

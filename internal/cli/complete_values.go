@@ -19,11 +19,19 @@ func (c *completer) value(f field, typed string) {
 		c.words("true", "false")
 		return
 	}
+	// Where the help says that another container's can be shared.
+	if strings.Contains(f.help, "container:") {
+		if strings.HasPrefix(typed, "container:") {
+			c.containers("container:")
+			return
+		}
+		c.words("container:")
+	}
 	if list, ok := flagWords()[f.name]; ok {
 		c.words(strings.Fields(list)...)
 		return
 	}
-	if c.flagValue(f.name, typed) {
+	if c.flagValue(f.name) || c.flagRest(f.name, typed) {
 		return
 	}
 	c.placeholder(f.tag.Get("placeholder"))
@@ -53,27 +61,21 @@ func flagWords() map[string]string {
 }
 
 // flagValue completes the flags whose values are looked up.
-func (c *completer) flagValue(name, typed string) bool {
+func (c *completer) flagValue(name string) bool {
 	switch name {
-	case "network", "net", "pid", "ipc":
-		c.namespace(name, typed)
-	case "stop-signal", "signal":
-		c.signals(typed)
-	case "cap-add", "cap-drop":
-		c.capabilities(typed)
+	case "network", "net":
+		c.words("none", "host")
+	case "pid":
+		c.words("private", "host")
+	case "ipc":
+		c.words("private", "host", "none", "shareable")
 	case "ulimit":
 		for _, limit := range spec.UlimitNames() {
 			c.words(limit + "=")
 		}
 		c.words("host")
-	case "security-opt":
-		c.securityOpt(typed)
-	case "volume":
-		c.mountSource(typed)
 	case "env":
 		c.variables()
-	case "filter":
-		c.filter(typed)
 	case "device", "init-path":
 		c.answer.files = true
 	case "volumes-from":
@@ -86,17 +88,23 @@ func (c *completer) flagValue(name, typed string) bool {
 	return true
 }
 
-func (c *completer) namespace(name, typed string) {
-	switch {
-	case strings.HasPrefix(typed, "container:"):
-		c.containers("container:")
-	case name == "ipc":
-		c.words("private", "host", "none", "shareable")
-	case name == "pid":
-		c.words("private", "host")
+// flagRest completes those that depend on how the value begins.
+func (c *completer) flagRest(name, typed string) bool {
+	switch name {
+	case "stop-signal", "signal":
+		c.signals(typed)
+	case "cap-add", "cap-drop":
+		c.capabilities(typed)
+	case "security-opt":
+		c.securityOpt(typed)
+	case "volume":
+		c.mountSource(typed)
+	case "filter":
+		c.filter(typed)
 	default:
-		c.words("none", "host")
+		return false
 	}
+	return true
 }
 
 // signals are written as they were begun: with SIG or without, in small letters

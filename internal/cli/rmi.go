@@ -3,8 +3,9 @@ package cli
 import "fmt"
 
 type rmiCmd struct {
-	All   bool `short:"a" help:"Remove all images."`
-	Force bool `short:"f" help:"Also where containers use it, or it has several names."`
+	All    bool `short:"a" help:"Remove all images."`
+	Force  bool `short:"f" help:"Also where containers use it, or it has several names."`
+	Ignore bool `short:"i" help:"It is no error if there is none of that name."`
 
 	Images []string `arg:"" name:"IMAGE" optional:""`
 }
@@ -38,7 +39,7 @@ func (c *rmiCmd) run(a *app) (int, error) {
 		for _, line := range removed {
 			fmt.Fprintln(a.out, visible(line))
 		}
-		if err != nil {
+		if err != nil && (!c.Ignore || !isNotFound(err)) {
 			failed = append(failed, doing("remove image", name, err))
 		}
 	}
