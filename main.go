@@ -34,6 +34,8 @@ func main() {
 		os.Exit(spec.CarrierMain(os.Args[1:]))
 	case engine.ChownStage:
 		os.Exit(engine.ChownMain())
+	case engine.FilesStage:
+		os.Exit(engine.FilesMain())
 	}
 	if strings.HasPrefix(os.Args[0], engine.MonitorName) {
 		os.Exit(engine.MonitorMain())

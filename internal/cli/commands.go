@@ -40,6 +40,9 @@ func commands() []entry {
 		{"wait", "Containers", "[flags] CONTAINER...", "wait until containers have ended, and print their exit codes", false, func() command { return &waitCmd{} }},
 		{"healthcheck run", "Health", "CONTAINER", "run a container's health check now", false, func() command { return &healthcheckRunCmd{} }},
 		{"rename", "Containers", "CONTAINER NAME", "give a container another name", false, func() command { return &renameCmd{} }},
+		{"cp", "Containers", "[flags] SRC DST", "copy files between containers and the host", false, func() command { return &cpCmd{} }},
+		{"diff", "Containers", "[flags] CONTAINER", "list what a container has changed in its image's files", false, func() command { return &diffCmd{} }},
+		{"export", "Containers", "[flags] CONTAINER", "write a container's root as a tar file", false, func() command { return &exportCmd{} }},
 		{"ps", "Containers", "[flags]", "list containers", false, func() command { return &psCmd{} }},
 		{"logs", "Containers", "[flags] CONTAINER...", "show what containers have said", false, func() command { return &logsCmd{} }},
 		{"rm", "Containers", "[flags] CONTAINER...", "remove containers", false, func() command { return &rmCmd{} }},
@@ -72,8 +75,8 @@ func commands() []entry {
 // plannedCommands have their names taken, so that asking for one that is not
 // there yet is answered by name.
 func plannedCommands() []string {
-	return strings.Fields(`apply attach build checkpoint commit cp create diff discard
-		events exec export history kill load login logout mount pack pause port prune
+	return strings.Fields(`apply attach build checkpoint commit create discard
+		events exec history kill load login logout mount pack pause port prune
 		push rename restart restore resume review sandbox save start stats stop tag top
 		unmount unpack update wait`)
 }

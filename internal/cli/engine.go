@@ -41,6 +41,9 @@ type engineAPI interface {
 	CheckHealth(ctx context.Context, name string) (engine.Health, error)
 	Rename(ctx context.Context, name, to string) error
 	Logs(ctx context.Context, names []string, opts engine.LogsOptions) error
+	Copy(ctx context.Context, opts engine.CopyOptions) error
+	Diff(ctx context.Context, name string) ([]engine.Change, error)
+	Export(ctx context.Context, name string, opts engine.ExportOptions) error
 	RemoveContainer(ctx context.Context, name string, force, volumes bool) error
 
 	volumeAPI

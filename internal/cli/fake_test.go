@@ -31,12 +31,13 @@ type fakeEngine struct {
 	exit       engine.Exit
 	err        error
 
-	asked []string
-	ran   engine.RunOptions
-	pull  engine.PullOptions
-	imp   engine.ImportOptions
-	read  engine.LogsOptions
-	req   userns.Request
+	asked  []string
+	ran    engine.RunOptions
+	pull   engine.PullOptions
+	copied engine.CopyOptions
+	imp    engine.ImportOptions
+	read   engine.LogsOptions
+	req    userns.Request
 }
 
 func (f *fakeEngine) ask(words ...string) { f.asked = append(f.asked, strings.Join(words, " ")) }
@@ -129,6 +130,21 @@ func (f *fakeEngine) Logs(_ context.Context, names []string, opts engine.LogsOpt
 	f.read = opts
 	_, _ = io.WriteString(opts.Stdout, "said\n")
 	_, _ = io.WriteString(opts.Stderr, "complained\n")
+	return f.err
+}
+
+func (f *fakeEngine) Copy(_ context.Context, opts engine.CopyOptions) error {
+	f.copied = opts
+	return f.err
+}
+
+func (f *fakeEngine) Diff(_ context.Context, name string) ([]engine.Change, error) {
+	f.ask("diff", name)
+	return []engine.Change{{Kind: "C", Path: "/etc"}, {Kind: "A", Path: "/etc/a\x1b"}, {Kind: "D", Path: "/gone"}}, f.err
+}
+
+func (f *fakeEngine) Export(_ context.Context, name string, opts engine.ExportOptions) error {
+	f.ask("export", name, opts.Output)
 	return f.err
 }
 

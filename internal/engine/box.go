@@ -193,7 +193,7 @@ func newLocked(path, content string) (*os.File, error) {
 	dir := filepath.Dir(path)
 	fd, err := unix.Open(dir, unix.O_TMPFILE|unix.O_RDWR|unix.O_CLOEXEC, 0o600)
 	if err != nil {
-		return nil, &fs.PathError{Op: "write to", Path: dir, Err: err}
+		return nil, err
 	}
 	f := os.NewFile(uintptr(fd), path)
 	err = unix.Flock(fd, unix.LOCK_EX|unix.LOCK_NB)
@@ -243,9 +243,6 @@ func (e *Engine) RemoveContainer(ctx context.Context, name string, force, volume
 }
 
 func (e *Engine) removeFound(ctx context.Context, c Container, force, volumes bool) error {
-	if _, err := e.store(); err != nil { // a newer version's is left alone
-		return fmt.Errorf("remove container %s: %w", c.Name, err)
-	}
 	lock, err := e.claim(c.ID, c.ImageID)
 	if errors.Is(err, unix.EWOULDBLOCK) && !force && e.letsGo(ctx, c.ID) {
 		lock, err = e.claim(c.ID, c.ImageID)

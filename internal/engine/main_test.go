@@ -21,6 +21,8 @@ func TestMain(m *testing.M) {
 		os.Exit(spec.CarrierMain(os.Args[1:]))
 	case ChownStage:
 		os.Exit(ChownMain())
+	case FilesStage:
+		os.Exit(FilesMain())
 	}
 	os.Exit(m.Run())
 }

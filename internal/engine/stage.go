@@ -56,13 +56,19 @@ func (s *storeStage) get() (*layer.Client, error) {
 // startStage re-executes this program under a stage's name, as root of a new
 // user and mount namespace, with a socket to it on descriptor 3.
 func startStage(ctx context.Context, name string, m userns.Map) (*userns.Child, *os.File, error) {
+	return startStageWith(ctx, []string{name}, m, nil)
+}
+
+// startStageWith is startStage with directories, see startSelfWith.
+func startStageWith(ctx context.Context, args []string, m userns.Map, dirs []string) (*userns.Child, *os.File, error) {
+	name := args[0]
 	fds, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_SEQPACKET|unix.SOCK_CLOEXEC, 0)
 	if err != nil {
 		return nil, nil, fmt.Errorf("make a socket pair: %w", err)
 	}
 	ours, theirs := os.NewFile(uintptr(fds[0]), name), os.NewFile(uintptr(fds[1]), name)
 	defer theirs.Close()
-	child, err := startSelf(ctx, m, []string{name}, theirs)
+	child, err := startSelfWith(ctx, m, args, theirs, dirs)
 	if err != nil {
 		ours.Close()
 		return nil, nil, err

@@ -1,0 +1,60 @@
+package cli
+
+import "fmt"
+
+type diffCmd struct {
+	Format string `placeholder:"json" help:"json: an object with the lists changed, added and deleted."`
+
+	Container string `arg:"" name:"CONTAINER"`
+}
+
+func (*diffCmd) Help() string {
+	return `Prints what differs from the image: A for added, C for changed, D for deleted.
+What is mounted, and what every container gets (/etc/hosts, …), is left out.
+
+  coracle diff web`
+}
+
+func (*diffCmd) refused(name string) (refusal, bool) {
+	return findRefusal([]refusal{{flags: "l latest", reason: "it is no part of this version", hint: "give the container's name"}}, name)
+}
+
+// diffLists is --format json, with podman's names.
+type diffLists struct {
+	Changed []string `json:"changed,omitempty"`
+	Added   []string `json:"added,omitempty"`
+	Deleted []string `json:"deleted,omitempty"`
+}
+
+func (c *diffCmd) run(a *app) (int, error) {
+	if c.Format != "" && c.Format != "json" {
+		return exitOurs, &usageError{msg: fmt.Sprintf("diff: --format %q: only json is known", c.Format)}
+	}
+	e, err := a.engine()
+	if err != nil {
+		return exitOurs, err
+	}
+	ctx, stop := interruptible()
+	defer stop()
+	all, err := e.Diff(ctx, c.Container)
+	if err != nil {
+		return exitOurs, err
+	}
+	var lists diffLists
+	for _, one := range all {
+		switch {
+		case c.Format == "":
+			fmt.Fprintln(a.out, one.Kind, visible(one.Path))
+		case one.Kind == "A":
+			lists.Added = append(lists.Added, one.Path)
+		case one.Kind == "C":
+			lists.Changed = append(lists.Changed, one.Path)
+		default:
+			lists.Deleted = append(lists.Deleted, one.Path)
+		}
+	}
+	if c.Format == "json" {
+		return 0, writeJSON(a.out, lists)
+	}
+	return 0, nil
+}
