@@ -95,7 +95,11 @@ func (p *packer) entry(dirfd int, base, name string) error {
 			return p.dir(d, name)
 		}
 	case p.linked(&st, name):
-		err = p.w.WriteHeader(&tar.Header{Typeflag: tar.TypeLink, Name: name, Linkname: p.links[inodeOf(&st)]})
+		var h *tar.Header
+		if h, err = packHeader(name, &st, -1); err == nil {
+			h.Typeflag, h.Linkname, h.Size = tar.TypeLink, p.links[inodeOf(&st)], 0
+			err = p.w.WriteHeader(h)
+		}
 	case st.Mode&unix.S_IFMT == unix.S_IFREG:
 		err = p.file(dirfd, base, name)
 	default:

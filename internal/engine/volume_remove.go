@@ -189,6 +189,24 @@ func (e *Engine) sweepVolumes(ctx context.Context) {
 		}
 		lock.release()
 	}
+	e.sweepLocks()
+}
+
+// sweepLocks removes the lock files of whoever was killed with one.
+func (e *Engine) sweepLocks() {
+	dir := filepath.Join(e.root, "locks")
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		return
+	}
+	for _, d := range entries {
+		if !strings.HasPrefix(d.Name(), "volume-") && !strings.HasPrefix(d.Name(), "secret-") {
+			continue
+		}
+		if lock, err := tryObjectLock(filepath.Join(dir, d.Name())); err == nil && lock != nil {
+			lock.release()
+		}
+	}
 }
 
 // PruneVolumes removes the volumes that no container has and that all filters

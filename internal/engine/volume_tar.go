@@ -10,6 +10,7 @@ import (
 	"strings"
 
 	"coracle/images/layer"
+	"coracle/userns"
 
 	"golang.org/x/sys/unix"
 )
@@ -29,20 +30,49 @@ const (
 // volumeRequest names a volume: /volumes/NAME.
 type volumeRequest struct {
 	Volume string `json:"volume"`
-	Record bool   `json:"record,omitempty"` // see layer.Request
+	Merge  bool   `json:"merge,omitempty"` // what was unpacked is whole: move it in
+}
+
+// mergeResult says whether the archive has said whose the volume itself is.
+type mergeResult struct {
+	Owned bool `json:"owned"`
 }
 
 // ExportVolume writes what is in a volume as a tar archive.
 func (e *Engine) ExportVolume(ctx context.Context, name string, to *os.File) error {
-	return e.withVolume(ctx, name, packOp, to)
+	return e.withVolume(ctx, name, "export", func(s *storeStage, _ userns.Resolved) error {
+		return s.CallFile(ctx, packOp, volumeRequest{Volume: "/volumes/" + name}, nil, to)
+	})
 }
 
 // ImportVolume adds what is in a tar archive to a volume.
 func (e *Engine) ImportVolume(ctx context.Context, name string, from *os.File) error {
-	return e.withVolume(ctx, name, mergeOp, from)
+	return e.withVolume(ctx, name, "import", func(s *storeStage, ids userns.Resolved) error {
+		dir := "volumes/" + name
+		err := s.Call(ctx, mergeOp, volumeRequest{Volume: "/" + dir}, nil)
+		if err != nil {
+			return err
+		}
+		_, err = s.Unpack(ctx, layer.Request{Blob: from, Dir: dir + "/" + volumeImporting + "/fs", Plain: true, Record: ids.Single})
+		if err != nil {
+			return errors.Join(err, s.Remove(context.WithoutCancel(ctx), dir+"/"+volumeImporting))
+		}
+		var res mergeResult
+		if err := s.Call(ctx, mergeOp, volumeRequest{Volume: "/" + dir, Merge: true}, &res); err != nil {
+			return err
+		}
+		v, err := e.readVolume(name)
+		if err == nil && (v.NeedsCopyUp || v.NeedsChown && res.Owned) {
+			v.NeedsCopyUp = false // it has something, and be it by an import
+			v.NeedsChown = v.NeedsChown && !res.Owned
+			err = writeJSON(e.volumeDir(name)+"/"+volumeRecord, v, true)
+		}
+		return err
+	})
 }
 
-func (e *Engine) withVolume(ctx context.Context, name, op string, file *os.File) error {
+// withVolume has the store stage work on a volume that we hold.
+func (e *Engine) withVolume(ctx context.Context, name, op string, work func(*storeStage, userns.Resolved) error) error {
 	v, err := e.readVolume(name)
 	if err != nil {
 		return absent(err)
@@ -56,7 +86,7 @@ func (e *Engine) withVolume(ctx context.Context, name, op string, file *os.File)
 	}
 	lock, err := e.lockVolume(ctx, name)
 	if err != nil {
-		return fmt.Errorf("use volume %s: %w", name, err)
+		return fmt.Errorf("%s volume %s: %w", op, name, err)
 	}
 	defer lock.release()
 	ids, err := e.defaultIDs(ctx)
@@ -64,15 +94,11 @@ func (e *Engine) withVolume(ctx context.Context, name, op string, file *os.File)
 		return err
 	}
 	s := e.stage(ctx, ids.Base)
-	err = s.CallFile(ctx, op, volumeRequest{Volume: "/volumes/" + name, Record: ids.Single}, nil, file)
-	if errors.Is(err, unix.ENOSPC) || errors.Is(err, unix.EROFS) {
-		err = e.explainVolume("use volume "+name, err)
+	err = errors.Join(work(s, ids), s.Close())
+	if err == nil || op == "export" { // there it is another disk that may be full
+		return err
 	}
-	if err == nil && op == mergeOp && v.NeedsCopyUp {
-		v.NeedsCopyUp = false // it has something, and be it by an import
-		err = writeJSON(e.volumeDir(name)+"/"+volumeRecord, v, true)
-	}
-	return errors.Join(err, s.Close())
+	return e.explainVolume(op+" volume "+name, err)
 }
 
 // openVolume is for the stage; what was begun to be moved in is moved.
@@ -108,36 +134,36 @@ func packVolume(ctx context.Context, r volumeRequest) (struct{}, error) {
 	return struct{}{}, nil
 }
 
-func mergeVolume(ctx context.Context, r volumeRequest) (none struct{}, err error) {
+// mergeVolume makes room for what is to be unpacked, and moves it in when that
+// is done.
+func mergeVolume(_ context.Context, r volumeRequest) (res mergeResult, err error) {
 	vol, data, err := openVolume(r)
 	if err != nil {
-		return none, err
+		return res, err
 	}
 	defer vol.Close()
 	defer data.Close()
-	if err := layer.RemoveAll(int(vol.Fd()), volumeImporting); err != nil {
-		return none, err
+	fd := int(vol.Fd())
+	if !r.Merge {
+		if err := layer.RemoveAll(fd, volumeImporting); err != nil {
+			return res, err
+		}
+		return res, unix.Mkdirat(fd, volumeImporting, 0o700)
 	}
-	if err := unix.Mkdirat(int(vol.Fd()), volumeImporting, 0o700); err != nil {
-		return none, err
-	}
-	if err := unpackImport(ctx, r); err != nil {
-		return none, errors.Join(err, layer.RemoveAll(int(vol.Fd()), volumeImporting))
-	}
-	if err := unix.Renameat(int(vol.Fd()), volumeImporting, int(vol.Fd()), volumeImport); err != nil {
-		return none, err
-	}
-	return none, settle(vol, data)
-}
-
-func unpackImport(ctx context.Context, r volumeRequest) error {
-	st, err := layer.Local("/")
+	dir, err := openDirectory(fd, volumeImporting)
 	if err != nil {
-		return err
+		return res, err
 	}
-	dir := strings.TrimPrefix(r.Volume, "/") + "/" + volumeImporting + "/fs"
-	_, err = st.Unpack(ctx, layer.Request{Blob: layer.HandedFile(ctx), Dir: dir, Plain: true, Record: r.Record})
-	return errors.Join(err, st.Close())
+	implied, err := impliedDirs(dir)
+	dir.Close()
+	if err != nil {
+		return res, err
+	}
+	res.Owned = !implied["."]
+	if err := unix.Renameat(fd, volumeImporting, fd, volumeImport); err != nil {
+		return res, err
+	}
+	return res, settle(vol, data)
 }
 
 // settle finishes what somebody was killed at: moving a copy of the image's, or
