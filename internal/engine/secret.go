@@ -162,14 +162,14 @@ func (e *Engine) Secret(name string, show bool) (Secret, error) {
 	if isNotFound(err) && name != "" {
 		whole, ferr := e.secretName(name)
 		if ferr != nil {
-			return x, absent(ferr)
+			return x, ferr
 		}
 		x, err = e.readSecret(whole)
 	}
 	if !show {
 		x.Data = nil
 	}
-	return x, absent(err)
+	return x, err
 }
 
 func (e *Engine) secretName(id string) (string, error) {
@@ -202,7 +202,7 @@ func (e *Engine) RemoveSecret(ctx context.Context, name string) (string, error) 
 	_ = unix.Unlink(e.secretFile(x.Name) + ".tmp") // of one who was killed
 	err = unix.Unlink(e.secretFile(x.Name))
 	if isNotFound(err) {
-		return "", absent(errNoSecret(name))
+		return "", errNoSecret(name)
 	}
 	if err != nil {
 		return "", e.explainVolume("remove secret "+x.Name, err)

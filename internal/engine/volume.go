@@ -41,11 +41,11 @@ type Volume struct {
 	Labels     map[string]string
 	Scope      string
 	Options    map[string]string
-	Anonymous  bool `json:",omitempty"`
-	MountCount int  // running containers that have it
+	Anonymous  bool
+	MountCount int // running containers that have it
 
-	NeedsCopyUp bool `json:",omitempty"` // the next image that has something there fills it
-	NeedsChown  bool `json:",omitempty"` // the next container gives it its owner
+	NeedsCopyUp bool // the next image that has something there fills it
+	NeedsChown  bool // the next container gives it its owner
 }
 
 // VolumeOptions are those of `volume create`.
@@ -71,7 +71,7 @@ func (e errNoVolume) Error() string   { return fmt.Sprintf("no volume is called 
 func (e errNoVolume) Is(t error) bool { return t == fs.ErrNotExist }
 func (e errNoVolume) Hint() string    { return "see coracle volume ls" }
 
-// absent makes what was asked for and is not there exit with 1, as podman's.
+// absent makes a removal of what is not there exit with 1, as podman's.
 func absent(err error) error {
 	if !isNotFound(err) {
 		return err
@@ -280,7 +280,7 @@ func (e *Engine) Volume(name string) (Volume, error) {
 		}
 	}
 	if err != nil {
-		return v, absent(err)
+		return v, err
 	}
 	users, err := e.volumeUsers()
 	if err != nil {

@@ -75,7 +75,7 @@ func (e *Engine) ImportVolume(ctx context.Context, name string, from *os.File) e
 func (e *Engine) withVolume(ctx context.Context, name, op string, work func(*storeStage, userns.Resolved) error) error {
 	v, err := e.readVolume(name)
 	if err != nil {
-		return absent(err)
+		return err
 	}
 	o, err := parseVolumeOptions(v.Options)
 	if err != nil {
