@@ -21,9 +21,9 @@ const (
 // the caller's to fill in.
 func ReadHost(s *specs.Spec) (HostFacts, error) {
 	var h HostFacts
-	var st unix.Stat_t
-	if err := unix.Stat("/proc/self/ns/user", &st); err != nil {
-		return h, fmt.Errorf("look at /proc/self/ns/user: %w", err)
+	own, err := namespaceInode("/proc/self/ns/user")
+	if err != nil {
+		return h, fmt.Errorf("look at our own user namespace: %w", err)
 	}
 	held, err := heldCaps(false)
 	if err != nil {
@@ -31,7 +31,7 @@ func ReadHost(s *specs.Spec) (HostFacts, error) {
 	}
 	h.Bounding, h.Permitted = held.bounding, held.permitted
 	admin := held.permitted&(1<<unix.CAP_SYS_ADMIN) != 0
-	initial := st.Ino == initUserNS
+	initial := own == initUserNS
 	h.Root, h.UserNamespace, h.IDMappedMounts = initial && admin, !initial || !admin, initial && admin
 	for h.LastCapability = lastCap; h.LastCapability > 0; h.LastCapability-- {
 		if _, err := unix.PrctlRetInt(unix.PR_CAPBSET_READ, uintptr(h.LastCapability), 0, 0, 0); err == nil {

@@ -226,7 +226,7 @@ func (c *Child) follow(pid int) error {
 	if err != nil {
 		return fmt.Errorf("open process %d: %w", pid, err)
 	}
-	_, _, err = c.Wait() // the one in between has nothing more to do
+	err = c.reap() // the one in between has nothing more to do
 	c.PIDFD.Close()
 	c.PID, c.PIDFD = pid, os.NewFile(uintptr(fd), "pidfd")
 	return err
@@ -264,6 +264,16 @@ func (c *Child) Kill() error {
 	if err != nil && !errors.Is(err, unix.ESRCH) {
 		return fmt.Errorf("kill %d: %w", c.PID, err)
 	}
+	return nil
+}
+
+// reap is Wait for a child of whose end nobody asks more.
+func (c *Child) reap() error {
+	_, err := ignoringEINTR(func() (int, error) { return syscall.Wait4(c.PID, nil, 0, nil) })
+	if err != nil {
+		return fmt.Errorf("wait for %d: %w", c.PID, err)
+	}
+	c.shared.executed()
 	return nil
 }
 

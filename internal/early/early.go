@@ -12,6 +12,7 @@ import (
 	"os"
 
 	"coracle/internal/oci"
+	_ "coracle/internal/unused"
 )
 
 // The house has no initialisation that acts, and this is the exception: the

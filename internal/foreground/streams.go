@@ -51,12 +51,8 @@ type Streams struct {
 func New(stdio Stdio, tty, interactive bool) (*Streams, error) {
 	s := &Streams{in: stdio.Stdin, out: stdio.Stdout, err: stdio.Stderr, tty: tty, interactive: interactive,
 		restore: func() {}, left: make(chan struct{})}
-	var err error
-	if s.ended[0], s.ended[1], err = os.Pipe(); err != nil {
-		return nil, fmt.Errorf("make a pipe: %w", err)
-	}
 	if s.tty {
-		return s, nil
+		return s, s.pipe()
 	}
 	if err := s.input(); err != nil {
 		s.Abandon()
@@ -68,7 +64,22 @@ func New(stdio Stdio, tty, interactive bool) (*Streams, error) {
 			return nil, err
 		}
 	}
-	return s, nil
+	if s.direct() {
+		return s, nil
+	}
+	return s, s.pipe()
+}
+
+// direct says that nothing is between the payload and who reads what it writes.
+func (s *Streams) direct() bool { return !s.tty && len(s.pumps) == 0 }
+
+// pipe makes what tells the pumps that the payload has ended.
+func (s *Streams) pipe() (err error) {
+	if s.ended[0], s.ended[1], err = os.Pipe(); err != nil {
+		s.Abandon()
+		return fmt.Errorf("make a pipe: %w", err)
+	}
+	return nil
 }
 
 // IsTerminal says whether f is one; nil is none.
@@ -114,6 +125,10 @@ func (s *Streams) output(i int, f *os.File) error {
 // Start begins to copy, once the payload runs.
 func (s *Streams) Start(p *spec.Process) error {
 	s.Abandon()
+	if s.direct() {
+		s.copyInput()
+		return nil
+	}
 	s.told = make(chan os.Signal, 1)
 	if err := signals.Notify(s.told, unix.SIGTERM, unix.SIGINT, unix.SIGHUP, unix.SIGQUIT); err != nil {
 		return err
@@ -122,17 +137,22 @@ func (s *Streams) Start(p *spec.Process) error {
 		s.terminal(p.Console)
 		return nil
 	}
-	if s.inPipe != nil {
-		// Not waited for: it may sit in a read of the terminal for ever.
-		go func() {
-			_, _ = io.Copy(s.inPipe, s.in)
-			s.inPipe.Close()
-		}()
-	}
+	s.copyInput()
 	for _, pump := range s.pumps {
 		s.done.Go(pump)
 	}
 	return nil
+}
+
+// copyInput is not waited for: it may sit in a read of the terminal for ever.
+func (s *Streams) copyInput() {
+	if s.inPipe == nil {
+		return
+	}
+	go func() {
+		_, _ = io.Copy(s.inPipe, s.in)
+		s.inPipe.Close()
+	}()
 }
 
 // Abandon closes the payload's ends.
@@ -264,6 +284,9 @@ func FD(f *os.File) uintptr {
 // be slow for as long as it likes; once we are told to end it must go on
 // reading, and a signal now ends it at once.
 func (s *Streams) Finish(hurry <-chan os.Signal, limit time.Duration) {
+	if s.direct() {
+		return // the payload has written it all itself
+	}
 	s.ended[1].Close()
 	drained := make(chan struct{})
 	go func() {
