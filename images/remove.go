@@ -25,6 +25,7 @@ type RemoveOptions struct {
 
 // Removed says what became of the names and of the image.
 type Removed struct {
+	ID       digest.Digest // whose names they were
 	Untagged []string
 	Deleted  digest.Digest // the image id, or ""
 }
@@ -112,6 +113,13 @@ func (s *Store) removeFrom(idx *index, name string, force bool, users map[digest
 	}
 	slices.Sort(names)
 	names = slices.Compact(names)
+	id := digest.Digest(desc.Annotations[annotationID])
+	if checkDigest(string(id)) != "" {
+		if img, err := s.load(desc); err == nil {
+			id = img.ID
+		}
+	}
+	out.ID = id
 	if byName && len(names) > 1 {
 		idx.drop(nameOf(desc))
 		out.Untagged = []string{nameOf(desc)}
@@ -120,12 +128,6 @@ func (s *Store) removeFrom(idx *index, name string, force bool, users map[digest
 	if len(names) > 1 && !force {
 		return fail(ErrInUse, "remove the image %s: it has several names: %s", quote(name), strings.Join(names, ", ")).
 			hint("remove it by name, or all at once with --force")
-	}
-	id := digest.Digest(desc.Annotations[annotationID])
-	if checkDigest(string(id)) != "" {
-		if img, err := s.load(desc); err == nil {
-			id = img.ID
-		}
 	}
 	by := users[id]
 	if len(by) > 0 && by[0] == "" && !force {

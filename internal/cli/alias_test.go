@@ -167,7 +167,7 @@ func TestAliasesAreCommands(t *testing.T) {
 		if refusePeer(e.name) != nil {
 			t.Errorf("%s is a command, and refused by name", e.name)
 		}
-		if e.group == "Containers" {
+		if e.group == "Containers" && !strings.Contains(e.name, " ") {
 			if found, err := findCommand("container " + e.name); err != nil || found.name != e.name {
 				t.Errorf("container %s is %q: %v", e.name, found.name, err)
 			}

@@ -184,6 +184,10 @@ func (c *completer) filter(typed string) {
 		switch key {
 		case "status":
 			c.words("created", "running", "paused", "exited")
+		case "event":
+			c.words(strings.Fields("attach create died exec import init kill pause pull remove rename restart start stop unpause untag")...)
+		case "type":
+			c.words("container", "image", "volume")
 		case "health":
 			c.words("healthy", "unhealthy", "starting", "none")
 		case "dangling":

@@ -18,12 +18,14 @@ type engineAPI interface {
 	Images() ([]images.Image, error)
 	RemoveImage(ctx context.Context, name string, force bool) ([]string, error)
 	Import(ctx context.Context, src string, opts engine.ImportOptions) (*images.Image, error)
-	Inspect(name, kind string) (any, error)
+	Inspect(ctx context.Context, name string, o engine.InspectOptions) (any, error)
+	UpdateContainer(name string, o engine.UpdateOptions) error
 	Unshare(ctx context.Context, args []string, req userns.Request, stdio engine.Stdio) (engine.Exit, error)
 	Doctor(ctx context.Context) []engine.Check
 	Info(ctx context.Context) (engine.Info, error)
 	Containers() ([]engine.Container, error)
 	Filter(words []string) (engine.Filter, error)
+	Events(ctx context.Context, o engine.EventOptions, show func(engine.Event) error) error
 	Sizes(ctx context.Context, boxes []engine.Container) (map[string]engine.Sizes, error)
 	Create(ctx context.Context, opts engine.RunOptions) (engine.Container, error)
 	RunDetached(ctx context.Context, opts engine.RunOptions) (engine.Container, error)

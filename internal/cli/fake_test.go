@@ -5,6 +5,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"io/fs"
 	"os"
@@ -26,6 +27,7 @@ type fakeEngine struct {
 
 	images     []images.Image
 	containers []engine.Container
+	events     []engine.Event
 	checks     []engine.Check
 	documents  map[string]any
 	exit       engine.Exit
@@ -82,8 +84,11 @@ func (f *fakeEngine) Import(_ context.Context, src string, opts engine.ImportOpt
 	return &images.Image{ID: digest.FromString("imported")}, f.err
 }
 
-func (f *fakeEngine) Inspect(name, kind string) (any, error) {
-	f.ask("inspect", kind, name)
+func (f *fakeEngine) Inspect(_ context.Context, name string, o engine.InspectOptions) (any, error) {
+	f.ask("inspect", o.Kind, name)
+	if o.Size {
+		f.ask("size")
+	}
 	if doc, ok := f.documents[name]; ok {
 		return doc, nil
 	}
@@ -108,6 +113,26 @@ func (f *fakeEngine) Sizes(_ context.Context, boxes []engine.Container) (map[str
 		out[c.ID] = engine.Sizes{RW: int64(len(c.Name)) * 1000, Root: 5_000_000}
 	}
 	return out, nil
+}
+
+func (f *fakeEngine) Events(_ context.Context, o engine.EventOptions, show func(engine.Event) error) error {
+	f.ask("events", fmt.Sprint(o.Stream, o.Since != "", o.Until != ""), strings.Join(o.Filter, " "))
+	for _, ev := range f.events {
+		if err := show(ev); err != nil {
+			return err
+		}
+	}
+	return f.err
+}
+
+func (f *fakeEngine) UpdateContainer(name string, o engine.UpdateOptions) error {
+	f.ask("update", name, fmt.Sprint(*o.Restart))
+	return f.err
+}
+
+func (f *fakeEngine) Stop(_ context.Context, name string, timeout *time.Duration) error {
+	f.ask("stop", name, timeout.String())
+	return nil
 }
 
 func (f *fakeEngine) Filter(words []string) (engine.Filter, error) {

@@ -1,28 +1,45 @@
 package cli
 
+import "coracle/internal/engine"
+
 type inspectCmd struct {
 	Type   string `placeholder:"KIND" enum:"all,image,container" default:"all" help:"image, container or all."`
 	Format string `short:"f" placeholder:"FMT" help:"json or a Go template."`
+	Size   bool   `short:"s" help:"Of containers: measure what they have written."`
+	Latest bool   `short:"l" help:"The container that was made last."`
 
-	Names []string `arg:"" name:"NAME"`
+	Names []string `arg:"" name:"NAME" optional:""`
 }
 
 func (*inspectCmd) Help() string {
 	return `Prints a JSON array with an object for each image or container.
 
   coracle inspect debian
-  coracle inspect --format '{{.Config.Env}}' debian`
+  coracle inspect --format '{{.State.Status}} {{json .Config.Env}}' web`
 }
 
 func (c *inspectCmd) run(a *app) (int, error) {
+	kind := c.Type
+	if c.Latest == (len(c.Names) > 0) {
+		return exitOurs, &usageError{msg: "inspect: either NAME or --latest is needed", hint: `see "coracle inspect --help"`}
+	}
 	e, err := a.engine()
 	if err != nil {
 		return exitOurs, err
 	}
+	names := c.Names
+	if c.Latest {
+		kind = "container"
+		if names, err = (selection{Latest: true}).names(e, "inspect", isRunning); err != nil {
+			return exitOurs, err
+		}
+	}
+	ctx, stop := interruptible()
+	defer stop()
 	docs := []any{}
 	var failed []error
-	for _, name := range c.Names {
-		doc, err := e.Inspect(name, c.Type)
+	for _, name := range names {
+		doc, err := e.Inspect(ctx, name, engine.InspectOptions{Kind: kind, Size: c.Size})
 		if err != nil {
 			failed = append(failed, doing("inspect", name, err))
 			continue

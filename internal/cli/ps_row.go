@@ -155,6 +155,12 @@ func (c *psCmd) row(box engine.Container, sizes engine.Sizes, now time.Time) con
 	if r.Exited {
 		r.ExitedAt = unixTime(box.Finished)
 	}
+	for _, m := range box.Mounts {
+		if m.Type == "volume" {
+			r.LocalVolumes++
+		}
+		r.Mounts = append(r.Mounts, m.Destination)
+	}
 	return r
 }
 

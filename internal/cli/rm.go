@@ -1,12 +1,21 @@
 package cli
 
-import "fmt"
+import (
+	"context"
+	"fmt"
+
+	"coracle/internal/engine"
+)
 
 type rmCmd struct {
-	All     bool `short:"a" help:"Remove all containers that have ended; with --force, all."`
-	Force   bool `short:"f" help:"Kill it first if it is running."`
-	Ignore  bool `short:"i" help:"It is no error if there is none of that name."`
-	Volumes bool `short:"v" help:"Remove its anonymous volumes, too."`
+	All     bool     `short:"a" help:"Remove all containers that have ended; with --force, all."`
+	Force   bool     `short:"f" help:"Kill it first if it is running."`
+	Time    *int     `name:"time" short:"t" placeholder:"SECONDS" help:"With --force: stop it as coracle stop does, with so much time."`
+	Ignore  bool     `short:"i" help:"It is no error if there is none of that name."`
+	Volumes bool     `short:"v" help:"Remove its anonymous volumes, too."`
+	Latest  bool     `short:"l" help:"The one that was made last."`
+	Filter  []string `sep:"none" placeholder:"KEY=VALUE" help:"Those that fit: name, id, label, status, ancestor... as for ps."`
+	CIDFile []string `name:"cidfile" sep:"none" placeholder:"FILE" help:"The one whose id is in FILE."`
 
 	Containers []string `arg:"" name:"CONTAINER" optional:""`
 }
@@ -15,37 +24,43 @@ func (*rmCmd) Help() string {
 	return `Takes names, ids or the first digits of an id. Prints what was removed.
 
   coracle rm -f web
-  coracle rm -a`
+  coracle rm -a
+  coracle rm --filter status=exited --filter label=tier=test`
 }
 
 func (*rmCmd) refused(name string) (refusal, bool) {
-	return findRefusal([]refusal{{
-		flags:  "l latest t time depend cidfile filter link",
-		reason: "it is no part of this version",
-	}}, name)
+	return findRefusal([]refusal{
+		{flags: "depend", reason: "what depends on a container is not written down", hint: "remove those that share its namespaces first"},
+		{flags: "link", never: true, reason: "docker itself calls links legacy, and there are none here"},
+	}, name)
 }
 
 func (c *rmCmd) run(a *app) (int, error) {
-	if c.All == (len(c.Containers) > 0) {
-		return exitOurs, &usageError{msg: "rm: either CONTAINER or --all is needed", hint: `see "coracle rm --help"`}
+	if c.Time != nil && !c.Force {
+		return exitOurs, &usageError{msg: "rm: --time is for containers that run, which are removed only with --force", hint: "coracle rm --force --time 5 CONTAINER"}
 	}
 	e, err := a.engine()
 	if err != nil {
 		return exitOurs, err
 	}
-	names := c.Containers
-	if c.All {
-		if names, err = c.removable(e); err != nil {
-			return exitOurs, err
-		}
+	s := selection{All: c.All, Latest: c.Latest, Filter: c.Filter, CIDFile: c.CIDFile, Containers: c.Containers}
+	names, err := s.names(e, "rm", func(box engine.Container) bool {
+		return c.Force || !box.Running() || !c.All // one that was asked for and runs is an error
+	})
+	if c.Ignore && isNotFound(err) {
+		return 0, nil // a file of --cidfile that was never written
+	}
+	if err != nil {
+		return exitOurs, err
 	}
 	ctx, stop := interruptible()
 	defer stop()
 	var failed []error
 	for _, name := range names {
-		switch err := e.RemoveContainer(ctx, name, c.Force, c.Volumes); {
+		switch err := c.remove(ctx, e, name); {
 		case err == nil:
 			fmt.Fprintln(a.out, visible(name))
+			_ = a.out.Flush() // each at its time
 		case c.Ignore && isNotFound(err):
 		default:
 			failed = append(failed, doing("remove container", name, err))
@@ -54,13 +69,11 @@ func (c *rmCmd) run(a *app) (int, error) {
 	return 0, a.failures(failed)
 }
 
-func (c *rmCmd) removable(e engineAPI) ([]string, error) {
-	all, err := e.Containers()
-	var ids []string
-	for _, box := range all {
-		if c.Force || !box.Running() {
-			ids = append(ids, box.ID)
+func (c *rmCmd) remove(ctx context.Context, e engineAPI, name string) error {
+	if c.Time != nil {
+		if err := e.Stop(ctx, name, inSeconds(c.Time)); err != nil {
+			return err
 		}
 	}
-	return ids, err
+	return e.RemoveContainer(ctx, name, c.Force, c.Volumes)
 }

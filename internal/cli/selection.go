@@ -1,7 +1,6 @@
 package cli
 
 import (
-	"errors"
 	"fmt"
 	"os"
 	"strings"
@@ -71,15 +70,7 @@ func filterOf(e engineAPI, words []string) (engine.Filter, error) {
 		return engine.Filter{}, nil
 	}
 	f, err := e.Filter(words)
-	var unknown *engine.UnknownFilterError
-	if errors.As(err, &unknown) {
-		hint := strings.Join(unknown.Known, ", ")
-		if near := nearest(unknown.Key, unknown.Known); near != "" {
-			hint = fmt.Sprintf("did you mean %q? There are %s", near, hint)
-		}
-		return f, &usageError{msg: unknown.Error(), hint: hint}
-	}
-	return f, err
+	return f, unknownFilter(err)
 }
 
 // each does f to each of the containers and prints the names of those where it

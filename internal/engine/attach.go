@@ -49,6 +49,7 @@ func (e *Engine) Attach(ctx context.Context, name string, o AttachOptions) (Exit
 	if err != nil {
 		return Exit{Code: 125}, fmt.Errorf("%s: %w", op, err)
 	}
+	e.emit(c.event("attach"))
 	s := &session{e: e, id: c.ID, conn: conn, o: o, keys: keys, tty: a.TTY, stdin: a.Stdin && !o.NoStdin}
 	return s.attend(ctx)
 }

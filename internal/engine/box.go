@@ -149,14 +149,15 @@ func (b *box) close() { b.e.unclaim(b.ID, b.lock) }
 // forget is to come before close and remove, where there is a state.
 func (b *box) forget(ctx context.Context) error { return b.rt.Delete(ctx, b.ID, true) }
 
-// remove removes all of the container.
-func (b *box) remove(ctx context.Context) {
+// remove removes all of the container, and says whether it could.
+func (b *box) remove(ctx context.Context) bool {
 	if err := b.e.removeHeld(ctx, b.Container, true); err != nil {
 		b.e.warn(fmt.Sprintf("remove container %.12s: %v", b.ID, err), "the next start tries again")
 		b.lock.Close()
-		return
+		return false
 	}
 	b.e.unclaim(b.ID, b.lock)
+	return true
 }
 
 // claim makes running/ID, locked by us. EWOULDBLOCK says that somebody holds
@@ -266,6 +267,7 @@ func (e *Engine) removeFound(ctx context.Context, c Container, force, volumes bo
 		lock.Close()
 		return fmt.Errorf("remove container %s: %w", c.Name, err)
 	}
+	e.emit(c.event("remove"))
 	e.unclaim(c.ID, lock)
 	return nil
 }

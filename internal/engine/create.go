@@ -89,6 +89,7 @@ func (e *Engine) create(ctx context.Context, o RunOptions) (*box, error) {
 		b.remove(ctx)
 		return nil, err
 	}
+	e.emit(b.event("create"))
 	return b, nil
 }
 

@@ -51,7 +51,11 @@ func (e *Engine) Exec(_ context.Context, name string, o ExecOptions) (Exit, erro
 		if o.TTY {
 			x.process.ConsoleSize = size
 		}
-		return x.start(ctx, child)
+		p, err := x.start(ctx, child)
+		if err == nil {
+			e.emit(x.c.event("exec"))
+		}
+		return p, err
 	})
 	switch {
 	case err != nil:
@@ -59,7 +63,11 @@ func (e *Engine) Exec(_ context.Context, name string, o ExecOptions) (Exit, erro
 	case left:
 		return Exit{Detached: true}, holdConsole(x.c.Name, s.Console())
 	}
-	return exitOf(ws), nil
+	exit := exitOf(ws)
+	died := x.c.event("exec_died")
+	died.ContainerExitCode = &exit.Code
+	e.emit(died)
+	return exit, nil
 }
 
 // ExecDetached is Exec that does not wait. It returns an id for the process,
@@ -78,6 +86,7 @@ func (e *Engine) ExecDetached(ctx context.Context, name string, o ExecOptions) (
 	if err != nil {
 		return "", err
 	}
+	e.emit(x.c.event("exec"))
 	if p.Console != nil {
 		err = holdConsole(x.c.Name, p.Console)
 	}

@@ -12,6 +12,8 @@ import (
 	"time"
 
 	"coracle/images"
+	"coracle/internal/ctrlog"
+	"coracle/spec"
 
 	"github.com/opencontainers/go-digest"
 )
@@ -81,6 +83,7 @@ func filterKeys() map[string]func(FilterWorld, []string) (condition, error) {
 		"since":          since,
 		"status":         byStatus,
 		"until":          byMoment,
+		"volume":         byVolume,
 	}
 }
 
@@ -215,6 +218,16 @@ func byExitCode(_ FilterWorld, values []string) (condition, error) {
 	return func(c Container) bool { return c.Status == Stopped && slices.Contains(codes, c.ExitCode) }, nil
 }
 
+// byVolume takes names of volumes, and sources and destinations of all that is
+// mounted, as podman does.
+func byVolume(_ FilterWorld, values []string) (condition, error) {
+	return func(c Container) bool {
+		return slices.ContainsFunc(c.Mounts, func(m spec.Mounted) bool {
+			return m.Name != "" && wants(values, m.Name) || wants(values, m.Source, m.Destination)
+		})
+	}, nil
+}
+
 // byOther compares with when other containers were made.
 func byOther(fits func(c, other time.Time) bool) func(FilterWorld, []string) (condition, error) {
 	return func(w FilterWorld, values []string) (condition, error) {
@@ -235,7 +248,7 @@ func byOther(fits func(c, other time.Time) bool) func(FilterWorld, []string) (co
 func byMoment(w FilterWorld, values []string) (condition, error) {
 	var last time.Time
 	for _, v := range values {
-		t, err := ParseMoment(v, w.Now)
+		t, err := ctrlog.ParseTime(v, w.Now, true)
 		if err != nil {
 			return nil, err
 		}

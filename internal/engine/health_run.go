@@ -135,8 +135,13 @@ func (k *checker) once(ctx context.Context) (Health, error) {
 	k.mu.Unlock()
 	err = now.save(k.m.box.dir)
 	if was != now.Status {
-		_, cerr := k.m.e.change(k.m.id, func(c *Container) { c.Health = now.Status })
+		c, cerr := k.m.e.change(k.m.id, func(c *Container) { c.Health = now.Status })
 		err = errors.Join(err, cerr)
+		if cerr == nil { // each check would crowd out all else that happens
+			ev := c.event("health_status")
+			ev.HealthStatus = now.Status
+			k.m.e.emit(ev)
+		}
 	}
 	if act {
 		k.act()

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"sync/atomic"
 
 	"coracle/images"
 	"coracle/images/layer"
@@ -45,11 +46,21 @@ func (e *Engine) pull(ctx context.Context, name string, o PullOptions, ids usern
 		return nil, err
 	}
 	stage := e.stage(ctx, ids.Base)
+	var fetched atomic.Bool
 	img, err := store.Pull(ctx, name, images.PullOptions{
 		Policy: images.Policy(o.Policy), Platform: o.Platform, TLSVerify: o.TLSVerify,
 		Class: ids.Base.Class(), Stage: func() (layer.Stage, error) { return stage, nil },
-		Progress: o.Progress,
+		Progress: func(layer string, size int64) io.WriteCloser {
+			fetched.Store(true)
+			if o.Progress == nil {
+				return nil
+			}
+			return o.Progress(layer, size)
+		},
 	})
+	if err == nil && (fetched.Load() || o.Policy == "always") {
+		e.emit(imageEvent("pull", img.ID.Encoded(), name))
+	}
 	return img, errors.Join(err, stage.Close())
 }
 
@@ -80,9 +91,11 @@ func (e *Engine) RemoveImage(ctx context.Context, name string, force bool) ([]st
 	}
 	var lines []string
 	for _, n := range done.Untagged {
+		e.emit(imageEvent("untag", hexOf(done.ID), n))
 		lines = append(lines, "Untagged: "+n)
 	}
 	if done.Deleted != "" {
+		e.emit(imageEvent("remove", done.Deleted.Encoded(), name))
 		lines = append(lines, "Deleted: "+done.Deleted.String())
 	}
 	return lines, nil
@@ -126,23 +139,8 @@ func (e *Engine) Import(ctx context.Context, src string, o ImportOptions) (*imag
 		// Unpacked while it is read, so that the first start need not.
 		Class: ids.Base.Class(), Stage: func() (layer.Stage, error) { return stage, nil },
 	})
+	if err == nil {
+		e.emit(imageEvent("import", img.ID.Encoded(), o.Name))
+	}
 	return img, errors.Join(err, stage.Close())
-}
-
-// Inspect describes an image or a container; kind is image, container or all.
-func (e *Engine) Inspect(name, kind string) (any, error) {
-	if kind != "image" {
-		c, err := e.find(name)
-		if err == nil {
-			return e.inspectContainer(c), nil
-		}
-		if kind == "container" || !isNotFound(err) {
-			return nil, err
-		}
-	}
-	store, err := e.store()
-	if err != nil {
-		return nil, err
-	}
-	return store.Inspect(name)
 }

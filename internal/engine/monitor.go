@@ -197,6 +197,7 @@ func (m *monitor) launch(ctx context.Context) (*spec.Process, error) {
 		return nil, fmt.Errorf("write down that container %s runs: %w", m.box.Name, err)
 	}
 	m.box.Container = c
+	m.e.emit(c.event("init"), c.event("start"))
 	return p, nil
 }
 
@@ -324,6 +325,7 @@ func (m *monitor) settle(ctx context.Context, exit Exit, startErr error, again b
 	})
 	if err == nil {
 		m.box.Container = c
+		m.e.emit(c.died())
 	}
 	if err := errors.Join(stateErr, err); err != nil && !isNotFound(err) {
 		m.hub.note("end the books of the container: " + err.Error())
@@ -344,7 +346,9 @@ func (m *monitor) leave(ctx context.Context, interrupted bool) {
 	_ = interrupted
 	m.door.close()
 	if m.box.Remove {
-		m.box.remove(ctx)
+		if m.box.remove(ctx) {
+			m.e.emit(m.box.event("remove"))
+		}
 	} else {
 		m.box.close()
 	}

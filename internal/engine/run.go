@@ -71,6 +71,7 @@ type run struct {
 
 	started, ended time.Time
 	usage          syscall.Rusage
+	news           []Event // not written down yet
 
 	wrotePID, wroteCID bool
 }
@@ -274,6 +275,9 @@ func (r *run) start(ctx context.Context) (p *spec.Process, err error) {
 		return nil, err
 	}
 	r.wrotePID = r.o.PIDFile != ""
+	made, begun := r.box.event("create"), r.box.event("start")
+	made.Time = r.box.Created
+	r.news = append(r.news, made, begun)
 	if err := cmp.Or(r.streams.Start(p), recordErr); err != nil {
 		return p, err
 	}
@@ -289,6 +293,7 @@ func (r *run) show(p *spec.Process) {
 		return
 	}
 	r.shown = true
+	r.tell()
 	var err error
 	if r.o.Remove {
 		err = r.record()
@@ -296,6 +301,13 @@ func (r *run) show(p *spec.Process) {
 	if err = errors.Join(err, r.state.Record(p)); err != nil {
 		r.e.warn(fmt.Sprintf("write down what container %.12s is: %v", r.box.ID, err), "it runs, but other commands cannot find it")
 	}
+}
+
+// tell writes down what has happened. What ends within a moment does so once, at
+// its end: a write for each event would be a part of the time that it takes.
+func (r *run) tell() {
+	r.e.emit(r.news...)
+	r.news = nil
 }
 
 // checkPreserved makes sure that --preserve-fds names descriptors that the

@@ -49,7 +49,7 @@ func treeSize(dir string) (int64, error) {
 	if err != nil {
 		return 0, err
 	}
-	defer root.Close()
+	defer root.Close() //nolint:errcheck // it was only read
 	type inode struct{ dev, ino uint64 }
 	seen, total := map[inode]bool{}, int64(0)
 	err = fs.WalkDir(root.FS(), ".", func(_ string, d fs.DirEntry, err error) error {

@@ -94,8 +94,9 @@ func (e *Engine) holdStopped(ctx context.Context, c Container) (*box, error) {
 		b.close()
 		return nil, fmt.Errorf("%s: %w", op, err)
 	}
+	killed := false // with its monitor, and nobody has noticed yet
 	if b.Container, err = e.change(c.ID, func(c *Container) {
-		if c.Status == Running {
+		if killed = c.Status == Running; killed {
 			c.Status, c.ExitCode, c.Signal = Stopped, 137, 9
 		}
 		c.Detached, c.StoppedByUser, c.Restarts = true, false, 0
@@ -105,6 +106,9 @@ func (e *Engine) holdStopped(ctx context.Context, c Container) (*box, error) {
 			return nil, errNotFound(c.Name)
 		}
 		return nil, fmt.Errorf("%s: %w", op, err)
+	}
+	if killed {
+		e.emit(b.died())
 	}
 	return b, nil
 }

@@ -29,6 +29,15 @@ func (e *Engine) stop(ctx context.Context, c Container, timeout *time.Duration) 
 	if !e.alive(c.ID) {
 		return nil
 	}
+	if err := e.end(ctx, c, timeout); err != nil {
+		return err
+	}
+	e.emit(c.event("stop"))
+	return nil
+}
+
+// end sends the signals of stop, and waits.
+func (e *Engine) end(ctx context.Context, c Container, timeout *time.Duration) error {
 	wait := c.StopTimeout
 	if timeout != nil {
 		wait = *timeout
@@ -149,6 +158,9 @@ func (e *Engine) Kill(ctx context.Context, name string, sig syscall.Signal) erro
 	if err != nil {
 		return fmt.Errorf("%s: %w", op, err)
 	}
+	ev := c.event("kill")
+	ev.Signal = int(sig)
+	e.emit(ev)
 	return nil
 }
 
@@ -158,6 +170,7 @@ func (e *Engine) RestartContainer(ctx context.Context, name string, timeout *tim
 	if err != nil {
 		return err
 	}
+	e.emit(c.event("restart"))
 	if err := e.stop(ctx, c, timeout); err != nil {
 		return err
 	}
@@ -180,6 +193,7 @@ func (e *Engine) freeze(name, op string, f func(*spec.Container) error) error {
 	if err != nil {
 		return err
 	}
+	event := c.event(op)
 	op += " container " + c.Name
 	st, err := e.runtimeOf(c.ID).Load(c.ID)
 	switch {
@@ -193,7 +207,9 @@ func (e *Engine) freeze(name, op string, f func(*spec.Container) error) error {
 		return &Error{Op: op, Err: errors.New("it is paused already")}
 	case errors.Is(err, spec.ErrNotPaused):
 		return &Error{Op: op, Err: errors.New("it is not paused")}
-	case err != nil:
+	case err == nil:
+		e.emit(event)
+	default:
 		return &Error{Op: op, Err: err, Help: "pausing needs a cgroup v2 of yours: see coracle doctor"}
 	}
 	return nil
@@ -359,7 +375,7 @@ func (e *Engine) Rename(ctx context.Context, name, to string) error {
 		return err
 	}
 	was := ""
-	_, err = e.change(c.ID, func(now *Container) { was, now.Name = now.Name, to })
+	now, err := e.change(c.ID, func(now *Container) { was, now.Name = now.Name, to })
 	if err != nil {
 		e.dropName(to, c.ID)
 		if isNotFound(err) {
@@ -370,5 +386,6 @@ func (e *Engine) Rename(ctx context.Context, name, to string) error {
 	if was != to {
 		e.dropName(was, c.ID)
 	}
+	e.emit(now.event("rename"))
 	return nil
 }

@@ -129,11 +129,17 @@ func (e *Engine) sweepBox(ctx context.Context, id string) error {
 	case err != nil:
 		return err
 	case c.Remove:
-		return e.removeHeld(ctx, c, true)
+		err := e.removeHeld(ctx, c, true)
+		if err == nil {
+			c.ExitCode, c.Signal, c.Finished = 137, 9, time.Now().UTC()
+			e.emit(c.died(), c.event("remove"))
+		}
+		return err
 	}
-	if c.Status == Running {
-		c.Status, c.ExitCode, c.Signal, c.Finished = Stopped, 137, 9, time.Now().UTC()
-		return writeJSON(filepath.Join(e.containerDir(id), recordFile), c, true)
+	if c.Status != Running {
+		return nil
 	}
-	return nil
+	c.Status, c.ExitCode, c.Signal, c.Finished = Stopped, 137, 9, time.Now().UTC()
+	e.emit(c.died())
+	return writeJSON(filepath.Join(e.containerDir(id), recordFile), c, true)
 }

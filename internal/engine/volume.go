@@ -173,6 +173,7 @@ func (e *Engine) makeVolume(ctx context.Context, o VolumeOptions) (Volume, error
 		return Volume{}, e.explainVolume(op, err)
 	}
 	v.Mountpoint = e.volumeData(o.Name)
+	e.emit(volumeEvent("create", v.Name))
 	return v, nil
 }
 

@@ -143,6 +143,7 @@ func (e *Engine) removeUnused(ctx context.Context, name string) (users []string,
 	if err != nil {
 		return nil, e.explainVolume("remove volume "+name, err)
 	}
+	e.emit(volumeEvent("remove", name))
 	return nil, nil
 }
 

@@ -92,17 +92,26 @@ func (r *run) finish(ctx context.Context, exit Exit, runErr error) error {
 			r.e.warn(fmt.Sprintf("remove the state of container %.12s: %v", b.ID, err), "")
 		}
 	}
+	b.Status, b.Finished = Stopped, r.ended.UTC()
+	b.ExitCode, b.Signal, b.TimedOut = exit.Code, exit.Signal, exit.TimedOut
 	// A container whose payload never ran is of no use to anybody.
 	if r.o.Remove || runErr != nil {
 		if r.wroteCID && runErr != nil {
 			os.Remove(r.o.CIDFile)
 		}
-		b.remove(ctx)
+		gone := b.remove(ctx)
+		if runErr == nil {
+			r.news = append(r.news, b.died())
+			if gone {
+				r.news = append(r.news, b.event("remove"))
+			}
+		}
+		r.tell()
 		return nil
 	}
-	b.Status, b.Finished = Stopped, r.ended.UTC()
-	b.ExitCode, b.Signal, b.TimedOut = exit.Code, exit.Signal, exit.TimedOut
 	err := b.save(true)
+	r.news = append(r.news, b.died())
+	r.tell()
 	b.close()
 	return err
 }

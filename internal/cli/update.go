@@ -1,0 +1,111 @@
+package cli
+
+import (
+	"fmt"
+
+	"coracle/internal/engine"
+)
+
+type updateCmd struct {
+	Restart string `placeholder:"POLICY" help:"Start it again when it ends: no, on-failure[:N], always or unless-stopped."`
+
+	Containers []string `arg:"" name:"CONTAINER"`
+}
+
+func (*updateCmd) Help() string {
+	return `Changes containers that are there, running or not. A restart policy holds from
+the next end on.
+
+  coracle update --restart always web`
+}
+
+func (*updateCmd) refused(name string) (refusal, bool) {
+	return findRefusal(runRefusals(), name)
+}
+
+func (c *updateCmd) run(a *app) (int, error) {
+	if c.Restart == "" {
+		return exitOurs, &usageError{msg: "update: there is nothing to change", hint: "--restart POLICY"}
+	}
+	policy, err := engine.ParseRestart(c.Restart)
+	if err != nil {
+		return exitOurs, err
+	}
+	return selection{Containers: c.Containers}.each(a, "update", isRunning, func(e engineAPI, name string) error {
+		return e.UpdateContainer(name, engine.UpdateOptions{Restart: &policy})
+	})
+}
+
+// existsCmd answers by its exit code, as podman's.
+type existsCmd struct {
+	Container string `arg:"" name:"CONTAINER"`
+}
+
+func (*existsCmd) Help() string {
+	return `Exits with 0 where there is such a container, and with 1 where there is none.
+
+  coracle container exists web || coracle run -d --name web nginx`
+}
+
+func (c *existsCmd) run(a *app) (int, error) {
+	e, err := a.engine()
+	if err != nil {
+		return exitOurs, err
+	}
+	ctx, stop := interruptible()
+	defer stop()
+	_, err = e.Inspect(ctx, c.Container, engine.InspectOptions{Kind: "container"})
+	if isNotFound(err) {
+		return 1, nil
+	}
+	return 0, err
+}
+
+// portCmd lists what is published: nothing, in this version.
+type portCmd struct {
+	All    bool `short:"a" help:"Of all containers."`
+	Latest bool `short:"l" help:"Of the one that was made last."`
+
+	Words []string `arg:"" name:"CONTAINER [PORT[/PROTO]]" optional:""`
+}
+
+func (*portCmd) Help() string {
+	return `Lists the ports that containers publish. Those of this version publish none:
+with --network host they have the host's own.
+
+  coracle port web
+  coracle port web 80/tcp`
+}
+
+func (c *portCmd) run(a *app) (int, error) {
+	s := selection{All: c.All, Latest: c.Latest}
+	port := ""
+	switch n := len(c.Words); {
+	case n == 2 && !c.All && !c.Latest, n == 1 && c.Latest:
+		port = c.Words[n-1]
+		s.Containers = c.Words[:n-1]
+	case n > 1 || n == 1 && c.All:
+		return exitOurs, &usageError{msg: "port: one container, and at most one port", hint: "coracle port CONTAINER [PORT[/PROTO]]"}
+	default:
+		s.Containers = c.Words
+	}
+	e, err := a.engine()
+	if err != nil {
+		return exitOurs, err
+	}
+	names, err := s.names(e, "port", func(engine.Container) bool { return true })
+	if err != nil {
+		return exitOurs, err
+	}
+	ctx, stop := interruptible()
+	defer stop()
+	for _, name := range names {
+		if _, err := e.Inspect(ctx, name, engine.InspectOptions{Kind: "container"}); err != nil {
+			return exitOurs, doing("list the ports of container", name, err)
+		}
+	}
+	if port != "" {
+		return exitOurs, &usageError{msg: fmt.Sprintf("port: container %s does not publish %s", names[0], port), hint: "containers publish no ports in this version: --network host shares the host's"}
+	}
+	return 0, nil
+}
