@@ -31,6 +31,7 @@ func jsonDocuments() []jsonDocument {
 		{"images", "images", true, reflect.TypeFor[imageRow]()},
 		{"inspect: a container", "inspect", true, reflect.TypeFor[engine.ContainerInspection]()},
 		{"inspect: an image", "inspect", true, reflect.TypeFor[images.Inspection]()},
+		{"events", "events", false, reflect.TypeFor[engine.Event]()},
 		{"volume ls", "volume ls", true, reflect.TypeFor[volumeRow]()},
 		{"volume inspect", "volume inspect", true, reflect.TypeFor[engine.Volume]()},
 		{"secret ls", "secret ls", true, reflect.TypeFor[secretRow]()},
