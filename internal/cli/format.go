@@ -23,6 +23,7 @@ type listing[T any] struct {
 	cells     func(row T) []string // as many as columns, raw
 	clean     func(row T) T        // every string visible, for templates
 	noHeading bool
+	least     int // as of table
 	// titles answer "table TEMPLATE" for its heading; nil: the columns' titles.
 	titles any
 }
@@ -42,7 +43,7 @@ func (l listing[T]) print(a *app, format string, rows []T) error {
 }
 
 func (l listing[T]) table(a *app, rows []T) {
-	t := table{noHeading: l.noHeading}
+	t := table{noHeading: l.noHeading, least: l.least}
 	for _, c := range l.columns {
 		t.titles = append(t.titles, c.title)
 		t.flex = append(t.flex, c.flex)

@@ -149,7 +149,7 @@ type psCell struct {
 
 func (c *psCmd) listing(a *app, rows []containerRow) listing[containerRow] {
 	cells := c.cells(a, rows)
-	l := listing[containerRow]{clean: containerRow.clean, noHeading: c.NoHeading, titles: psTitles()}
+	l := listing[containerRow]{clean: containerRow.clean, noHeading: c.NoHeading, least: 9, titles: psTitles()}
 	for _, k := range cells {
 		l.columns = append(l.columns, k.column)
 	}
@@ -173,9 +173,12 @@ func (c *psCmd) cells(a *app, rows []containerRow) []psCell {
 		id,
 		{column{"Image", "IMAGE", true}, func(r containerRow) string { return r.Image }},
 		{column{"Command", "COMMAND", true}, func(r containerRow) string { return r.Command }},
-		{column{"Created", "CREATED", false}, func(r containerRow) string { return r.Created }},
-		{column{"Status", "STATUS", false}, func(r containerRow) string { return r.Status }},
 	}
+	// In 80 columns the state says enough about when.
+	if width := a.width(); width == 0 || width >= 100 {
+		cells = append(cells, psCell{column{"Created", "CREATED", false}, func(r containerRow) string { return r.Created }})
+	}
+	cells = append(cells, psCell{column{"Status", "STATUS", false}, func(r containerRow) string { return r.Status }})
 	// On a terminal an empty column is only in the way.
 	if a.width() == 0 || slices.ContainsFunc(rows, func(r containerRow) bool { return len(r.Ports) > 0 }) {
 		cells = append(cells, psCell{column{"Ports", "PORTS", true}, func(r containerRow) string { return r.Ports.String() }})

@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"cmp"
 	"io"
 	"os"
 	"strings"
@@ -15,6 +16,7 @@ type table struct {
 	flex      []bool
 	rows      [][]string
 	noHeading bool
+	least     int // to which a flexible column may be cut; 0 for 12
 }
 
 const gap = 2
@@ -63,11 +65,12 @@ func columnWidths(lines [][]string) []int {
 }
 
 // squeeze takes from the widest flexible column until the line fits; none
-// gets narrower than 12.
+// gets narrower than t.least.
 func (t table) squeeze(widths []int, width int) {
 	if width <= 0 {
 		return
 	}
+	least := cmp.Or(t.least, 12)
 	total := gap * (len(widths) - 1)
 	for _, n := range widths {
 		total += n
@@ -75,7 +78,7 @@ func (t table) squeeze(widths []int, width int) {
 	for ; total > width; total-- {
 		widest := -1
 		for i := range widths {
-			if i < len(t.flex) && t.flex[i] && widths[i] > 12 && (widest < 0 || widths[i] > widths[widest]) {
+			if i < len(t.flex) && t.flex[i] && widths[i] > least && (widest < 0 || widths[i] > widths[widest]) {
 				widest = i
 			}
 		}
