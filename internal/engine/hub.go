@@ -257,11 +257,17 @@ func (h *hub) ended(exit Exit, again bool) {
 	}
 }
 
-// close ends the log, and lets go of all clients once they have what is theirs.
-func (h *hub) close() {
+// endLog writes the last of the log: what is missing in it, where that could not
+// be said before.
+func (h *hub) endLog() {
 	if err := h.log.Close(); err != nil {
 		h.note(err.Error())
 	}
+}
+
+// close ends the log, and lets go of all clients once they have what is theirs.
+func (h *hub) close() {
+	h.endLog()
 	h.mu.Lock()
 	clients := make([]*client, 0, len(h.clients))
 	for c := range h.clients {

@@ -345,6 +345,7 @@ func (m *monitor) notStarted(_ context.Context, err error) {
 func (m *monitor) leave(ctx context.Context, interrupted bool) {
 	_ = interrupted
 	m.door.close()
+	m.hub.endLog() // who sees the container ended reads all of it
 	if m.box.Remove {
 		if m.box.remove(ctx) {
 			m.e.emit(m.box.event("remove"))
