@@ -28,6 +28,7 @@ func Generate(in Input) (Result, error) {
 		g.etcFiles,
 		g.capabilities,
 
+		g.systemd, // before the mounts that are everybody's: it changes them
 		g.defaultMounts,
 		g.devices,
 		g.security,

@@ -143,6 +143,9 @@ func (g *generator) stop() error {
 	if name == "" {
 		flag, name = "the image's stop signal", g.in.Image.StopSignal
 	}
+	if name == "" && g.res.Systemd {
+		name = systemdStop
+	}
 	g.res.StopSignal = int(syscall.SIGTERM)
 	if name != "" {
 		n, err := ParseSignal(name)

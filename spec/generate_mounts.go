@@ -82,7 +82,7 @@ func (g *generator) sysMounts() {
 	if !g.in.Host.CgroupV2() {
 		return
 	}
-	if g.profile.unmasks("/sys/fs/cgroup") {
+	if g.profile.unmasks("/sys/fs/cgroup") || g.res.Systemd {
 		access = "rw"
 	}
 	g.placeDefault("/sys/fs/cgroup", "cgroup", "cgroup", "rprivate", "nosuid", "noexec", "nodev", "relatime", access)

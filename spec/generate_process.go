@@ -133,6 +133,9 @@ func (g *generator) environ() error {
 		env.set("TERM", "xterm")
 	}
 	env.set("container", "coracle")
+	if g.res.Systemd && len(g.in.ID) >= 32 {
+		env.set("container_uuid", g.in.ID[:32])
+	}
 	if g.opt.EnvHost {
 		env.setAll(g.host)
 	}

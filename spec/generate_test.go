@@ -335,6 +335,9 @@ func goldens() map[string]Input {
 			o.StopSignal, o.StopTimeout, o.Expose = "rtmin+3", ptr(3), []string{"80", "5000-5010/udp"}
 			o.Init = true
 		})),
+		"systemd": input(with(func(o *Options) {
+			o.Args, o.StopSignal, o.Tmpfs = []string{"/lib/systemd/systemd", "--log-level=info"}, "", []string{"/tmp:size=1m"}
+		}), func(in *Input) { in.Image.Entrypoint, in.Image.StopSignal = nil, "" }),
 		"init-path": input(with(func(o *Options) { o.Init, o.InitPath = true, "/usr/bin/tini" })),
 	}
 }

@@ -25,6 +25,7 @@ type Options struct {
 	GroupAdd    []string // --group-add, names, numbers or keep-groups
 	Init        bool     // --init
 	InitPath    string   // --init-path
+	Systemd     string   // --systemd true|false|always
 	TTY         bool     // -t
 	Interactive bool     // -i
 	StopSignal  string   // --stop-signal
@@ -180,6 +181,8 @@ type Result struct {
 	// Init says that --init was given without --init-path: our own pid 1. With
 	// --init-path the foreign init is already part of Spec.
 	Init bool
+	// Systemd says that the command is systemd, which needs a cgroup of its own.
+	Systemd bool `json:",omitempty"`
 	// Filter is what Spec.Linux.Seccomp compiles to, where that is known
 	// already; nil: seccomp.Compile says it.
 	Filter *seccomp.Program `json:"-"`

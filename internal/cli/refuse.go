@@ -94,7 +94,7 @@ func refusedForLater() []refusal {
 		},
 		{
 			flags: `chrootdirs domainname env-merge group-entry-add personality preserve-fd rmi requires
-				shm-size-systemd systemd userns-remap volume-driver mount-label hosts-file`,
+				shm-size-systemd userns-remap volume-driver mount-label hosts-file`,
 			reason: "no part of this version",
 		},
 		{

@@ -70,6 +70,7 @@ type processFlags struct {
 	Entrypoint  *string  `placeholder:"CMD" help:"Replace the image's entrypoint; \"\" clears it."`
 	Init        bool     `help:"Run a small init that reaps processes."`
 	InitPath    string   `name:"init-path" placeholder:"FILE" help:"Run this init instead."`
+	Systemd     string   `placeholder:"WHEN" help:"Prepare it for systemd as its command: true (when it is that), false or always."`
 	SigProxy    bool     `name:"sig-proxy" default:"true" placeholder:"false" help:"Keep signals here."`
 	StopSignal  string   `name:"stop-signal" placeholder:"SIGNAL" help:"What stops it (default: the image's, else TERM)."`
 	StopTimeout *int     `name:"stop-timeout" placeholder:"SECONDS" help:"How long to wait before KILL (default: 10)."`

@@ -90,6 +90,7 @@ func (f processFlags) fill(o *spec.Options) {
 	o.Entrypoint = f.Entrypoint
 	o.Init = f.Init
 	o.InitPath = f.InitPath
+	o.Systemd = f.Systemd
 	o.StopSignal = f.StopSignal
 	o.StopTimeout = f.StopTimeout
 	o.Umask = f.Umask

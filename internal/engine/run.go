@@ -266,6 +266,7 @@ func (r *run) start(ctx context.Context) (p *spec.Process, err error) {
 	if !r.o.Remove {
 		recorded = inBackground(func() (bool, error) { return true, r.record() })
 	}
+	r.box.rt.NoCgroup = !r.result.Systemd
 	r.state, p, err = r.box.rt.Run(ctx, r.box.ID, spec.CreateOptions{
 		Bundle: r.box.dir, Config: r.result.Spec, Final: true, Extra: r.extra,
 		Guarded: true, Unrecorded: true, PIDFile: r.o.PIDFile,
