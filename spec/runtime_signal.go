@@ -58,7 +58,7 @@ func (c *Container) killAll(ctx context.Context, sig syscall.Signal) error {
 	} else if errors.Is(err, cgroupv2.ErrGone) && !c.alive() {
 		return nil
 	}
-	if sig == unix.SIGKILL || !c.ownPIDNamespace() {
+	if sig == unix.SIGKILL || !c.OwnPIDNamespace() {
 		return c.Kill(ctx, sig, false)
 	}
 	pids, err := c.inPIDNamespace()
@@ -73,7 +73,9 @@ func (c *Container) killAll(ctx context.Context, sig syscall.Signal) error {
 	return nil
 }
 
-func (c *Container) ownPIDNamespace() bool {
+// OwnPIDNamespace says whether the container has a pid namespace that is not ours:
+// then all its processes end with the first.
+func (c *Container) OwnPIDNamespace() bool {
 	var st unix.Stat_t
 	return c.Namespaces["pid"] != 0 && unix.Stat("/proc/self/ns/pid", &st) == nil && st.Ino != c.Namespaces["pid"]
 }
@@ -92,7 +94,7 @@ func (c *Container) Processes() ([]int, error) {
 			return pids, err
 		}
 	}
-	if !c.ownPIDNamespace() {
+	if !c.OwnPIDNamespace() {
 		return []int{c.Pid}, nil
 	}
 	return c.inPIDNamespace()

@@ -160,7 +160,27 @@ func (x *execution) start(ctx context.Context, stdio [3]*os.File) (*spec.Process
 	if err != nil {
 		return nil, x.explain(err)
 	}
+	if !x.box.OwnPIDNamespace() {
+		go x.endWith(p)
+	}
 	return p, nil
+}
+
+// endWith ends the process with the container, as the kernel does in a pid
+// namespace of the container's own.
+func (x *execution) endWith(p *spec.Process) {
+	fd, err := unix.PidfdOpen(x.box.Pid, 0)
+	if err == nil {
+		defer unix.Close(fd)
+		if x.box.Status().Status != specs.StateStopped { // looked at after opening: the pidfd is that process
+			_, _ = ignoringEINTR(func() (int, error) {
+				return unix.Poll([]unix.PollFd{{Fd: int32(fd), Events: unix.POLLIN}}, -1)
+			})
+		}
+	}
+	if err == nil || errors.Is(err, unix.ESRCH) {
+		_ = p.Signal(unix.SIGKILL)
+	}
 }
 
 // explain gives an error its words and its exit code. For a working directory
