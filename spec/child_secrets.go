@@ -52,7 +52,9 @@ func (c *child) secrets() {
 		}
 		name := ".elsewhere-" + strconv.Itoa(i)
 		label := "put a secret on " + s.Target
-		c.openTree(label, top, name, false)
+		c.p.Call(label, unix.SYS_OPENAT, top, name, unix.O_PATH|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0).To(c.tmp)
+		c.openTree(label, c.tmp, "", false)
+		c.closeReg(c.tmp)
 		c.open(target{label: label, dest: s.Target, kind: fileTarget})
 		c.attach(label)
 		c.p.Call(label, unix.SYS_UNLINKAT, top, name, 0)
