@@ -74,7 +74,7 @@ func wantedStates(command string) func(engine.Container) bool {
 	switch command {
 	case "start":
 		return func(box engine.Container) bool { return !is(box, "running", "paused", "restarting", "stopping") }
-	case "pause", "exec", "attach", "top", "port", "checkpoint", "stats":
+	case "pause", "exec", "attach", "top", "port", "checkpoint", "stats", "healthcheck run":
 		return func(box engine.Container) bool { return is(box, "running") }
 	case "stop", "kill", "wait":
 		return func(box engine.Container) bool { return is(box, "running", "paused", "restarting", "stopping") }
