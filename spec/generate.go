@@ -65,6 +65,7 @@ type generator struct {
 	// The namespaces of its own that the container has.
 	ownPID, ownNet, ownIPC, ownUTS bool
 	noShm                          bool // --ipc none
+	hostPID, hostNet, hostIPC      bool // the host's, and not another container's
 
 	hostname      string
 	passwd, group []byte // the root's files; nil when missing

@@ -10,13 +10,13 @@ import (
 // modes decides the namespaces and what depends on nothing but them.
 func (g *generator) modes() error {
 	var err error
-	if g.ownPID, err = private("--pid", g.opt.PID); err != nil {
+	if g.ownPID, g.hostPID, err = g.private("--pid", g.opt.PID, specs.PIDNamespace); err != nil {
 		return err
 	}
-	if g.ownUTS, err = private("--uts", g.opt.UTS); err != nil {
+	if g.ownUTS, _, err = g.private("--uts", g.opt.UTS, specs.UTSNamespace); err != nil {
 		return err
 	}
-	if g.ownIPC, err = private("--ipc", g.opt.IPC, "none", "shareable"); err != nil {
+	if g.ownIPC, g.hostIPC, err = g.private("--ipc", g.opt.IPC, specs.IPCNamespace, "none", "shareable"); err != nil {
 		return err
 	}
 	g.noShm = g.opt.IPC == "none"
@@ -24,32 +24,48 @@ func (g *generator) modes() error {
 	case "", "none":
 		g.ownNet = true
 	case "host":
+		g.hostNet = true
 	default:
+		if g.in.Joined.Namespaces[specs.NetworkNamespace] != "" {
+			break
+		}
 		return refuse("--network", g.opt.Network, "only none and host are available yet").because(quiet{ErrLater})
 	}
 	g.namespaces()
 	return g.setHostname()
 }
 
-// private reads the value of a namespace flag: "", private and host are the
-// same for all of them.
-func private(flag, value string, more ...string) (bool, error) {
+// private reads the value of a namespace flag: "", private, host and container:ID
+// are the same for all of them.
+func (g *generator) private(flag, value string, kind specs.LinuxNamespaceType, more ...string) (own, host bool, err error) {
 	if value == "" || value == "private" || slices.Contains(more, value) {
-		return true, nil
+		return true, false, nil
 	}
 	if value == "host" {
-		return false, nil
+		return false, true, nil
+	}
+	if strings.HasPrefix(value, "container:") && g.in.Joined.Namespaces[kind] != "" {
+		return false, false, nil
 	}
 	if strings.HasPrefix(value, "container:") || strings.HasPrefix(value, "ns:") {
-		return false, refuse(flag, value, "joining another container's namespace is not available yet").because(quiet{ErrLater})
+		return false, false, refuse(flag, value, "joining a namespace by its path is not available yet").because(quiet{ErrLater})
 	}
-	return false, refuse(flag, value, "unknown mode").choose(value, append([]string{"private", "host"}, more...))
+	return false, false, refuse(flag, value, "unknown mode").choose(value, append([]string{"private", "host"}, more...))
+}
+
+// whose namespace it is that is not the container's own.
+func whose(mode string) string {
+	if strings.HasPrefix(mode, "container:") {
+		return "another container's"
+	}
+	return "the host's"
 }
 
 func (g *generator) namespaces() {
 	add := func(own bool, kind specs.LinuxNamespaceType) {
-		if own {
-			g.spec.Linux.Namespaces = append(g.spec.Linux.Namespaces, specs.LinuxNamespace{Type: kind})
+		path := g.in.Joined.Namespaces[kind]
+		if own || path != "" {
+			g.spec.Linux.Namespaces = append(g.spec.Linux.Namespaces, specs.LinuxNamespace{Type: kind, Path: path})
 		}
 	}
 	// Without a map the bundle is for a caller that is already inside a user
@@ -71,14 +87,16 @@ const maxHostname = 64
 func (g *generator) setHostname() error {
 	name := g.opt.Hostname
 	if name != "" && !g.ownUTS {
-		return refuse("--hostname", name, "the host's UTS namespace is used, and its name is not ours to change").hint("leave out --uts host")
+		return refuse("--hostname", name, "%s UTS namespace is used, and its name is not ours to change", whose(g.opt.UTS)).hint("leave out --uts %s", g.opt.UTS)
 	}
 	if name != "" && !isHostname(name) {
 		return refuse("--hostname", name, "not a host name").hint("letters, digits, hyphens and dots, at most %d of them", maxHostname)
 	}
 	switch {
 	case name != "":
-	case !g.ownUTS || !g.ownNet:
+	case g.in.Joined.Hostname != "":
+		name = g.in.Joined.Hostname
+	case !g.ownUTS || g.hostNet:
 		name = g.in.Host.Hostname()
 	default:
 		name = g.in.ID[:min(12, len(g.in.ID))]

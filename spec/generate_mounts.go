@@ -17,7 +17,7 @@ func (g *generator) defaultMounts() error {
 	if err != nil {
 		return err
 	}
-	if g.ownPID {
+	if !g.hostPID {
 		g.placeDefault("/proc", "proc", "proc", append([]string{"nosuid", "noexec", "nodev"}, g.profile.procOpts...)...)
 	} else {
 		if len(g.profile.procOpts) > 0 {
@@ -41,7 +41,7 @@ func (g *generator) shmSize() (string, error) {
 	if s == "" {
 		return defaultShm, nil
 	}
-	if !g.ownIPC || g.noShm {
+	if g.hostIPC || g.noShm {
 		return "", refuse("--shm-size", s, "the container has no /dev/shm of its own").hint("leave out --ipc %s", g.opt.IPC)
 	}
 	n, err := ParseBytes(s)
@@ -55,7 +55,7 @@ func (g *generator) shmSize() (string, error) {
 func (g *generator) allReadOnly() bool { return g.opt.ReadOnly && !g.withReadOnlyTmpfs() }
 
 func (g *generator) ipcMounts(shm string) {
-	if g.ownIPC {
+	if !g.hostIPC {
 		g.placeDefault("/dev/mqueue", "mqueue", "mqueue", "nosuid", "noexec", "nodev")
 		if !g.noShm {
 			g.placeDefault("/dev/shm", "tmpfs", "shm", "nosuid", "noexec", "nodev", "mode=1777", "size="+shm)
@@ -74,7 +74,7 @@ func (g *generator) sysMounts() {
 	if g.opt.Privileged {
 		access = "rw"
 	}
-	if g.ownNet {
+	if !g.hostNet {
 		g.placeDefault("/sys", "sysfs", "sysfs", "nosuid", "noexec", "nodev", access)
 	} else {
 		g.placeDefault("/sys", "bind", "/sys", "rbind", "rprivate", "nosuid", "noexec", "nodev", access)

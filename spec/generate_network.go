@@ -30,6 +30,18 @@ func (g *generator) bindFile(name, destination string, data []byte) {
 	}, fromImplied, "", "")
 }
 
+// bindShared binds a file of another container's.
+func (g *generator) bindShared(source, destination string) {
+	if source == "" {
+		return
+	}
+	options := []string{"bind", "rprivate"}
+	if g.opt.ReadOnly {
+		options = append(options, "ro", "nosuid", "nodev", "noexec")
+	}
+	_ = g.place(specs.Mount{Destination: destination, Type: "bind", Source: source, Options: options}, fromImplied, "", "")
+}
+
 // etcFiles makes hosts, hostname, resolv.conf and localtime.
 func (g *generator) etcFiles() error {
 	if !g.opt.NoHostname {
@@ -47,6 +59,15 @@ func (g *generator) etcFiles() error {
 // hosts makes /etc/hosts. What the user added stands first: resolvers take
 // the first answer.
 func (g *generator) hosts() error {
+	if g.in.Joined.Namespaces[specs.NetworkNamespace] != "" {
+		if len(g.opt.AddHosts) > 0 {
+			return refuse("--add-host", g.opt.AddHosts[0], "the container has the /etc/hosts of the one whose network it shares").hint("give it to that container")
+		}
+		if !g.opt.NoHosts {
+			g.bindShared(g.in.Joined.Hosts, "/etc/hosts")
+		}
+		return nil
+	}
 	if g.opt.NoHosts {
 		if len(g.opt.AddHosts) > 0 {
 			return refuse("--add-host", g.opt.AddHosts[0], "cannot be used with --no-hosts")
@@ -119,6 +140,13 @@ func (g *generator) addHost(word string) (string, error) {
 // ours.
 func (g *generator) resolvConf() error {
 	given := append(append(append([]string{}, g.opt.DNS...), g.opt.DNSSearch...), g.opt.DNSOption...)
+	if g.in.Joined.Namespaces[specs.NetworkNamespace] != "" {
+		if len(given) > 0 {
+			return refuse("--dns, --dns-search and --dns-option", given[0], "the container has the /etc/resolv.conf of the one whose network it shares").hint("give it to that container")
+		}
+		g.bindShared(g.in.Joined.ResolvConf, "/etc/resolv.conf")
+		return nil
+	}
 	if g.ownNet {
 		if len(given) > 0 {
 			return refuse("--dns, --dns-search and --dns-option", given[0], "without a network there is nothing to ask")

@@ -91,7 +91,7 @@ func (g *generator) shell() (string, error) {
 
 func (g *generator) initProcess() error {
 	if !g.ownPID {
-		return refuse("--init", "", "it must be process 1, and --pid host has one already").hint("leave out --pid host")
+		return refuse("--init", "", "it must be process 1, and --pid %s has one already", g.opt.PID).hint("leave out --pid %s", g.opt.PID)
 	}
 	if g.opt.InitPath == "" {
 		g.res.Init = true

@@ -49,17 +49,17 @@ func (g *generator) sysctl(word, key, value string) error {
 		"kernel.shmmax", "kernel.shmmni", "kernel.shm_rmid_forced",
 	}
 	name := strings.ReplaceAll(key, "/", ".") // net/ipv4/ip_forward is the same as net.ipv4.ip_forward
-	own, namespace, flag := false, "", ""
+	own, namespace, flag, mode := false, "", "", ""
 	switch {
 	case strings.HasPrefix(name, "net."):
-		own, namespace, flag = g.ownNet, "network", "--network host"
+		own, namespace, flag, mode = g.ownNet, "network", "--network", g.opt.Network
 	case slices.Contains(ipc, name), strings.HasPrefix(name, "fs.mqueue."):
-		own, namespace, flag = g.ownIPC, "IPC", "--ipc host"
+		own, namespace, flag, mode = g.ownIPC, "IPC", "--ipc", g.opt.IPC
 	case name == "kernel.hostname":
 		return refuse("--sysctl", word, "the host name has a flag of its own").hint("--hostname %s", value)
 	case name == "kernel.domainname":
 		if !g.ownUTS {
-			return refuse("--sysctl", word, "the container uses the host's UTS namespace").hint("leave out --uts host")
+			return refuse("--sysctl", word, "the container uses %s UTS namespace", whose(g.opt.UTS)).hint("leave out --uts %s", g.opt.UTS)
 		}
 		// Its file in /proc belongs to the host's root; setdomainname(2) is
 		// what the owner of the namespace may call.
@@ -70,7 +70,7 @@ func (g *generator) sysctl(word, key, value string) error {
 			hint("net.*, fs.mqueue.*, kernel.shm*, kernel.msg*, kernel.sem and kernel.domainname can be set")
 	}
 	if !own {
-		return refuse("--sysctl", word, "the container uses the host's %s namespace", namespace).hint("leave out %s", flag)
+		return refuse("--sysctl", word, "the container uses %s %s namespace", whose(mode), namespace).hint("leave out %s %s", flag, mode)
 	}
 	if g.spec.Linux.Sysctl == nil {
 		g.spec.Linux.Sysctl = make(map[string]string)

@@ -32,9 +32,9 @@ type Options struct {
 	StopTimeout *int     // --stop-timeout, seconds
 	Umask       string   // --umask, octal
 	TZ          string   // --tz
-	PID         string   // --pid private|host
-	IPC         string   // --ipc private|host|none|shareable
-	UTS         string   // --uts private|host
+	PID         string   // --pid private|host|container:ID
+	IPC         string   // --ipc private|host|none|shareable|container:ID
+	UTS         string   // --uts private|host|container:ID
 	PreserveFDs uint     // --preserve-fds N: 3..N+2
 	Hostname    string   // --hostname
 	HostnameSet bool
@@ -63,7 +63,7 @@ type Options struct {
 	Sysctl      []string
 
 	// Network, as far as config.json and /etc go.
-	Network    string   // none | host
+	Network    string   // none | host | container:ID
 	AddHosts   []string // --add-host NAME:IP
 	DNS        []string
 	DNSSearch  []string
@@ -154,6 +154,18 @@ type Input struct {
 	ContainerUID, ContainerGID uint32
 	KeepID                     bool
 	SingleID                   bool // only one id is mapped
+
+	Joined Joined // of other containers
+}
+
+// Joined is what a container has from others.
+type Joined struct {
+	// Namespaces are their paths; the caller may exchange them before the start.
+	Namespaces map[specs.LinuxNamespaceType]string
+	Hostname   string // with a UTS namespace
+	// Hosts and ResolvConf are the other's files on the host, with a network
+	// namespace; "" where it has none of its own.
+	Hosts, ResolvConf string
 }
 
 // Result is a container ready to be written down and run.

@@ -46,6 +46,7 @@ type engineAPI interface {
 	Copy(ctx context.Context, opts engine.CopyOptions) error
 	Diff(ctx context.Context, name string) ([]engine.Change, error)
 	Export(ctx context.Context, name string, opts engine.ExportOptions) error
+	Dependents(name string) ([]engine.Container, error)
 	RemoveContainer(ctx context.Context, name string, force, volumes bool) error
 
 	volumeAPI

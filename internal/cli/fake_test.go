@@ -235,3 +235,8 @@ func someImages() []images.Image {
 		{ID: digest.FromString("3"), Size: 5_000_000_000},
 	}
 }
+
+func (f *fakeEngine) Dependents(name string) ([]engine.Container, error) {
+	f.ask("dependents", name)
+	return nil, nil
+}

@@ -144,6 +144,9 @@ func refuseNetwork(mode string) error {
 	case "", "none", "host":
 		return nil
 	}
+	if strings.HasPrefix(mode, "container:") {
+		return nil
+	}
 	if near := nearest(mode, []string{"none", "host"}); near != "" {
 		return &usageError{msg: "--network " + mode + ": there is no such mode", hint: "did you mean --network " + near + "?"}
 	}

@@ -3,6 +3,7 @@ package cli
 import (
 	"context"
 	"fmt"
+	"slices"
 
 	"coracle/internal/engine"
 )
@@ -13,6 +14,7 @@ type rmCmd struct {
 	Time    *int     `name:"time" short:"t" placeholder:"SECONDS" help:"With --force: stop it as coracle stop does, with so much time."`
 	Ignore  bool     `short:"i" help:"It is no error if there is none of that name."`
 	Volumes bool     `short:"v" help:"Remove its anonymous volumes, too."`
+	Depend  bool     `help:"Remove those that share its namespaces, too."`
 	Latest  bool     `short:"l" help:"The one that was made last."`
 	Filter  []string `sep:"none" placeholder:"KEY=VALUE" help:"Those that fit: name, id, label, status, ancestor... as for ps."`
 	CIDFile []string `name:"cidfile" sep:"none" placeholder:"FILE" help:"The one whose id is in FILE."`
@@ -30,7 +32,6 @@ func (*rmCmd) Help() string {
 
 func (*rmCmd) refused(name string) (refusal, bool) {
 	return findRefusal([]refusal{
-		{flags: "depend", reason: "what depends on a container is not written down", hint: "remove those that share its namespaces first"},
 		{flags: "link", never: true, reason: "docker itself calls links legacy, and there are none here"},
 	}, name)
 }
@@ -53,6 +54,9 @@ func (c *rmCmd) run(a *app) (int, error) {
 	if err != nil {
 		return exitOurs, err
 	}
+	if c.Depend {
+		names = withDependents(e, names)
+	}
 	ctx, stop := interruptible()
 	defer stop()
 	var failed []error
@@ -67,6 +71,21 @@ func (c *rmCmd) run(a *app) (int, error) {
 		}
 	}
 	return 0, a.failures(failed)
+}
+
+// withDependents puts before each what depends on it.
+func withDependents(e engineAPI, names []string) []string {
+	var out []string
+	for _, name := range names {
+		deps, _ := e.Dependents(name) // what cannot be found the removal says
+		for _, d := range deps {
+			if !slices.Contains(out, d.ID) {
+				out = append(out, d.ID)
+			}
+		}
+		out = append(out, name)
+	}
+	return out
 }
 
 func (c *rmCmd) remove(ctx context.Context, e engineAPI, name string) error {

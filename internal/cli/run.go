@@ -76,16 +76,16 @@ type processFlags struct {
 	StopTimeout *int     `name:"stop-timeout" placeholder:"SECONDS" help:"How long to wait before KILL (default: 10)."`
 	Umask       string   `placeholder:"MODE" help:"Its umask, octal (default: 0022)."`
 	TZ          string   `name:"tz" placeholder:"ZONE" help:"Its time zone; local is the host's."`
-	PID         string   `name:"pid" placeholder:"MODE" help:"private or host."`
-	IPC         string   `name:"ipc" placeholder:"MODE" help:"private, host, none or shareable."`
-	UTS         string   `name:"uts" placeholder:"MODE" help:"private or host."`
+	PID         string   `name:"pid" placeholder:"MODE" help:"private, host or container:NAME."`
+	IPC         string   `name:"ipc" placeholder:"MODE" help:"private, host, none, shareable or container:NAME."`
+	UTS         string   `name:"uts" placeholder:"MODE" help:"private, host or container:NAME."`
 	PreserveFDs uint     `name:"preserve-fds" placeholder:"N" help:"Hand on descriptors 3 to N+2."`
 }
 
 type identityFlags struct {
 	User        string   `short:"u" placeholder:"USER[:GROUP]" help:"Run as this user of the image."`
 	GroupAdd    []string `name:"group-add" placeholder:"GROUP" help:"A further group; keep-groups keeps yours."`
-	Userns      string   `placeholder:"MODE" help:"keep-id[:uid=N,gid=N], nomap or auto[:size=N]."`
+	Userns      string   `placeholder:"MODE" help:"keep-id[:uid=N,gid=N], nomap, auto[:size=N] or container:NAME."`
 	UIDMap      []string `name:"uidmap" placeholder:"C:H[:N]" help:"Map N user ids from C inside to H outside."`
 	GIDMap      []string `name:"gidmap" placeholder:"C:H[:N]" help:"The same for group ids."`
 	SubUIDName  string   `name:"subuidname" placeholder:"NAME" help:"Whose lines of /etc/subuid to use."`
@@ -118,7 +118,7 @@ type securityFlags struct {
 }
 
 type networkFlags struct {
-	Network    string   `aliases:"net" placeholder:"MODE" help:"none or host."`
+	Network    string   `aliases:"net" placeholder:"MODE" help:"none, host or container:NAME."`
 	Hostname   *string  `short:"h" placeholder:"NAME" help:"Its host name."`
 	AddHost    []string `name:"add-host" sep:"none" placeholder:"NAME:ADDR" help:"A line of /etc/hosts."`
 	DNS        []string `name:"dns" placeholder:"ADDR" help:"A name server for /etc/resolv.conf."`

@@ -36,7 +36,7 @@ func TestContainerCommands(t *testing.T) {
 		{"rm --cidfile /gone", 125, ""},
 		{"rm -i --cidfile /gone", 0, ""},
 		{"rm -a", 0, "rm " + c + ",rm " + d},
-		{"rm --depend web", 125, ""},
+		{"rm --depend web", 0, "dependents web,rm web"},
 		{"container prune -f", 0, "rm " + c + ",rm " + d},
 		{"container prune -f --filter until=10h", 0, "rm " + d},
 		{"container prune -f --filter name=x", 125, ""},

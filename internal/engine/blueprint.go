@@ -22,7 +22,8 @@ type blueprint struct {
 	Options RunOptions
 	IDs     userns.Resolved
 	Root    rootPrint
-	Result  spec.Result  // without Spec, which is config.json
+	Result  spec.Result // without Spec, which is config.json
+	Joined  spec.Joined
 	Health  *HealthCheck `json:",omitempty"`
 }
 
@@ -40,7 +41,7 @@ type rootPrint struct {
 const blueprintFile = "create.json"
 
 func (r *run) blueprint() blueprint {
-	p := blueprint{Store: r.e.root, Options: r.o, IDs: r.ids, Result: r.result, Health: r.health, Root: rootPrint{
+	p := blueprint{Store: r.e.root, Options: r.o, IDs: r.ids, Result: r.result, Health: r.health, Joined: r.joined, Root: rootPrint{
 		Config: r.root.config, ImageID: r.root.imageID, Lowers: r.root.lowers, Meta: r.root.meta,
 		Direct: r.root.direct, Host: r.root.host, Outsider: r.root.outsider,
 	}}
@@ -127,7 +128,7 @@ func (p *blueprint) moveOverlay(m *specs.Mount, root string) {
 // rebuild is a run of a container that is there already.
 func (e *Engine) rebuild(b *box, p blueprint) *run {
 	return &run{
-		e: e, o: p.Options, id: b.ID, ids: p.IDs, box: b, result: p.Result, health: p.Health,
+		e: e, o: p.Options, id: b.ID, ids: p.IDs, box: b, result: p.Result, health: p.Health, joined: p.Joined,
 		root: &rootSource{e: e, config: p.Root.Config, imageID: p.Root.ImageID, lowers: p.Root.Lowers, meta: p.Root.Meta,
 			direct: p.Root.Direct, host: p.Root.Host, outsider: p.Root.Outsider},
 	}

@@ -244,6 +244,9 @@ func (e *Engine) RemoveContainer(ctx context.Context, name string, force, volume
 }
 
 func (e *Engine) removeFound(ctx context.Context, c Container, force, volumes bool) error {
+	if err := e.nobodyDepends(c); err != nil {
+		return err
+	}
 	lock, err := e.claim(c.ID, c.ImageID)
 	if errors.Is(err, unix.EWOULDBLOCK) && !force && e.letsGo(ctx, c.ID) {
 		lock, err = e.claim(c.ID, c.ImageID)

@@ -36,7 +36,7 @@ func (r *run) generate(name string) (err error) {
 		RootDir: filepath.Join(dir, "root"), Files: files,
 		UIDMap: r.ids.Map.UIDs, GIDMap: r.ids.Map.GIDs,
 		HostUID: r.caller.UID, HostGID: r.caller.GID, HostGroups: r.caller.Groups, HostName: r.caller.Name,
-		ContainerUID: r.ids.UID, ContainerGID: r.ids.GID, KeepID: r.ids.KeepID, SingleID: r.ids.Single,
+		ContainerUID: r.ids.UID, ContainerGID: r.ids.GID, KeepID: r.ids.KeepID, SingleID: r.ids.Single, Joined: r.joined,
 	}
 	if r.result, err = spec.Generate(in); err != nil {
 		return err
@@ -91,7 +91,7 @@ func (r *run) assemble() (err error) {
 // configuration. If it turns out that others are wanted, Start makes another.
 func (r *run) begin() {
 	usual := func(mode string) bool { return mode == "" || mode == "private" || mode == "none" }
-	if o := r.o; o.DryRun || !usual(o.PID) || !usual(o.IPC) || !usual(o.UTS) || !usual(o.Network) {
+	if o := r.o; o.DryRun || !usual(o.PID) || !usual(o.IPC) || !usual(o.UTS) || !usual(o.Network) || strings.HasPrefix(o.Userns.Userns, ofContainer) {
 		return
 	}
 	r.newborn = spec.BeginNamespaces(specs.UserNamespace, specs.MountNamespace, specs.PIDNamespace, specs.IPCNamespace,

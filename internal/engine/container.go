@@ -52,6 +52,8 @@ type Container struct {
 	LogDriver   string        `json:"logDriver,omitempty"`   // "" for none: it was in the foreground
 	LogPath     string        `json:"logPath,omitempty"`
 	Restart     RestartPolicy `json:"restart,omitzero"`
+	Owners      []string      `json:"owners,omitempty"`  // containers whose namespaces it shares
+	Shared      bool          `json:"shared,omitempty"`  // another has it among its Owners, or had
 	Network     string        `json:"network,omitempty"` // as it was asked for; "" for the default
 
 	Annotations map[string]string `json:"annotations,omitempty"` // those that were asked for

@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"syscall"
@@ -229,8 +230,13 @@ func (m *monitor) tryLaunch(ctx context.Context) (*spec.Process, error) {
 			return nil, err
 		}
 	}
+	config, release, err := m.join()
+	if err != nil {
+		return nil, err
+	}
+	defer release()
 	st, p, err := m.box.rt.Run(ctx, m.id, spec.CreateOptions{
-		Bundle: m.box.dir, Config: s, Final: true, Extra: m.extra, Guarded: true, PIDFile: m.o.PIDFile,
+		Bundle: m.box.dir, Config: config, Final: true, Extra: m.extra, Guarded: true, PIDFile: m.o.PIDFile,
 	})
 	if err != nil {
 		_, err = m.explain(err)
@@ -254,6 +260,7 @@ func (m *monitor) attend(p *spec.Process) Exit {
 		defer t.Stop()
 	}
 	endChecks := m.checker.begin()
+	first, _ := readRow(p.PID)
 	ws, ru, err := p.WaitPayload()
 	m.ended = time.Now()
 	endChecks()
@@ -271,6 +278,9 @@ func (m *monitor) attend(p *spec.Process) Exit {
 	p.Release()
 	if m.o.PID == "host" {
 		endOrphans()
+	}
+	if strings.HasPrefix(m.o.PID, ofContainer) {
+		endShared(p.PID, first)
 	}
 	m.hub.drain()
 	return exit

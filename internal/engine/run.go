@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strings"
 	"sync"
 	"syscall"
 	"time"
@@ -66,6 +67,8 @@ type run struct {
 	state   *spec.Container // nil until it runs
 	shown   bool
 	result  spec.Result
+	owners  []string     // containers whose namespaces are shared
+	joined  spec.Joined  // what comes from them
 	health  *HealthCheck // nil without
 	extra   spec.Extra
 
@@ -114,8 +117,13 @@ func (r *run) resolve(ctx context.Context) (err error) {
 	}
 	req := r.o.Userns
 	req.RunRoot = r.e.runRoot
-	if r.ids, err = userns.Resolve(ctx, r.caller, req); err != nil {
+	if err := r.findOwners(); err != nil {
 		return err
+	}
+	if len(r.owners) == 0 {
+		if r.ids, err = userns.Resolve(ctx, r.caller, req); err != nil {
+			return err
+		}
 	}
 	r.newborn.Map(ctx, r.ids.Map)
 	if r.ids.Notice != "" {
@@ -157,6 +165,9 @@ func (r *run) makeBox(ctx context.Context) (err error) {
 		err = r.write()
 	}
 	if err == nil {
+		err = r.markShared()
+	}
+	if err == nil {
 		err = r.makeVolumes(ctx)
 	}
 	if err != nil {
@@ -180,7 +191,7 @@ func (r *run) container(id string) Container {
 	return Container{
 		ID: id, Name: r.o.Name, Image: r.o.Image, ImageID: r.root.imageID,
 		Created: time.Now().UTC(), Remove: r.o.Remove, Map: r.ids.Base, Status: Running,
-		Detached: r.o.Detached(), Restart: r.o.Restart, Network: r.o.Network,
+		Detached: r.o.Detached(), Restart: r.o.Restart, Network: r.o.Network, Owners: r.owners,
 	}
 }
 
@@ -217,7 +228,11 @@ func (r *run) run(ctx context.Context) (Exit, error) {
 		r.streams.Finish(told, time.Second)
 		return Exit{Code: 125}, err
 	}
+	first, _ := readRow(p.PID)
 	exit, err := r.wait(p, told)
+	if strings.HasPrefix(r.o.PID, ofContainer) {
+		endShared(p.PID, first)
+	}
 	if r.o.PID == "host" || r.extra.Root.Kind == fuse.FuseOverlayFS {
 		p.Release() // before the orphans are counted, and before the directories of the server go
 	} else {
@@ -267,8 +282,14 @@ func (r *run) start(ctx context.Context) (p *spec.Process, err error) {
 		recorded = inBackground(func() (bool, error) { return true, r.record() })
 	}
 	r.box.rt.NoCgroup = !r.result.Systemd
+	config, release, err := r.join()
+	if err != nil {
+		_, _ = recorded()
+		return nil, err
+	}
+	defer release()
 	r.state, p, err = r.box.rt.Run(ctx, r.box.ID, spec.CreateOptions{
-		Bundle: r.box.dir, Config: r.result.Spec, Final: true, Extra: r.extra,
+		Bundle: r.box.dir, Config: config, Final: true, Extra: r.extra,
 		Guarded: true, Unrecorded: true, PIDFile: r.o.PIDFile,
 	})
 	_, recordErr := recorded()

@@ -32,6 +32,9 @@ func (e *Engine) Start(ctx context.Context, name string, o StartOptions) (Exit, 
 	if c.Running() {
 		return Exit{}, nil // as podman and docker: it is what was asked for
 	}
+	if err := e.startOwners(ctx, c); err != nil {
+		return Exit{Code: 125}, err
+	}
 	b, err := e.holdStopped(ctx, c)
 	if err != nil {
 		return Exit{Code: 125}, err

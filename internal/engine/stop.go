@@ -5,6 +5,8 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
+	"strings"
 	"syscall"
 	"time"
 
@@ -244,6 +246,9 @@ func (e *Engine) Wait(ctx context.Context, name string, states []string, every t
 				return 0, nil
 			}
 			return now.ExitCode, nil
+		}
+		if now.Running() && now.Health == "" && !slices.ContainsFunc(states, func(s string) bool { return s != healthHealthy && s != healthBad }) {
+			return 0, &Error{Op: "wait until container " + now.Name + " is " + strings.Join(states, " or "), Err: errNoHealthCheck, Help: "coracle run --health-cmd gives it one"}
 		}
 		select {
 		case <-tick.C:
