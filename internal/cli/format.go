@@ -102,8 +102,11 @@ func parseTemplate(text string) (*template.Template, error) {
 	text = unescapeText(text)
 	tmpl, err := template.New("format").Option("missingkey=error").Funcs(template.FuncMap{
 		"json": func(v any) (string, error) {
-			b, err := json.Marshal(v)
-			return string(visibleJSON(b)), err
+			var b bytes.Buffer
+			enc := json.NewEncoder(&b)
+			enc.SetEscapeHTML(false) // as podman's
+			err := enc.Encode(v)
+			return string(visibleJSON(bytes.TrimSuffix(b.Bytes(), []byte{'\n'}))), err
 		},
 		"join":  strings.Join,
 		"lower": strings.ToLower,

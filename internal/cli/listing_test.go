@@ -165,7 +165,7 @@ func TestRemoveCommands(t *testing.T) {
 	}{
 		{"rm web old", 0, "rm web,rm old"},
 		{"rm -f web", 0, "rm web,force"},
-		{"rm no-x web", 125, "rm no-x,rm web"},
+		{"rm no-x web", 1, "rm no-x,rm web"},
 		{"rm -i no-x web", 0, "rm no-x,rm web"},
 		{"rm -a", 0, "rm " + strings.Repeat("b", 64)},
 		{"rm", 125, ""},

@@ -2,6 +2,7 @@ package cli
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 
@@ -10,7 +11,7 @@ import (
 
 type rmCmd struct {
 	All     bool     `short:"a" help:"Remove all containers that have ended; with --force, all."`
-	Force   bool     `short:"f" help:"Kill it first if it is running."`
+	Force   bool     `short:"f" help:"Kill it first if it is running; that there is none is no error."`
 	Time    *int     `name:"time" short:"t" placeholder:"SECONDS" help:"With --force: stop it as coracle stop does, with so much time."`
 	Ignore  bool     `short:"i" help:"It is no error if there is none of that name."`
 	Volumes bool     `short:"v" help:"Remove its anonymous volumes, too."`
@@ -23,7 +24,8 @@ type rmCmd struct {
 }
 
 func (*rmCmd) Help() string {
-	return `Takes names, ids or the first digits of an id. Prints what was removed.
+	return `Takes names, ids or the first digits of an id. Prints what was removed. Ends
+with 1 if there is none of a name, and with 2 if one runs (without --force).
 
   coracle rm -f web
   coracle rm -a
@@ -48,7 +50,7 @@ func (c *rmCmd) run(a *app) (int, error) {
 	names, err := s.names(e, "rm", func(box engine.Container) bool {
 		return c.Force || !box.Running() || !c.All // one that was asked for and runs is an error
 	})
-	if c.Ignore && isNotFound(err) {
+	if (c.Ignore || c.Force) && isNotFound(err) {
 		return 0, nil // a file of --cidfile that was never written
 	}
 	if err != nil {
@@ -60,17 +62,30 @@ func (c *rmCmd) run(a *app) (int, error) {
 	ctx, stop := interruptible()
 	defer stop()
 	var failed []error
+	missing, running := 0, 0
 	for _, name := range names {
 		switch err := c.remove(ctx, e, name); {
 		case err == nil:
 			fmt.Fprintln(a.out, visible(name))
 			_ = a.out.Flush() // each at its time
-		case c.Ignore && isNotFound(err):
+		case (c.Ignore || c.Force) && isNotFound(err):
 		default:
 			failed = append(failed, doing("remove container", name, err))
+			if isNotFound(err) {
+				missing++
+			} else if errors.Is(err, engine.ErrRunning) {
+				running++
+			}
 		}
 	}
-	return 0, a.failures(failed)
+	code := 0 // source: podman-rm(1), "Exit status"
+	switch {
+	case len(failed) > 0 && missing == len(failed):
+		code = 1
+	case len(failed) > 0 && running == len(failed):
+		code = 2
+	}
+	return code, a.failures(failed)
 }
 
 // withDependents puts before each what depends on it.
@@ -90,7 +105,7 @@ func withDependents(e engineAPI, names []string) []string {
 
 func (c *rmCmd) remove(ctx context.Context, e engineAPI, name string) error {
 	if c.Time != nil {
-		if err := e.Stop(ctx, name, inSeconds(c.Time)); err != nil {
+		if err := e.Stop(ctx, name, inSeconds(c.Time)); err != nil && !isNotFound(err) {
 			return err
 		}
 	}

@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"strings"
@@ -79,6 +80,9 @@ func (s selection) each(a *app, verb string, fits func(engine.Container) bool, f
 	return s.together(a, 1, verb, fits, f)
 }
 
+// errNothingDone is for a container that is not there, where that is no error.
+var errNothingDone = errors.New("there was nothing to do")
+
 // together is each for several containers at a time: with one after the other,
 // those that take their time to end would add theirs up.
 func (s selection) together(a *app, atOnce int, verb string, fits func(engine.Container) bool, f func(e engineAPI, name string) error) (int, error) {
@@ -106,7 +110,11 @@ func (s selection) together(a *app, atOnce int, verb string, fits func(engine.Co
 	}()
 	var failed []error
 	for i, name := range names {
-		if err := <-results[i]; err != nil {
+		err := <-results[i]
+		if errors.Is(err, errNothingDone) {
+			continue
+		}
+		if err != nil {
 			failed = append(failed, doing(verb+" container", name, err))
 			continue
 		}

@@ -31,7 +31,7 @@ func (c *stopCmd) run(a *app) (int, error) {
 	return c.together(a, 64, "stop", isRunning, func(e engineAPI, name string) error {
 		err := e.Stop(ctx, name, inSeconds(c.Time))
 		if c.Ignore && isNotFound(err) {
-			return nil
+			return errNothingDone
 		}
 		return err
 	})

@@ -1,30 +1,52 @@
 package e2e
 
 import (
+	"fmt"
 	"os"
 	"os/exec"
 	"strings"
 	"testing"
 )
 
-// TestCompat types the command lines of testdata/compat with podman and with
-// coracle, as the test user, and wants them to say the same. A line that is
-// known to differ says why; it has to differ, so that the list stays true.
+// TestCompat types the command lines of compat/ with podman and with coracle, as
+// the test user, and wants them to say the same. A line that is known to differ
+// says why; it has to differ, so that the list stays true.
 func TestCompat(t *testing.T) {
-	for name, atLeast := range map[string]int{"logs": 80} {
+	for name, atLeast := range map[string]int{"logs": 80, "days": 200} {
 		t.Run(name, func(t *testing.T) { compat(t, name, atLeast) })
 	}
 }
 
+// compat holds a script against both. What is wrong only once is a race of
+// somebody's: it is typed again, and only what is wrong each time counts.
 func compat(t *testing.T, name string, atLeast int) {
 	p := newPlace(t)
 	if _, err := exec.LookPath("podman"); err != nil {
 		cannot(t, "podman is not installed")
 	}
-	must(t, os.CopyFS(p.join("compat"), os.DirFS("testdata/compat")))
-	var said [2][]string
+	must(t, os.CopyFS(p.join("compat"), os.DirFS("compat")))
+	var lasting map[string]string
+	for round := range 3 {
+		wrong := unlike(t, p.typedCompat(t, name, round), atLeast)
+		for at, text := range wrong {
+			t.Logf("round %d: %s", round, text)
+			if _, ok := lasting[at]; round > 0 && !ok {
+				delete(wrong, at)
+			}
+		}
+		if lasting = wrong; len(lasting) == 0 {
+			return
+		}
+	}
+	for _, text := range lasting {
+		t.Errorf("%s", text)
+	}
+}
+
+func (p place) typedCompat(t *testing.T, name string, round int) (said [2][]string) {
+	t.Helper()
 	for i, program := range []string{"podman", "coracle"} {
-		dir := p.join("v", "c"+program[:1]) // short: podman wants its runroot below 50 characters
+		dir := p.join("v", fmt.Sprint("c", program[:1], round)) // short: podman wants its runroot below 50 characters
 		must(t, os.MkdirAll(dir, 0o755))
 		out, err := p.v2view(t, testUser, dir, []string{"IN_MEMORY=yes"}, p.join("compat/prelude"), program, p.join("compat", name))
 		if err != nil {
@@ -32,6 +54,12 @@ func compat(t *testing.T, name string, atLeast int) {
 		}
 		said[i] = transcript(string(out))
 	}
+	return said
+}
+
+// unlike gives what differs and should not, and what does not and should.
+func unlike(t *testing.T, said [2][]string, atLeast int) map[string]string {
+	t.Helper()
 	if n := len(said[0]); n < atLeast {
 		t.Fatalf("podman got through %d command lines:\n$ %s", n, strings.Join(said[0], "\n$ "))
 	}
@@ -41,19 +69,12 @@ func compat(t *testing.T, name string, atLeast int) {
 		if !strings.Contains(words, "(differs: ") {
 			continue
 		}
-		found := false
-		for at, how := range different {
-			if strings.HasSuffix(at, " "+words) && i < len(said[1]) && text != said[1][i] {
-				t.Logf("known: %s", how)
-				delete(different, at)
-				found = true
-			}
-		}
-		if !found {
-			t.Errorf("this is said to differ, and does not: %s", text)
+		at := fmt.Sprint(i, " ", words)
+		if _, ok := different[at]; ok {
+			delete(different, at)
+		} else {
+			different[at] = "this is said to differ, and does not: " + text
 		}
 	}
-	for _, text := range different {
-		t.Errorf("%s", text)
-	}
+	return different
 }

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"strings"
 	"testing"
 )
@@ -34,7 +35,7 @@ func compare(t *testing.T, p place, r ociRuntime, name, user, peer string, atLea
 	t.Helper()
 	var lasting map[string]string
 	for round := range 3 {
-		said := typed(t, p, name, user, round, [2]string{peer, r.command})
+		said := typed(t, p, p.join("oci", name), user, round, [2]string{peer, r.command})
 		if n := strings.Count("\n"+said[0], "\n$ "); n < atLeast {
 			t.Fatalf("%s got through %d command lines:\n%s", peer, n, said[0])
 		}
@@ -55,7 +56,7 @@ func compare(t *testing.T, p place, r ociRuntime, name, user, peer string, atLea
 }
 
 // typed is what the script says with each of the runtimes.
-func typed(t *testing.T, p place, name, user string, round int, commands [2]string) (said [2]string) {
+func typed(t *testing.T, p place, script, user string, round int, commands [2]string) (said [2]string) {
 	t.Helper()
 	t.Run(fmt.Sprint("round", round), func(t *testing.T) {
 		for i, command := range commands {
@@ -63,9 +64,9 @@ func typed(t *testing.T, p place, name, user string, round int, commands [2]stri
 				t.Parallel()
 				path, err := exec.LookPath(command)
 				must(t, err)
-				dir := p.join("v", fmt.Sprint(name[:1], i, round)) // short: podman wants its runroot below 50 characters
+				dir := p.join("v", fmt.Sprint(filepath.Base(script)[:1], i, round)) // short: podman wants its runroot below 50 characters
 				must(t, os.MkdirAll(dir, 0o755))
-				out, err := p.v2view(t, user, dir, []string{"IN_MEMORY=yes"}, p.join("oci", name), path)
+				out, err := p.v2view(t, user, dir, []string{"IN_MEMORY=yes"}, script, path)
 				if err != nil {
 					t.Fatalf("%s: %v\n%s", command, err, out)
 				}

@@ -233,6 +233,9 @@ func (e *Engine) alive(id string) bool {
 	return errors.Is(unix.Flock(fd, unix.LOCK_SH|unix.LOCK_NB), unix.EWOULDBLOCK)
 }
 
+// ErrRunning is why a container is not removed.
+var ErrRunning = errors.New("it is running")
+
 // RemoveContainer removes a container; a running one only with force. With
 // volumes, its anonymous volumes go as well.
 func (e *Engine) RemoveContainer(ctx context.Context, name string, force, volumes bool) error {
@@ -253,7 +256,7 @@ func (e *Engine) removeFound(ctx context.Context, c Container, force, volumes bo
 	}
 	if errors.Is(err, unix.EWOULDBLOCK) {
 		if !force {
-			return &Error{Op: "remove container " + c.Name, Err: errors.New("it is running"), Help: "end it first, or type: coracle rm --force " + c.Name}
+			return &Error{Op: "remove container " + c.Name, Err: ErrRunning, Help: "end it first, or type: coracle rm --force " + c.Name}
 		}
 		lock, err = e.kill(ctx, c)
 	}
