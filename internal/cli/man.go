@@ -58,7 +58,8 @@ func newPage(name, section, summary string) *page {
 	p.line(`.\" Made from the program by "make man": change it there.`)
 	p.line(fmt.Sprintf(".TH %s %s %s coracle", manQuote(strings.ToUpper(name)), section, manDate))
 	p.section("NAME")
-	p.line(manText(name) + ` \- ` + manText(summary))
+	p.line(manText(name) + ` \-`)
+	p.plain(summary)
 	return p
 }
 
