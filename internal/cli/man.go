@@ -159,7 +159,15 @@ func manText(text string) string {
 	if strings.HasPrefix(text, ".") {
 		text = `\&` + text
 	}
-	return text
+	var b strings.Builder
+	for _, r := range text {
+		if r < 128 {
+			b.WriteRune(r)
+		} else {
+			fmt.Fprintf(&b, `\[u%04X]`, r)
+		}
+	}
+	return b.String()
 }
 
 // manQuote is an argument of a macro.
