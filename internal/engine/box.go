@@ -194,7 +194,7 @@ func newLocked(path, content string) (*os.File, error) {
 	dir := filepath.Dir(path)
 	fd, err := unix.Open(dir, unix.O_TMPFILE|unix.O_RDWR|unix.O_CLOEXEC, 0o600)
 	if err != nil {
-		return nil, err
+		return nil, &fs.PathError{Op: "write to", Path: dir, Err: err}
 	}
 	f := os.NewFile(uintptr(fd), path)
 	err = unix.Flock(fd, unix.LOCK_EX|unix.LOCK_NB)
@@ -247,6 +247,9 @@ func (e *Engine) RemoveContainer(ctx context.Context, name string, force, volume
 }
 
 func (e *Engine) removeFound(ctx context.Context, c Container, force, volumes bool) error {
+	if err := e.mayChange(); err != nil {
+		return fmt.Errorf("remove container %s: %w", c.Name, err)
+	}
 	if err := e.nobodyDepends(c); err != nil {
 		return err
 	}

@@ -114,6 +114,16 @@ func (e *Engine) ready() error {
 	return e.makeRunRoot()
 }
 
+// mayChange says why containers of the store are to be left alone: a newer
+// version made it.
+func (e *Engine) mayChange() error {
+	if _, err := os.Lstat(filepath.Join(e.root, "coracle.json")); err != nil {
+		return nil // what follows finds out what is wrong, if anything is
+	}
+	_, err := e.store()
+	return err
+}
+
 // makeRunRoot makes the runtime directory. In /tmp anyone could have made it
 // first: it must be ours and closed to others.
 func (e *Engine) makeRunRoot() error {

@@ -78,6 +78,9 @@ func (e *Engine) startHeld(ctx context.Context, b *box, o StartOptions, keys []b
 // turns out that it does.
 func (e *Engine) holdStopped(ctx context.Context, c Container) (*box, error) {
 	op := "start container " + c.Name
+	if err := e.mayChange(); err != nil {
+		return nil, fmt.Errorf("%s: %w", op, err)
+	}
 	lock, err := e.claim(c.ID, c.ImageID)
 	if errors.Is(err, unix.EWOULDBLOCK) && e.letsGo(ctx, c.ID) {
 		lock, err = e.claim(c.ID, c.ImageID)
