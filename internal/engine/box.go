@@ -73,7 +73,12 @@ func (e *Engine) runtimeOf(id string) *spec.Runtime { return e.runtime(e.runDir(
 
 // forget makes sure that a container does not run, and removes its state.
 func (e *Engine) forget(ctx context.Context, id string) error {
-	return e.runtimeOf(id).Delete(ctx, id, true)
+	door := e.doorPath(id)
+	err := e.runtimeOf(id).Delete(ctx, id, true)
+	if err == nil {
+		_ = unix.Unlink(door) // of a monitor that was killed
+	}
+	return err
 }
 
 // note is what a launcher writes into running/ID: its run directory, the id of
@@ -261,6 +266,7 @@ func (e *Engine) removeFound(ctx context.Context, c Container, force, volumes bo
 		if !force {
 			return &Error{Op: "remove container " + c.Name, Err: ErrRunning, Help: "end it first, or type: coracle rm --force " + c.Name}
 		}
+		e.noMoreStarts(c.ID)
 		lock, err = e.kill(ctx, c)
 	}
 	if err != nil {

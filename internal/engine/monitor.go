@@ -46,6 +46,7 @@ type monitor struct {
 
 // MonitorMain is the monitor's main function; it returns the exit code.
 func MonitorMain() int {
+	_ = writeFile("/proc/self/comm", []byte("coracle:monitor"), 0, 0) // else ps -o comm shows "exe"
 	reports := os.NewFile(reportFD, "reports")
 	unix.CloseOnExec(reportFD)
 	unix.CloseOnExec(lockFD)
@@ -169,7 +170,7 @@ func (m *monitor) live(ctx context.Context, reports *os.File) error {
 		again := m.again(exit)
 		m.settle(ctx, exit, err, again)
 		if !again || !wait.sleep(m.ended.Sub(m.started), m.stop) {
-			m.leave(ctx, again)
+			m.leave(ctx)
 			return nil
 		}
 	}
@@ -294,7 +295,7 @@ func (m *monitor) again(exit Exit) bool {
 	default:
 	}
 	c, err := readRecord(m.box.dir)
-	if err != nil {
+	if err != nil || c.StoppedByUser {
 		return false
 	}
 	if m.anew.Swap(false) {
@@ -352,8 +353,7 @@ func (m *monitor) notStarted(_ context.Context, err error) {
 }
 
 // leave is the end of the monitor: the container stays, or goes with --rm.
-func (m *monitor) leave(ctx context.Context, interrupted bool) {
-	_ = interrupted
+func (m *monitor) leave(ctx context.Context) {
 	m.door.close()
 	m.hub.endLog() // who sees the container ended reads all of it
 	if m.box.Remove {

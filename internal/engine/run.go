@@ -277,6 +277,7 @@ func (r *run) prepare(ctx context.Context) (err error) {
 // is to be ended.
 func (r *run) start(ctx context.Context) (p *spec.Process, err error) {
 	r.started = time.Now()
+	r.box.Started = r.started.UTC()
 	recorded := func() (bool, error) { return false, nil } // later, see wait
 	if !r.o.Remove {
 		recorded = inBackground(func() (bool, error) { return true, r.record() })

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -82,14 +83,18 @@ func (e *Engine) holdStopped(ctx context.Context, c Container) (*box, error) {
 		return nil, fmt.Errorf("%s: %w", op, err)
 	}
 	lock, err := e.claim(c.ID, c.ImageID)
-	if errors.Is(err, unix.EWOULDBLOCK) && e.letsGo(ctx, c.ID) {
-		lock, err = e.claim(c.ID, c.ImageID)
-	}
-	if errors.Is(err, unix.EWOULDBLOCK) {
+	for range 1000 { // ten seconds: another start is on its way, or the last monitor
+		if !errors.Is(err, unix.EWOULDBLOCK) {
+			break
+		}
 		if now, lerr := e.load(c.ID); lerr == nil && now.Running() {
 			return nil, nil
 		}
-		return nil, &Error{Op: op, Err: errors.New("another command is at it"), Help: "try again in a moment"}
+		time.Sleep(10 * time.Millisecond)
+		lock, err = e.claim(c.ID, c.ImageID)
+	}
+	if errors.Is(err, unix.EWOULDBLOCK) {
+		return nil, &Error{Op: op, Err: errors.New("another command is at it"), Help: "see what holds it: fuser -v " + e.runningFile(c.ID)}
 	}
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", op, err)

@@ -143,7 +143,7 @@ func (e *Engine) Kill(ctx context.Context, name string, sig syscall.Signal) erro
 	if err != nil {
 		return err
 	}
-	op := fmt.Sprintf("send signal %d to container %s", sig, c.Name)
+	op := "kill container " + c.Name
 	if !c.Running() {
 		return &Error{Op: op, Err: fmt.Errorf("it is not running but %s", c.Status)}
 	}
@@ -158,7 +158,7 @@ func (e *Engine) Kill(ctx context.Context, name string, sig syscall.Signal) erro
 		return &Error{Op: op, Err: errors.New("it is not running at this moment")}
 	}
 	if err != nil {
-		return fmt.Errorf("%s: %w", op, err)
+		return fmt.Errorf("%s with signal %d: %w", op, sig, err)
 	}
 	ev := c.event("kill")
 	ev.Signal = int(sig)
