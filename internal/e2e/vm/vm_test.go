@@ -69,9 +69,33 @@ func TestVM(t *testing.T) {
 	disks.payload = payloadDisk(t, scripts)
 	phase("programs and images")
 	node := boot(t, disks)
-	t.Cleanup(func() { node.end(t) })
-	results(t, node, scripts)
+	left := results(t, node, scripts)
+	node.end(t)
 	phase("the machine")
+	if len(left) == 0 {
+		return
+	}
+	if !node.emulatorsFault() {
+		t.Errorf("%d scripts did not run to their end; the machine's console:\n%s", len(left), node.console.tail())
+		return
+	}
+	t.Logf("the emulator let the kernel run into code that was just being changed; once more, for the %d scripts that are left:\n%s", len(left), node.console.tail())
+	disks.payload = payloadDisk(t, left)
+	node = boot(t, disks)
+	t.Cleanup(func() { node.end(t) })
+	if left = results(t, node, left); len(left) > 0 {
+		t.Errorf("%d scripts did not run to their end; the machine's console:\n%s", len(left), node.console.tail())
+	}
+	phase("the machine, again")
+}
+
+// emulatorsFault says whether the guest's kernel has met the breakpoint that it
+// puts into its own code while it changes that (text_poke): a processor never
+// shows it to the kernel at such a moment, QEMU's emulation of two does, rarely.
+func (m *machine) emulatorsFault() bool {
+	m.console.mu.Lock()
+	defer m.console.mu.Unlock()
+	return strings.Contains(m.console.text.String(), "Oops: int3")
 }
 
 // needs skips where the tier cannot run.
@@ -132,8 +156,9 @@ func chosen(t *testing.T) []script {
 	return scripts
 }
 
-// results turns what the machine says into subtests, as it says it.
-func results(t *testing.T, node *machine, scripts []script) {
+// results turns what the machine says into subtests, as it says it, and returns
+// the scripts that have not run to their end, with those that belong to them.
+func results(t *testing.T, node *machine, scripts []script) (left []script) {
 	t.Helper()
 	ran := map[string]bool{}
 	lines := bufio.NewScanner(node.results)
@@ -144,8 +169,7 @@ func results(t *testing.T, node *machine, scripts []script) {
 		case "boot":
 			t.Logf("boot, kernel, seconds: %s", rest)
 		case "run":
-			ran[rest] = true
-			t.Run(rest, func(t *testing.T) { result(t, lines, rest) })
+			t.Run(rest, func(t *testing.T) { ran[rest] = result(t, lines, rest) })
 		case "done":
 			for _, s := range scripts {
 				if !ran[s.name] {
@@ -153,17 +177,24 @@ func results(t *testing.T, node *machine, scripts []script) {
 				}
 			}
 			node.done = true
-			return
+			return nil
 		default:
 			t.Errorf("the machine says %q", lines.Text())
 		}
 	}
-	missing := slices.DeleteFunc(slices.Clone(scripts), func(s script) bool { return ran[s.name] })
-	t.Errorf("the machine ended before it was done (%v); %d scripts did not run; its console:\n%s", lines.Err(), len(missing), node.console.tail())
+	t.Logf("the machine ended before it was done (%v)", lines.Err())
+	family := func(name string) string { _, f, _ := strings.Cut(name, "-"); return f }
+	again := map[string]bool{}
+	for _, s := range scripts {
+		if !ran[s.name] {
+			again[family(s.name)] = true
+		}
+	}
+	return slices.DeleteFunc(slices.Clone(scripts), func(s script) bool { return !again[family(s.name)] })
 }
 
-// result reads one script's output up to its end.
-func result(t *testing.T, lines *bufio.Scanner, name string) {
+// result reads one script's output up to its end; false when that does not come.
+func result(t *testing.T, lines *bufio.Scanner, name string) bool {
 	var output strings.Builder
 	for lines.Scan() {
 		text := lines.Text()
@@ -187,7 +218,8 @@ func result(t *testing.T, lines *bufio.Scanner, name string) {
 		default:
 			t.Errorf("exit code %s after %s s:\n%s", code, seconds, output.String())
 		}
-		return
+		return true
 	}
-	t.Errorf("the machine ended meanwhile; output:\n%s", output.String())
+	t.Logf("the machine ended meanwhile; output:\n%s", output.String())
+	return false
 }
