@@ -115,7 +115,7 @@ func detachedLogs(p place, _ int) (Group, error) {
 	}
 	const lines = 12_500_000
 	big := p.join("home/big")
-	if err := p.sh(fmt.Sprintf("yes 1234567890123456789012345678901234567890123456789012345678901234567890123456789 | head -n %d >%s", lines, big)); err != nil {
+	if err := p.sh(fmt.Sprintf("{ yes 1234567890123456789012345678901234567890123456789012345678901234567890123456789 || true; } | head -n %d >%s", lines, big)); err != nil {
 		return g, err
 	}
 	script := func(run, rest string) []string {
