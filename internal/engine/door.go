@@ -179,6 +179,9 @@ func (e *Engine) knock(id string, r doorRequest) (*os.File, doorAnswer, error) {
 	}
 	if err != nil {
 		conn.Close()
+		if errors.Is(err, errGone) || errors.Is(err, unix.EPIPE) || errors.Is(err, unix.ECONNRESET) {
+			err = errNoMonitor // it has ended since we connected
+		}
 		return nil, a, fmt.Errorf("ask the monitor: %w", err)
 	}
 	return conn, a, nil
