@@ -155,7 +155,7 @@ func (m *monitor) live(ctx context.Context, reports *os.File) error {
 	for first := true; ; first = false {
 		p, err := m.launch(ctx)
 		if err != nil && first {
-			m.notStarted(ctx, err)
+			m.notStarted(err)
 			return err
 		}
 		exit := Exit{Code: 125}
@@ -345,7 +345,7 @@ func (m *monitor) settle(ctx context.Context, exit Exit, startErr error, again b
 }
 
 // notStarted is the end of a container whose first start failed: it stays as it was.
-func (m *monitor) notStarted(_ context.Context, err error) {
+func (m *monitor) notStarted(err error) {
 	_, _ = m.e.change(m.id, func(c *Container) { c.Error = err.Error() })
 	m.door.close()
 	m.hub.close()

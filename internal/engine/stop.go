@@ -48,10 +48,10 @@ func (e *Engine) end(ctx context.Context, c Container, timeout *time.Duration) e
 	if sig == 0 {
 		sig, wait = unix.SIGTERM, 10*time.Second // an earlier version's
 	}
-	if wait == 0 {
-		sig = unix.SIGKILL
-	}
 	over := e.whenOver(c.ID)
+	if wait == 0 {
+		return e.killAndWait(ctx, c, over)
+	}
 	if err := e.send(ctx, c, sig); err != nil {
 		return err
 	}
@@ -67,17 +67,8 @@ func (e *Engine) end(ctx context.Context, c Container, timeout *time.Duration) e
 	case <-ctx.Done():
 		return context.Cause(ctx)
 	case <-late:
-	case <-never(wait == 0): // SIGKILL was sent already
 	}
 	return e.killAndWait(ctx, c, over)
-}
-
-func never(now bool) <-chan struct{} {
-	c := make(chan struct{})
-	if now {
-		close(c)
-	}
-	return c
 }
 
 // killAndWait sends SIGKILL, again and again while somebody starts it anew.
@@ -259,14 +250,7 @@ func (e *Engine) Wait(ctx context.Context, name string, states []string, every t
 }
 
 func wants(states []string, words ...string) bool {
-	for _, s := range states {
-		for _, w := range words {
-			if s == w {
-				return true
-			}
-		}
-	}
-	return false
+	return slices.ContainsFunc(words, func(w string) bool { return slices.Contains(states, w) })
 }
 
 // stateWords are the states that a container is in, by all their names.
