@@ -121,7 +121,7 @@ func (d *decoder) parseOwn(line []byte) (r record, ok bool) {
 	if r.stamp, ok = bytes.CutPrefix(rest[3:], []byte(`","time":"`)); !ok {
 		return r, false // with attributes, for instance
 	}
-	if r.stamp, ok = bytes.CutSuffix(r.stamp, []byte(`"}`)); !ok || bytes.ContainsAny(r.stamp, `"\`) {
+	if r.stamp, ok = bytes.CutSuffix(r.stamp, []byte(`"}`)); !ok || plain(r.stamp) < len(r.stamp) {
 		return r, false
 	}
 	r.finish(d.text)
