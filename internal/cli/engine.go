@@ -39,7 +39,7 @@ type engineAPI interface {
 	RestartContainer(ctx context.Context, name string, timeout *time.Duration) error
 	Pause(ctx context.Context, name string) error
 	Unpause(name string) error
-	Wait(ctx context.Context, name string, states []string, every time.Duration) (int, error)
+	Wait(ctx context.Context, name string, states []string, every time.Duration) (engine.Exit, error)
 	CheckHealth(ctx context.Context, name string) (engine.Health, error)
 	Rename(ctx context.Context, name, to string) error
 	Logs(ctx context.Context, names []string, opts engine.LogsOptions) error

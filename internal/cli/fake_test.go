@@ -135,6 +135,18 @@ func (f *fakeEngine) Stop(_ context.Context, name string, timeout *time.Duration
 	return nil
 }
 
+func (f *fakeEngine) Wait(context.Context, string, []string, time.Duration) (engine.Exit, error) {
+	return f.exit, f.err
+}
+
+func (f *fakeEngine) Attach(context.Context, string, engine.AttachOptions) (engine.Exit, error) {
+	return f.exit, f.err
+}
+
+func (f *fakeEngine) Start(context.Context, string, engine.StartOptions) (engine.Exit, error) {
+	return f.exit, f.err
+}
+
 func (f *fakeEngine) Filter(words []string) (engine.Filter, error) {
 	return engine.ParseFilter(words, engine.FilterWorld{
 		Container: func(name string) (engine.Container, error) {

@@ -28,6 +28,7 @@ type containerRow struct {
 	Exited       bool
 	ExitedAt     int64
 	ExitCode     int
+	OOMKilled    bool
 	Pid          int
 	Restarts     int
 	AutoRemove   bool
@@ -59,6 +60,7 @@ type containerDocument struct {
 	Exited     bool
 	ExitedAt   int64
 	ExitCode   int
+	OOMKilled  bool
 	Pid        int
 	Restarts   int
 	AutoRemove bool
@@ -126,7 +128,7 @@ func (psHeading) Label(key string) string { return strings.ToUpper(key) }
 func psTitles() psHeading {
 	titles := psHeading{
 		"ID": "CONTAINER ID", "CreatedAt": "CREATED AT", "CreatedHuman": "CREATED", "RunningFor": "RUNNING FOR", "StartedAt": "STARTED AT",
-		"ImageID": "IMAGE ID", "ExitedAt": "EXITED AT", "ExitCode": "EXIT CODE", "AutoRemove": "AUTO REMOVE", "LocalVolumes": "LOCAL VOLUMES",
+		"ImageID": "IMAGE ID", "ExitedAt": "EXITED AT", "ExitCode": "EXIT CODE", "OOMKilled": "OOM KILLED", "AutoRemove": "AUTO REMOVE", "LocalVolumes": "LOCAL VOLUMES",
 	}
 	for _, name := range strings.Fields("Image Command Created State Status Health Exited Pid Restarts Names Labels Mounts Networks Ports Size CGROUPNS IPC MNT NET PIDNS USERNS UTS") {
 		titles[name] = strings.ToUpper(name)
@@ -145,7 +147,7 @@ func (c *psCmd) row(box engine.Container, sizes engine.Sizes, now time.Time) con
 		ID: shortID(box.ID, whole), Image: box.Image, Command: command,
 		CreatedAt: box.Created.UTC().Format(time.RFC3339), Created: age, CreatedHuman: age, RunningFor: age,
 		StartedAt: unixTime(box.Started), State: string(box.Status), Status: statusLine(box, now), Health: box.Health,
-		Exited: box.Status == engine.Stopped, ExitCode: box.ExitCode, Pid: box.PID, Restarts: box.Restarts, AutoRemove: box.Remove,
+		Exited: box.Status == engine.Stopped, ExitCode: box.ExitCode, OOMKilled: box.OOMKilled, Pid: box.PID, Restarts: box.Restarts, AutoRemove: box.Remove,
 		Names: box.Name, Labels: box.Labels, Networks: wordList{box.NetworkWord()}, box: box, sizes: sizes,
 		Size: fmt.Sprintf("%s (virtual %s)", humanSize(sizes.RW), humanSize(sizes.Root)),
 	}
@@ -177,7 +179,7 @@ func (r containerRow) document() containerDocument {
 	d := containerDocument{
 		ID: r.box.ID, Image: r.Image, ImageID: r.ImageID, Command: r.box.Command, Created: unixTime(r.box.Created),
 		CreatedAt: r.box.Created.UTC().Format(time.RFC3339Nano), StartedAt: r.StartedAt, State: r.State, Status: r.Status, Health: r.Health,
-		Exited: r.Exited, ExitedAt: r.ExitedAt, ExitCode: r.ExitCode, Pid: r.Pid, Restarts: r.Restarts, AutoRemove: r.AutoRemove,
+		Exited: r.Exited, ExitedAt: r.ExitedAt, ExitCode: r.ExitCode, OOMKilled: r.OOMKilled, Pid: r.Pid, Restarts: r.Restarts, AutoRemove: r.AutoRemove,
 		Names: []string{r.Names}, Labels: r.Labels, Mounts: r.Mounts, Networks: r.Networks, Ports: r.Ports,
 	}
 	for _, list := range []*[]string{&d.Command, &d.Mounts, &d.Ports} {
@@ -226,7 +228,11 @@ func statusLine(box engine.Container, now time.Time) string {
 	case !box.Running() && box.Finished.IsZero():
 		return fmt.Sprintf("Exited (%d)", box.ExitCode) // killed with its monitor, and not swept yet
 	case !box.Running():
-		return fmt.Sprintf("Exited (%d) %s", box.ExitCode, humanAge(now, box.Finished))
+		line := fmt.Sprintf("Exited (%d) %s", box.ExitCode, humanAge(now, box.Finished))
+		if box.OOMKilled {
+			line += " (OOM)" // else 137 is anybody's SIGKILL
+		}
+		return line
 	}
 	since := box.Started
 	if since.IsZero() {

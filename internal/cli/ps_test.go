@@ -122,7 +122,7 @@ func TestPSJSON(t *testing.T) {
 	}
 	slices.Sort(keys)
 	// Programs read these: a key that goes or changes its kind breaks them.
-	want := "AutoRemove Command Created CreatedAt ExitCode Exited ExitedAt Health Id Image ImageID Labels Mounts Names Networks Pid Ports Restarts Size StartedAt State Status"
+	want := "AutoRemove Command Created CreatedAt ExitCode Exited ExitedAt Health Id Image ImageID Labels Mounts Names Networks OOMKilled Pid Ports Restarts Size StartedAt State Status"
 	if strings.Join(keys, " ") != want || docs[3]["StartedAt"] != 0.0 {
 		t.Errorf("%q", keys)
 	}
@@ -183,5 +183,40 @@ func TestScreen(t *testing.T) {
 	s.show("two\n", "title", false)
 	if b.String() != "one\n\ntwo\n" {
 		t.Errorf("without a terminal: %q", b.String())
+	}
+}
+
+// 137 alone may be anybody's SIGKILL: the kernel's own is told apart.
+func TestOOMIsToldApart(t *testing.T) {
+	now := time.Now()
+	killed := engine.Container{ID: strings.Repeat("e", 64), Name: "bomb", Status: "exited", ExitCode: 137, Signal: 9, Started: now.Add(-2 * time.Minute), Finished: now.Add(-time.Minute)}
+	oom := killed
+	oom.OOMKilled, oom.OOMKills = true, 2
+	for box, want := range map[*engine.Container]string{&killed: "Exited (137) 1 minute ago", &oom: "Exited (137) 1 minute ago (OOM)"} {
+		if got := statusLine(*box, now); got != want {
+			t.Errorf("%q, want %q", got, want)
+		}
+	}
+	if got := invoke(t, &fakeEngine{containers: []engine.Container{oom}}, "ps", "-a", "--format", "{{.OOMKilled}}"); got.out != "true\n" {
+		t.Errorf("%+v", got)
+	}
+}
+
+// The kernel's kill for want of memory is said to who waits, on standard error.
+func TestWaitSaysOOM(t *testing.T) {
+	for name, test := range map[string]struct {
+		exit engine.Exit
+		said bool
+	}{
+		"killed by the kernel":       {engine.Exit{Code: 137, Signal: 9, OOMKilled: true}, true},
+		"killed by somebody":         {engine.Exit{Code: 137, Signal: 9}, false},
+		"only a child was, long ago": {engine.Exit{OOMKilled: true}, false},
+	} {
+		for _, args := range [][]string{{"wait", "bomb"}, {"attach", "bomb"}, {"start", "-a", "bomb"}, {"run", "debian"}} {
+			got := invoke(t, &fakeEngine{exit: test.exit}, args...)
+			if strings.Contains(got.err, "(OOM)") != test.said || args[0] != "wait" && got.code != test.exit.Code {
+				t.Errorf("%s: %s: %+v", args[0], name, got)
+			}
+		}
 	}
 }

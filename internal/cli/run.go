@@ -181,6 +181,7 @@ func (c *runCmd) run(a *app) (int, error) {
 		return 0, nil
 	}
 	exit, err := e.Run(context.Background(), opts)
+	a.sayOOM("the container", exit)
 	return exit.Code, err
 }
 

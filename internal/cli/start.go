@@ -73,6 +73,7 @@ func (c *startCmd) attached(a *app, s selection) (int, error) {
 	exit, err := e.Start(context.Background(), names[0], engine.StartOptions{Attach: true, AttachOptions: engine.AttachOptions{
 		Stdio: a.stdio(), NoStdin: !c.Interactive, DetachKeys: c.DetachKeys, SigProxy: c.SigProxy,
 	}})
+	a.sayOOM(names[0], exit)
 	return exit.Code, err
 }
 
@@ -112,5 +113,6 @@ func (c *attachCmd) run(a *app) (int, error) {
 	exit, err := e.Attach(context.Background(), names[0], engine.AttachOptions{
 		Stdio: a.stdio(), NoStdin: c.NoStdin, DetachKeys: c.DetachKeys, SigProxy: c.SigProxy,
 	})
+	a.sayOOM(names[0], exit)
 	return exit.Code, err
 }

@@ -146,18 +146,27 @@ func (c *waitCmd) run(a *app) (int, error) {
 	defer stop()
 	var failed []error
 	for _, name := range names {
-		code, err := e.Wait(ctx, name, states, time.Duration(c.Interval))
+		exit, err := e.Wait(ctx, name, states, time.Duration(c.Interval))
 		if err != nil && c.Ignore && isNotFound(err) {
-			code, err = -1, nil
+			exit, err = engine.Exit{Code: -1}, nil
 		}
 		if err != nil {
 			failed = append(failed, doing("wait for container", name, err))
 			continue
 		}
-		fmt.Fprintln(a.out, code)
+		fmt.Fprintln(a.out, exit.Code)
 		_ = a.out.Flush()
+		a.sayOOM(name, exit)
 	}
 	return 0, a.failures(failed)
+}
+
+// sayOOM tells a container that the kernel has ended for want of memory from one
+// that somebody has killed: the code is the same.
+func (a *app) sayOOM(name string, exit engine.Exit) {
+	if exit.OOMKilled && exit.Code != 0 {
+		a.warn(name+": the kernel has killed a process for want of memory (OOM)", "--memory sets how much there is; coracle stats shows what is used")
+	}
 }
 
 // interval is a time as podman takes it: 250ms, 2s, or a number of milliseconds.

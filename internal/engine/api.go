@@ -112,5 +112,8 @@ type Exit struct {
 	Code     int // what the command line returns: the payload's own, or 128+n
 	Signal   int // 0 when it was not a signal
 	TimedOut bool
-	Detached bool // the user has left it; it goes on
+	// OOMKilled: the kernel has killed a process of the container for want of
+	// memory, which is not always its first. Source: docker's and podman's meaning.
+	OOMKilled bool
+	Detached  bool // the user has left it; it goes on
 }

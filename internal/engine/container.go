@@ -64,9 +64,10 @@ type Container struct {
 	ExitCode  int    `json:"exitCode"`
 	Signal    int    `json:"signal,omitempty"`
 	TimedOut  bool   `json:"timedOut,omitempty"`
-	OOMKilled bool   `json:"oomKilled,omitempty"`
-	Health    string `json:"health,omitempty"`   // starting, healthy, unhealthy: the last that is known; "" without a check
-	Restarts  int    `json:"restarts,omitempty"` // by its policy, since it was last started
+	OOMKilled bool   `json:"oomKilled,omitempty"` // as of Exit
+	OOMKills  uint64 `json:"oomKills,omitempty"`  // so many processes
+	Health    string `json:"health,omitempty"`    // starting, healthy, unhealthy: the last that is known; "" without a check
+	Restarts  int    `json:"restarts,omitempty"`  // by its policy, since it was last started
 	// StoppedByUser: somebody asked for its end, so its policy does not start it again.
 	StoppedByUser bool   `json:"stoppedByUser,omitempty"`
 	Error         string `json:"error,omitempty"` // why it could not be started, the last time

@@ -191,7 +191,7 @@ func (m *monitor) launch(ctx context.Context) (*spec.Process, error) {
 	c, err := m.e.change(m.id, func(c *Container) {
 		c.Health = health
 		c.Status, c.Started, c.Finished, c.Error = Running, m.started.UTC(), time.Time{}, ""
-		c.ExitCode, c.Signal, c.OOMKilled, c.TimedOut = 0, 0, false, false
+		c.ExitCode, c.Signal, c.OOMKilled, c.OOMKills, c.TimedOut = 0, 0, false, 0, false
 	})
 	if err != nil {
 		_ = p.Signal(unix.SIGKILL)
@@ -262,6 +262,7 @@ func (m *monitor) attend(p *spec.Process) Exit {
 	}
 	endChecks := m.checker.begin()
 	first, _ := readRow(p.PID)
+	watch := watchOOM(m.state.Cgroup, func() { m.e.emit(m.box.event("oom")) })
 	ws, ru, err := p.WaitPayload()
 	m.ended = time.Now()
 	endChecks()
@@ -273,6 +274,7 @@ func (m *monitor) attend(p *spec.Process) Exit {
 		exit = Exit{Code: 125}
 	}
 	exit.TimedOut = timedOut.Load()
+	m.measure(watch, &exit)
 	m.mu.Lock()
 	m.process = nil
 	m.mu.Unlock()
@@ -327,6 +329,7 @@ func (m *monitor) settle(ctx context.Context, exit Exit, startErr error, again b
 	c, err := m.e.change(m.id, func(c *Container) {
 		c.Status, c.Finished = Stopped, m.ended.UTC()
 		c.ExitCode, c.Signal, c.TimedOut = exit.Code, exit.Signal, exit.TimedOut
+		c.OOMKilled, c.OOMKills = exit.OOMKilled, m.oomKills
 		if startErr != nil {
 			c.Error = startErr.Error()
 		}

@@ -3,9 +3,13 @@ package engine
 import (
 	"encoding/json"
 	"fmt"
+	"math"
 	"os"
 	"path/filepath"
+	"syscall"
 	"time"
+
+	"coracle/cgroupv2"
 
 	"golang.org/x/sys/unix"
 )
@@ -25,16 +29,39 @@ type report struct {
 	Error     string `json:"error,omitempty"` // why the payload never ran
 	Signal    int    `json:"signal"`          // 0: none
 	OOMKilled bool   `json:"oomKilled"`
+	OOMKills  uint64 `json:"oomKills"` // so many processes of it
 	TimedOut  bool   `json:"timedOut"`
 
 	Started  time.Time `json:"started"`
 	Finished time.Time `json:"finished"`
 	Wall     float64   `json:"wallSeconds"`
-	User     float64   `json:"userSeconds"`
-	System   float64   `json:"systemSeconds"`
-	// LargestProcess is the peak resident memory of the largest process: what
-	// is known without a cgroup.
+	// User and System are CPU time: of all processes as the cgroup counts them,
+	// and without one of the first process and those that were waited for.
+	User   float64 `json:"userSeconds"`
+	System float64 `json:"systemSeconds"`
+	// MemoryPeak is the most memory that was in use at a time: by all processes
+	// together, the page cache with them, where MemoryPeakOf is "container".
+	// Without the memory controller, or before Linux 5.19, that is not known: it
+	// is LargestProcess then, and MemoryPeakOf "largestProcess".
+	MemoryPeak   int64  `json:"memoryPeakBytes"`
+	MemoryPeakOf string `json:"memoryPeakOf"`
+	// LargestProcess is the peak resident memory of the largest process.
 	LargestProcess int64 `json:"largestProcessBytes"`
+}
+
+// spend fills in what was used: as the cgroup knows it, else as the kernel
+// tells who waits for the first process.
+func (rep *report) spend(rusage syscall.Rusage, all *cgroupv2.Usage) {
+	rep.User, rep.System = seconds(rusage.Utime.Nano()), seconds(rusage.Stime.Nano())
+	rep.LargestProcess = rusage.Maxrss * 1024
+	rep.MemoryPeak, rep.MemoryPeakOf = rep.LargestProcess, "largestProcess"
+	if all == nil {
+		return
+	}
+	rep.User, rep.System = all.User.Seconds(), all.System.Seconds()
+	if all.MemoryPeak > 0 {
+		rep.MemoryPeak, rep.MemoryPeakOf = int64(min(all.MemoryPeak, math.MaxInt64)), "container"
+	}
 }
 
 // checkReport finds out before the payload runs that the file cannot be
@@ -60,11 +87,10 @@ func checkReport(path string) error {
 func (r *run) report(exit Exit, runErr error) error {
 	rep := report{
 		Version: 1, ID: r.box.ID, Name: r.box.Name, Image: r.o.Image, ImageID: r.root.imageID.String(), Command: r.box.Command,
-		ExitCode: exit.Code, Signal: exit.Signal, TimedOut: exit.TimedOut,
+		ExitCode: exit.Code, Signal: exit.Signal, TimedOut: exit.TimedOut, OOMKilled: exit.OOMKilled, OOMKills: r.oomKills,
 		Started: r.started, Finished: r.ended, Wall: max(0, r.ended.Sub(r.started).Seconds()),
-		User: seconds(r.usage.Utime.Nano()), System: seconds(r.usage.Stime.Nano()),
-		LargestProcess: r.usage.Maxrss * 1024,
 	}
+	rep.spend(r.usage, r.spent)
 	if runErr != nil {
 		rep.Error = runErr.Error()
 	}

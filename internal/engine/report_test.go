@@ -6,7 +6,11 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"syscall"
 	"testing"
+	"time"
+
+	"coracle/cgroupv2"
 
 	"golang.org/x/sys/unix"
 )
@@ -55,4 +59,26 @@ func TestReportOfAFailedStart(t *testing.T) {
 		t.Errorf("%s: %v", data, err)
 	}
 	assertNothing(t, e)
+}
+
+// What a cgroup counts is of all processes; what it does not know is of those
+// that were waited for.
+func TestReportOfWhatWasUsed(t *testing.T) {
+	ru := syscall.Rusage{Maxrss: 1000, Utime: syscall.Timeval{Sec: 1}, Stime: syscall.Timeval{Usec: 500_000}}
+	for name, test := range map[string]struct {
+		all          *cgroupv2.Usage
+		user, system float64
+		peak         int64
+		of           string
+	}{
+		"no cgroup":            {nil, 1, 0.5, 1_024_000, "largestProcess"},
+		"no memory controller": {&cgroupv2.Usage{User: 2 * time.Second, System: time.Second}, 2, 1, 1_024_000, "largestProcess"},
+		"all of it":            {&cgroupv2.Usage{User: 2 * time.Second, MemoryPeak: 5000}, 2, 0, 5000, "container"},
+	} {
+		var rep report
+		rep.spend(ru, test.all)
+		if rep.User != test.user || rep.System != test.system || rep.MemoryPeak != test.peak || rep.MemoryPeakOf != test.of || rep.LargestProcess != 1_024_000 {
+			t.Errorf("%s: %+v", name, rep)
+		}
+	}
 }

@@ -12,6 +12,7 @@ import (
 	"syscall"
 	"time"
 
+	"coracle/cgroupv2"
 	"coracle/fuse"
 	"coracle/internal/foreground"
 	"coracle/spec"
@@ -74,6 +75,8 @@ type run struct {
 
 	started, ended time.Time
 	usage          syscall.Rusage
+	spent          *cgroupv2.Usage // by all of its processes; nil without a cgroup
+	oomKills       uint64
 	news           []Event // not written down yet
 
 	wrotePID, wroteCID bool
@@ -229,7 +232,18 @@ func (r *run) run(ctx context.Context) (Exit, error) {
 		return Exit{Code: 125}, err
 	}
 	first, _ := readRow(p.PID)
-	exit, err := r.wait(p, told)
+	ooms := make(chan struct{}, 16)
+	watch := watchOOM(r.state.Cgroup, func() {
+		select {
+		case ooms <- struct{}{}:
+		default: // so many at once are told of as fewer
+		}
+	})
+	exit, err := r.wait(p, told, ooms)
+	r.measure(watch, &exit)
+	for range len(ooms) {
+		r.news = append(r.news, r.box.event("oom"))
+	}
 	if strings.HasPrefix(r.o.PID, ofContainer) {
 		endShared(p.PID, first)
 	}

@@ -209,11 +209,11 @@ func (e *Engine) freeze(name, op string, f func(*spec.Container) error) error {
 }
 
 // Wait waits until a container is in one of the states; without any, until it
-// has stopped. The code is the payload's, and 0 for other states.
-func (e *Engine) Wait(ctx context.Context, name string, states []string, every time.Duration) (int, error) {
+// has stopped. The Exit is the payload's, and nothing for other states.
+func (e *Engine) Wait(ctx context.Context, name string, states []string, every time.Duration) (Exit, error) {
 	c, err := e.find(name)
 	if err != nil {
-		return 0, err
+		return Exit{}, err
 	}
 	if len(states) == 0 {
 		return e.waitStopped(ctx, c)
@@ -224,33 +224,38 @@ func (e *Engine) Wait(ctx context.Context, name string, states []string, every t
 		now, err := e.load(c.ID)
 		if isNotFound(err) {
 			if wants(states, "removing", "removed", "exited", "stopped") {
-				return c.ExitCode, nil
+				return c.exit(), nil
 			}
-			return 0, errNotFound(name)
+			return Exit{}, errNotFound(name)
 		}
 		if err != nil {
-			return 0, err
+			return Exit{}, err
 		}
 		c = now
 		if wants(states, now.stateWords()...) {
 			if now.Running() {
-				return 0, nil
+				return Exit{}, nil
 			}
-			return now.ExitCode, nil
+			return now.exit(), nil
 		}
 		if now.Running() && now.Health == "" && !slices.ContainsFunc(states, func(s string) bool { return s != healthHealthy && s != healthBad }) {
-			return 0, &Error{Op: "wait until container " + now.Name + " is " + strings.Join(states, " or "), Err: errNoHealthCheck, Help: "coracle run --health-cmd gives it one"}
+			return Exit{}, &Error{Op: "wait until container " + now.Name + " is " + strings.Join(states, " or "), Err: errNoHealthCheck, Help: "coracle run --health-cmd gives it one"}
 		}
 		select {
 		case <-tick.C:
 		case <-ctx.Done():
-			return 0, context.Cause(ctx)
+			return Exit{}, context.Cause(ctx)
 		}
 	}
 }
 
 func wants(states []string, words ...string) bool {
 	return slices.ContainsFunc(words, func(w string) bool { return slices.Contains(states, w) })
+}
+
+// exit is how the container ended the last time, as its record has it.
+func (c Container) exit() Exit {
+	return Exit{Code: c.ExitCode, Signal: c.Signal, TimedOut: c.TimedOut, OOMKilled: c.OOMKilled}
 }
 
 // stateWords are the states that a container is in, by all their names.
@@ -268,25 +273,25 @@ func (c Container) stateWords() []string {
 }
 
 // waitStopped waits for the next end of a container.
-func (e *Engine) waitStopped(ctx context.Context, c Container) (int, error) {
+func (e *Engine) waitStopped(ctx context.Context, c Container) (Exit, error) {
 	if !c.Running() {
-		return c.ExitCode, nil
+		return c.exit(), nil
 	}
 	conn, _, err := e.knock(c.ID, doorRequest{Op: "wait"})
 	if errors.Is(err, errNoMonitor) {
 		select {
 		case <-e.whenOver(c.ID):
 		case <-ctx.Done():
-			return 0, context.Cause(ctx)
+			return Exit{}, context.Cause(ctx)
 		}
 		now, err := e.load(c.ID)
 		if isNotFound(err) { // it was to be removed
-			return 0, nil
+			return Exit{}, nil
 		}
-		return now.ExitCode, err
+		return now.exit(), err
 	}
 	if err != nil {
-		return 0, fmt.Errorf("wait for container %s: %w", c.Name, err)
+		return Exit{}, fmt.Errorf("wait for container %s: %w", c.Name, err)
 	}
 	stop := context.AfterFunc(ctx, func() { conn.Close() })
 	defer stop()
@@ -300,19 +305,19 @@ func (e *Engine) waitStopped(ctx context.Context, c Container) (int, error) {
 		if kind == frameExit {
 			var exit Exit
 			if err := json.Unmarshal(data, &exit); err != nil {
-				return 0, fmt.Errorf("wait for container %s: %w", c.Name, err)
+				return Exit{}, fmt.Errorf("wait for container %s: %w", c.Name, err)
 			}
 			e.settled(ctx, conn, buf)
-			return exit.Code, nil
+			return exit, nil
 		}
 	}
 	if ctx.Err() != nil {
-		return 0, context.Cause(ctx)
+		return Exit{}, context.Cause(ctx)
 	}
 	if now, err := e.load(c.ID); err == nil && !now.Running() {
-		return now.ExitCode, nil
+		return now.exit(), nil
 	}
-	return 137, nil // the monitor was killed, and took it along
+	return Exit{Code: 137, Signal: 9}, nil // the monitor was killed, and took it along
 }
 
 // settled waits, for a moment, until the monitor has closed the books: a

@@ -101,12 +101,13 @@ func (e *Engine) sweepOne(ctx context.Context, id string) error {
 	if !sameFile(lock, e.runningFile(id)) {
 		return lock.Close()
 	}
+	kills := e.oomKillsOf(id)
 	// The guard kills a container whose launcher died; this makes sure.
 	if err := e.forget(ctx, id); err != nil {
 		lock.Close()
 		return err
 	}
-	if err := e.sweepBox(ctx, id); err != nil {
+	if err := e.sweepBox(ctx, id, kills); err != nil {
 		lock.Close()
 		return err
 	}
@@ -115,7 +116,7 @@ func (e *Engine) sweepOne(ctx context.Context, id string) error {
 }
 
 // sweepBox ends the books of a container that nobody else holds.
-func (e *Engine) sweepBox(ctx context.Context, id string) error {
+func (e *Engine) sweepBox(ctx context.Context, id string, oomKills uint64) error {
 	c, err := readRecord(e.containerDir(id))
 	switch {
 	case isNotFound(err):
@@ -140,6 +141,7 @@ func (e *Engine) sweepBox(ctx context.Context, id string) error {
 		return nil
 	}
 	c.Status, c.ExitCode, c.Signal, c.Finished = Stopped, 137, 9, time.Now().UTC()
+	c.OOMKilled, c.OOMKills = oomKills > 0, oomKills
 	e.emit(c.died())
 	return writeJSON(filepath.Join(e.containerDir(id), recordFile), c, true)
 }

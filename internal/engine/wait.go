@@ -14,7 +14,7 @@ import (
 )
 
 // wait forwards signals until the payload ends; p.Release must follow.
-func (r *run) wait(p *spec.Process, told <-chan os.Signal) (Exit, error) {
+func (r *run) wait(p *spec.Process, told <-chan os.Signal, ooms <-chan struct{}) (Exit, error) {
 	type end struct {
 		ws  syscall.WaitStatus
 		ru  *syscall.Rusage
@@ -43,6 +43,11 @@ func (r *run) wait(p *spec.Process, told <-chan os.Signal) (Exit, error) {
 			r.forward(p, sig)
 		case <-moment.C:
 			r.show(p)
+		case <-ooms:
+			r.news = append(r.news, r.box.event("oom"))
+			if r.shown {
+				r.tell()
+			}
 		case <-timeout:
 			timedOut = true
 			_ = p.Signal(unix.SIGKILL)
@@ -94,6 +99,7 @@ func (r *run) finish(ctx context.Context, exit Exit, runErr error) error {
 	}
 	b.Status, b.Finished = Stopped, r.ended.UTC()
 	b.ExitCode, b.Signal, b.TimedOut = exit.Code, exit.Signal, exit.TimedOut
+	b.OOMKilled, b.OOMKills = exit.OOMKilled, r.oomKills
 	// A container whose payload never ran is of no use to anybody.
 	if r.o.Remove || runErr != nil {
 		if r.wroteCID && runErr != nil {
