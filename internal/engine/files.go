@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -85,6 +86,10 @@ func replaceFile(path string, data []byte, mode uint32, sync bool) error {
 	}
 	if err != nil {
 		os.Remove(tmp)
+		full := errors.Is(err, unix.ENOSPC) || errors.Is(err, unix.EDQUOT)
+		if full && overwriteFile(path, data) == nil {
+			return nil
+		}
 		return fmt.Errorf("write %s: %w", path, err)
 	}
 	if !sync {
@@ -96,6 +101,30 @@ func replaceFile(path string, data []byte, mode uint32, sync bool) error {
 	}
 	defer d.Close()
 	return d.Sync()
+}
+
+// overwriteFile is for where there is no room for a second file: a payload that
+// has filled the disk is not to hide how it ended. It writes within the blocks
+// that the file has, in one call, so that a reader sees the old or the new; what
+// follows a shorter JSON document are spaces.
+func overwriteFile(path string, data []byte) error {
+	f, err := os.OpenFile(path, os.O_WRONLY|unix.O_NOFOLLOW, 0)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	st, err := f.Stat()
+	if err != nil {
+		return err
+	}
+	if err := unix.Fallocate(int(f.Fd()), unix.FALLOC_FL_KEEP_SIZE, 0, int64(len(data))); err != nil {
+		return err
+	}
+	padded := append(slices.Clone(data), bytes.Repeat([]byte{' '}, max(0, int(st.Size())-len(data)))...)
+	if _, err := f.WriteAt(padded, 0); err != nil {
+		return err
+	}
+	return errors.Join(f.Truncate(int64(len(data))), f.Sync())
 }
 
 // createFile writes --cidfile, which must not exist.
