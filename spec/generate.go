@@ -35,6 +35,7 @@ func Generate(in Input) (Result, error) {
 		g.seccomp, // after capabilities: the profile follows them
 		g.sysctls,
 		g.rlimits,
+		g.limits,
 		g.command,
 		g.environ,
 		g.metadata,

@@ -73,9 +73,15 @@ type Options struct {
 	HTTPProxy  *bool // --http-proxy, default true
 	Expose     []string
 
-	// Limits by rlimit.
+	// Limits: by rlimit, and by cgroup.
 	Ulimits     []string // --ulimit NAME=SOFT[:HARD], or host
 	OOMScoreAdj *int
+	Limits      Limits
+	Cgroups     string `json:",omitempty"` // --cgroups enabled|disabled|no-conmon
+	Cgroupns    string `json:",omitempty"` // --cgroupns private|host
+	// CgroupParent is --cgroup-parent: a path below the tree's mount, one below
+	// the place that is ours, or NAME.slice of systemd's.
+	CgroupParent string `json:",omitempty"`
 
 	// Metadata.
 	Labels      []string
@@ -195,6 +201,10 @@ type Result struct {
 	Init bool
 	// Systemd says that the command is systemd, which needs a cgroup of its own.
 	Systemd bool `json:",omitempty"`
+	// NoCgroup says that none is wanted (--cgroups disabled).
+	NoCgroup bool `json:",omitempty"`
+	// Implied are limits that nobody asked for, to be set where they can be had.
+	Implied *specs.LinuxResources `json:",omitempty"`
 	// Filter is what Spec.Linux.Seccomp compiles to, where that is known
 	// already; nil: seccomp.Compile says it.
 	Filter *seccomp.Program `json:"-"`

@@ -1,10 +1,96 @@
 package spec
 
 import (
+	"errors"
 	"slices"
+	"strings"
+
+	"coracle/cgroupv2"
 
 	"github.com/opencontainers/runtime-spec/specs-go"
 )
+
+// makeCgroup makes the container's cgroup, with its limits.
+func (m *making) makeCgroup() (err error) {
+	if m.rt.NoCgroup {
+		return nil
+	}
+	if m.cgroup, err = m.newCgroup(); err != nil || m.cgroup == nil {
+		return err
+	}
+	m.c.Cgroup = m.cgroup.Ref()
+	m.o.Extra.Cgroup = m.cgroup
+	if m.cgroup.Path() != "" {
+		// At once: a maker that is killed leaves a cgroup that can be deleted.
+		if err := m.c.save(); err != nil {
+			return err
+		}
+	}
+	return m.giveCgroup()
+}
+
+// newCgroup tries the implied limits on top of those that were asked for, and
+// leaves out those of them that cannot be had here.
+func (m *making) newCgroup() (*cgroupv2.Cgroup, error) {
+	implied := m.o.Implied
+	for {
+		r := withImplied(m.s.Linux.Resources, implied)
+		if m.o.OnlyLimits && r == nil && m.s.Linux.CgroupsPath == "" {
+			return nil, nil
+		}
+		cg, err := cgroupv2.New(cgroupv2.Config{ID: m.c.ID, Path: m.s.Linux.CgroupsPath, Resources: r,
+			Devices: m.s.Linux.Devices, UserNamespace: inUserNamespace(m.s) || !HostRoot(),
+			Systemd: m.rt.Systemd, Rootless: !HostRoot(), Annotations: m.s.Annotations})
+		var field *cgroupv2.FieldError
+		if err == nil || !errors.As(err, &field) || !errors.Is(err, cgroupv2.ErrUnsupported) {
+			return cg, err
+		}
+		left, ok := withoutField(implied, field.Field)
+		if !ok {
+			return nil, err
+		}
+		m.c.Unlimited = append(m.c.Unlimited, err.Error())
+		implied = left
+	}
+}
+
+// withImplied are the limits of r and those of implied, which has fields of
+// memory and pids that r has not.
+func withImplied(r, implied *specs.LinuxResources) *specs.LinuxResources {
+	if implied == nil {
+		return r
+	}
+	var out specs.LinuxResources
+	if r != nil {
+		out = *r
+	}
+	if out.Pids == nil {
+		out.Pids = implied.Pids
+	}
+	if implied.Memory != nil && out.Memory != nil {
+		m := *out.Memory
+		m.Swap = implied.Memory.Swap
+		out.Memory = &m
+	}
+	return orNil(&out)
+}
+
+// withoutField takes the implied limit away that a field of config.json names.
+func withoutField(implied *specs.LinuxResources, field string) (*specs.LinuxResources, bool) {
+	if implied == nil {
+		return nil, false
+	}
+	out := *implied
+	switch {
+	case out.Memory != nil && strings.HasSuffix(field, ".memory.swap"):
+		out.Memory = nil
+	case out.Pids != nil && strings.HasSuffix(field, ".pids.limit"):
+		out.Pids = nil
+	default:
+		return implied, false
+	}
+	return orNil(&out), true
+}
 
 // cgroupOwner is the host's uid that gets the container's cgroup, as the
 // specification's "Cgroup ownership" has it: of the user that the process runs

@@ -32,6 +32,11 @@ type CreateOptions struct {
 	// before (for a cgroup, hooks, mounts of the host's) is written down as ever.
 	Unrecorded bool
 
+	// Implied are limits that nobody asked for: they are set as far as they can
+	// be had, see Container.Unlimited. OnlyLimits makes a cgroup for nothing but limits.
+	Implied    *specs.LinuxResources
+	OnlyLimits bool
+
 	PIDFile       string // gets the pid before Create returns; "" for none
 	ConsoleSocket string // a listening socket that the terminal's master is sent to
 	PIDFDSocket   string // one that a pidfd of the first process is sent to
@@ -192,27 +197,6 @@ func (m *making) prepare(ctx context.Context) (err error) {
 
 func (m *making) maps() userns.Map {
 	return userns.Map{UIDs: m.s.Linux.UIDMappings, GIDs: m.s.Linux.GIDMappings}
-}
-
-func (m *making) makeCgroup() (err error) {
-	if m.rt.NoCgroup {
-		return nil
-	}
-	m.cgroup, err = cgroupv2.New(cgroupv2.Config{ID: m.c.ID, Path: m.s.Linux.CgroupsPath, Resources: m.s.Linux.Resources,
-		Devices: m.s.Linux.Devices, UserNamespace: inUserNamespace(m.s) || !HostRoot(),
-		Systemd: m.rt.Systemd, Rootless: !HostRoot(), Annotations: m.s.Annotations})
-	if err != nil {
-		return err
-	}
-	m.c.Cgroup = m.cgroup.Ref()
-	m.o.Extra.Cgroup = m.cgroup
-	if m.cgroup.Path() != "" {
-		// At once: a maker that is killed leaves a cgroup that can be deleted.
-		if err := m.c.save(); err != nil {
-			return err
-		}
-	}
-	return m.giveCgroup()
 }
 
 // record writes down the process and the configuration, while the child is at

@@ -34,6 +34,8 @@ type record struct {
 	// /proc/PID/ns: exec joins these and no others.
 	Namespaces map[string]uint64 `json:"namespaces,omitempty"`
 	Cgroup     cgroupv2.Ref      `json:"cgroup"`
+	// Unlimited says which implied limits could not be had, and why.
+	Unlimited []string `json:"unlimited,omitempty"`
 	// RootMount is the id of the root's mount in the caller's own mount
 	// namespace, 0 for a container that has one of its own.
 	RootMount uint64 `json:"rootMount,omitempty"`

@@ -49,7 +49,7 @@ func TestDispatch(t *testing.T) {
 		{"image inspect --type contaner x", 125, "", "hint: did you mean container?"},
 		{"run --network nnoe debian", 125, "", "hint: did you mean --network none?"},
 		{"run --nmae x debian", 125, "", "hint: did you mean --name?"},
-		{"run --memory 1g debian", 125, "", "hint: --ulimit"},
+		{"run --memory-swappiness 1 debian", 125, "", "hint: --memory-swap"},
 		{"run", 125, "", `hint: see "coracle run --help"`},
 		{"ps extra", 125, "", "error: ps: unexpected argument extra"},
 		{"version --format {{.nothing}}", 125, "", "error: apply the template of --format"},

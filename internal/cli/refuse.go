@@ -60,13 +60,6 @@ func refusedForLater() []refusal {
 			hint:   "coracle inspect shows them",
 		},
 		{
-			flags: `m memory memory-reservation memory-swap memory-swappiness cpus c cpu-shares cpu-period cpu-quota
-				cpuset-cpus cpuset-mems pids-limit blkio-weight blkio-weight-device device-read-bps device-write-bps
-				device-read-iops device-write-iops cgroup-parent cgroupns cgroup-conf cgroups`,
-			reason: "limits by cgroup cannot be enforced by this version",
-			hint:   "--ulimit limits a process: as (bytes of address space), cpu (seconds), nproc, fsize, nofile",
-		},
-		{
 			flags:  "p publish P publish-all network-alias ip ip6 mac-address",
 			reason: "it needs a network of the container's own, and this version has --network none and host only",
 			hint:   "--network host shares the host's ports and addresses",
@@ -116,6 +109,11 @@ func refusedForEver() []refusal {
 			flags: "oom-kill-disable", never: true,
 			reason: "only cgroup v1 has it, and a container over its limit would hang instead of ending",
 			hint:   "--oom-score-adj makes the kernel choose another process first",
+		},
+		{
+			flags: "memory-swappiness", never: true,
+			reason: "cgroup v2 has none for a cgroup: vm.swappiness is the machine's",
+			hint:   "--memory-swap limits swap; the same as --memory is none",
 		},
 		{
 			flags: "link link-local-ip", never: true,

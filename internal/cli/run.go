@@ -131,8 +131,14 @@ type networkFlags struct {
 }
 
 type limitFlags struct {
-	Ulimit      []string `placeholder:"NAME=SOFT[:HARD]" help:"A resource limit; host keeps yours."`
-	OOMScoreAdj *int     `name:"oom-score-adj" placeholder:"N" help:"-1000 to 1000: more is killed sooner."`
+	cgroupFlags `embed:""`
+
+	Ulimit       []string `placeholder:"NAME=SOFT[:HARD]" help:"A resource limit; host keeps yours."`
+	OOMScoreAdj  *int     `name:"oom-score-adj" placeholder:"N" help:"-1000 to 1000: more is killed sooner."`
+	Cgroups      string   `placeholder:"WHEN" help:"enabled, or disabled: no cgroup of its own."`
+	Cgroupns     string   `placeholder:"MODE" help:"private or host: which cgroups it sees."`
+	CgroupParent string   `name:"cgroup-parent" placeholder:"PATH" help:"Where its cgroup is: a directory of the tree, or NAME.slice."`
+	CgroupConf   []string `name:"cgroup-conf" sep:"none" placeholder:"FILE=VALUE" help:"Write a file of the cgroup: memory.high=1073741824."`
 }
 
 type metadataFlags struct {

@@ -60,8 +60,7 @@ func (c *makeFlags) specOptions() spec.Options {
 	o.CapDrop = c.Security.CapDrop
 	o.Privileged = c.Security.Privileged
 	o.Sysctl = c.Security.Sysctl
-	o.Ulimits = c.Limits.Ulimit
-	o.OOMScoreAdj = c.Limits.OOMScoreAdj
+	c.Limits.fill(&o)
 	o.Labels = c.Metadata.Label
 	o.LabelFiles = c.Metadata.LabelFile
 	o.Annotations = c.Metadata.Annotation

@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"strings"
 
+	"coracle/cgroupv2"
+	"coracle/spec"
 	"coracle/userns"
 
 	"golang.org/x/sys/unix"
@@ -24,7 +26,27 @@ func (r *run) explain(err error) (Exit, error) {
 		}
 		return Exit{Code: 125}, &Error{Op: "start the container", Err: err, Help: stepHint(se)}
 	}
-	return Exit{Code: 125}, err
+	return Exit{Code: 125}, explainLimit(r.o.Options, err)
+}
+
+// explainLimit names the flag that asked for a limit that cannot be had.
+func explainLimit(o spec.Options, err error) error {
+	var field *cgroupv2.FieldError
+	if !errors.As(err, &field) {
+		return err
+	}
+	flag := o.Limits.Flag(field.Field)
+	if flag == "" && field.Field == "linux.cgroupsPath" && o.CgroupParent != "" {
+		flag = "--cgroup-parent " + o.CgroupParent
+	}
+	if flag == "" {
+		return err
+	}
+	why := errors.New(field.Reason)
+	if field.Err != nil {
+		why = fmt.Errorf("%s: %w", field.Reason, field.Err)
+	}
+	return &Error{Op: flag, Err: why, Help: field.Hint()}
 }
 
 // explainExec is about the payload's command.

@@ -96,7 +96,6 @@ func (m *monitor) begin() error {
 		return fmt.Errorf("start the container: %w", err)
 	}
 	b := &box{Container: c, e: e, dir: e.containerDir(o.ID), rt: e.runtime(e.ownRunDir(o.ID)), lock: lock}
-	b.rt.NoCgroup = false
 	if err := e.takeOver(b); err != nil {
 		return err
 	}
@@ -104,6 +103,8 @@ func (m *monitor) begin() error {
 	if err != nil {
 		return err
 	}
+	b.rt.NoCgroup = p.Result.NoCgroup
+	b.rt.Systemd = spec.InSlice(p.Result.Spec.Linux.CgroupsPath)
 	m.run = e.rebuild(b, p)
 	m.run.stub = sync.OnceValues(userns.OpenStub)
 	if m.hub, err = newHub(b, m.o, m.warn); err != nil {
@@ -238,6 +239,7 @@ func (m *monitor) tryLaunch(ctx context.Context) (*spec.Process, error) {
 	defer release()
 	st, p, err := m.box.rt.Run(ctx, m.id, spec.CreateOptions{
 		Bundle: m.box.dir, Config: config, Final: true, Extra: m.extra, Guarded: true, PIDFile: m.o.PIDFile,
+		Implied: m.result.Implied,
 	})
 	if err != nil {
 		_, err = m.explain(err)

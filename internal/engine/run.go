@@ -296,7 +296,8 @@ func (r *run) start(ctx context.Context) (p *spec.Process, err error) {
 	if !r.o.Remove {
 		recorded = inBackground(func() (bool, error) { return true, r.record() })
 	}
-	r.box.rt.NoCgroup = !r.result.Systemd
+	r.box.rt.NoCgroup = !r.result.Systemd && !r.limited()
+	r.box.rt.Systemd = spec.InSlice(r.result.Spec.Linux.CgroupsPath)
 	config, release, err := r.join()
 	if err != nil {
 		_, _ = recorded()
@@ -305,7 +306,7 @@ func (r *run) start(ctx context.Context) (p *spec.Process, err error) {
 	defer release()
 	r.state, p, err = r.box.rt.Run(ctx, r.box.ID, spec.CreateOptions{
 		Bundle: r.box.dir, Config: config, Final: true, Extra: r.extra,
-		Guarded: true, Unrecorded: true, PIDFile: r.o.PIDFile,
+		Guarded: true, Unrecorded: true, PIDFile: r.o.PIDFile, Implied: r.result.Implied,
 	})
 	_, recordErr := recorded()
 	if err != nil {
