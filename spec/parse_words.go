@@ -10,11 +10,12 @@ import (
 // allowed, and a unit b, k, m, g, t or p, alone or followed by b or ib; all
 // of them powers of 1024 (docker/go-units, RAMInBytes).
 func ParseBytes(s string) (int64, error) {
-	digits := strings.TrimRight(strings.ToLower(s), "bkmgtpi ")
+	lower := strings.ToLower(s) // not as long as s where that is not UTF-8
+	digits := strings.TrimRight(lower, "bkmgtpi ")
 	if digits == "" {
 		return 0, bad("%q is not a size", s).hint("a size is a number and a unit, such as 64m or 1g")
 	}
-	unit := strings.TrimSpace(strings.ToLower(s[len(digits):]))
+	unit := strings.TrimSpace(lower[len(digits):])
 	shift, ok := unitShift(unit)
 	if !ok {
 		return 0, bad("unknown unit %q in the size %q", unit, s).hint("units are b, k, m, g, t and p")
