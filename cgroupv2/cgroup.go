@@ -61,10 +61,13 @@ func Open(ref Ref) (*Cgroup, error) {
 }
 
 func openDir(path string) (*Cgroup, error) {
-	dir, err := os.OpenFile(path, unix.O_DIRECTORY|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
+	fd, err := ignoringEINTR(func() (int, error) {
+		return unix.Open(path, unix.O_DIRECTORY|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
+	})
 	if err != nil {
-		return nil, fmt.Errorf("open cgroup: %w", err)
+		return nil, fmt.Errorf("open cgroup: %w", &os.PathError{Op: "open", Path: path, Err: err})
 	}
+	dir := os.NewFile(uintptr(fd), path) // not by os.Open, which tries the poller
 	var st unix.Stat_t
 	if err := unix.Fstat(int(dir.Fd()), &st); err != nil {
 		dir.Close()
@@ -144,7 +147,7 @@ func (c *Cgroup) Chown(uid, gid int) error {
 		return ErrNone
 	}
 	names := []string{"cgroup.procs", "cgroup.subtree_control", "cgroup.threads"}
-	if list, err := os.ReadFile("/sys/kernel/cgroup/delegate"); err == nil {
+	if list, err := readFile("/sys/kernel/cgroup/delegate"); err == nil {
 		names = strings.Fields(string(list))
 	}
 	for _, name := range append(names, ".") {

@@ -1,6 +1,7 @@
 package spec
 
 import (
+	"fmt"
 	"os"
 	"testing"
 
@@ -27,6 +28,38 @@ func TestInsideOf(t *testing.T) {
 	} {
 		if got := insideOf(root)(dest); got != want {
 			t.Errorf("%s: %s, want %s", dest, got, want)
+		}
+	}
+}
+
+// A directory of which many names are asked for is listed; its links are links still.
+func TestInsideOfManyNames(t *testing.T) {
+	root := t.TempDir()
+	if err := os.MkdirAll(root+"/d/sub", 0o755); err != nil {
+		t.Fatal(err)
+	}
+	want := make(map[string]string)
+	for i := range 5 * manyNames {
+		name := fmt.Sprintf("/d/%d", i)
+		want[name+"/x"] = name + "/x"
+		var err error
+		switch i % 4 {
+		case 0:
+			err = os.Mkdir(root+name, 0o755)
+		case 1:
+			err = os.WriteFile(root+name, nil, 0o644)
+		case 2:
+			err, want[name+"/x"] = os.Symlink("sub", root+name), "/d/sub/x"
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	resolve := insideOf(root)
+	for i := range len(want) {
+		dest := fmt.Sprintf("/d/%d/x", i)
+		if got := resolve(dest); got != want[dest] {
+			t.Errorf("%s: %s, want %s", dest, got, want[dest])
 		}
 	}
 }

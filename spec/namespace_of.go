@@ -23,7 +23,7 @@ func (c *Container) OpenNamespace(kind specs.LinuxNamespaceType) (_ *os.File, er
 		return nil, err
 	}
 	defer pidfd.Close()
-	f, err := os.Open("/proc/" + strconv.Itoa(c.Pid) + "/ns/" + k.file)
+	f, err := openPlain("/proc/"+strconv.Itoa(c.Pid)+"/ns/"+k.file, unix.O_RDONLY, 0)
 	// A process that is gone by now may not be the one that was looked at.
 	if unix.PidfdSendSignal(int(pidfd.Fd()), 0, nil, 0) != nil {
 		if err == nil {

@@ -77,7 +77,7 @@ func (n namespaces) begin(cgroup int) *Newborn {
 		// Now: its files under /proc are open to us, and nothing of the
 		// container's has run in it.
 		if b.flags&unix.CLONE_NEWNS != 0 {
-			b.mounts, _ = os.Open(fmt.Sprintf("/proc/%d/ns/mnt", c.PID)) // none: the payload's end takes its mounts along
+			b.mounts, _ = openPlain(fmt.Sprintf("/proc/%d/ns/mnt", c.PID), unix.O_RDONLY, 0) // none: the payload's end takes its mounts along
 		}
 		b.inodes, _ = namespacesOf(c.PID, func() bool { return true })
 	}()

@@ -90,7 +90,7 @@ func (r *Runtime) dir(id string) string { return filepath.Join(r.Root, id) }
 // lock locks the container's directory. Without wait it fails with EWOULDBLOCK
 // when somebody else has it.
 func lockDir(dir string, wait bool) (*os.File, error) {
-	f, err := os.OpenFile(dir, unix.O_RDONLY|unix.O_DIRECTORY|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
+	f, err := openPlain(dir, unix.O_RDONLY|unix.O_DIRECTORY|unix.O_NOFOLLOW, 0)
 	if err != nil {
 		return nil, err
 	}

@@ -216,7 +216,7 @@ func (m *making) record(pid int) (err error) {
 	}
 	config, err := encodeJSON(m.s)
 	if err == nil {
-		err = os.WriteFile(filepath.Join(m.c.dir(), configFile), config, 0o600)
+		err = newSmallFile(filepath.Join(m.c.dir(), configFile), config)
 	}
 	if err != nil {
 		return fmt.Errorf("write the configuration of container %s: %w", m.c.ID, err)

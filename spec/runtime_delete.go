@@ -22,17 +22,17 @@ func (r *Runtime) Delete(ctx context.Context, id string, force bool) error {
 	if err := checkID(id); err != nil {
 		return err
 	}
-	c, err := r.Load(id)
-	if err != nil {
-		if !force || errors.Is(err, ErrSystemd) {
+	if force {
+		c, err := r.Load(id)
+		if errors.Is(err, ErrSystemd) {
 			return err
 		}
-		if terr := r.trust(); terr != nil && !errors.Is(terr, fs.ErrNotExist) {
-			return terr // a path below it leads where its owner wants
+		if err != nil {
+			if terr := r.trust(); terr != nil && !errors.Is(terr, fs.ErrNotExist) {
+				return terr // a path below it leads where its owner wants
+			}
+			return r.deleteDamaged(ctx, id)
 		}
-		return r.deleteDamaged(ctx, id)
-	}
-	if force {
 		c.end(ctx) // its maker or starter notices, and lets go of the lock
 	}
 	lock, err := r.lock(id)
@@ -43,7 +43,8 @@ func (r *Runtime) Delete(ctx context.Context, id string, force bool) error {
 		return err
 	}
 	defer lock.Close()
-	if c, err = r.Load(id); err != nil {
+	c, err := r.Load(id)
+	if err != nil {
 		if force && !errors.Is(err, ErrSystemd) {
 			return r.removeDir(id)
 		}
@@ -131,14 +132,34 @@ func (r *Runtime) removeDir(id string) error {
 			break
 		}
 	}
-	err := os.Remove(root) // which fails where something is mounted still
-	if err == nil || errors.Is(err, fs.ErrNotExist) || errors.Is(err, unix.ENOTDIR) {
-		err = os.RemoveAll(r.dir(id))
+	err := ignoreENOENT(unix.Rmdir(root)) // which fails where something is mounted still
+	if err == nil || errors.Is(err, unix.ENOTDIR) {
+		err = r.removeState(id)
 	}
 	if err != nil {
 		return fmt.Errorf("remove the state of container %s: %w", id, err)
 	}
 	return nil
+}
+
+// removeState removes the directory: mostly of two files, and no others need to be
+// looked for.
+func (r *Runtime) removeState(id string) error {
+	dir := r.dir(id)
+	for _, name := range []string{stateFile, configFile} {
+		_ = unix.Unlink(filepath.Join(dir, name))
+	}
+	if unix.Rmdir(dir) == nil {
+		return nil
+	}
+	return os.RemoveAll(dir)
+}
+
+func ignoreENOENT(err error) error {
+	if errors.Is(err, unix.ENOENT) {
+		return nil
+	}
+	return err
 }
 
 // end kills the container's first process, and with it its pid namespace, and

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -19,7 +20,7 @@ import (
 // StatePaused is the one state that runtime-spec does not have.
 const StatePaused specs.ContainerState = "paused"
 
-// record is state.json: runtime-spec's state, with the status as of when it
+// record is a line of state.json: runtime-spec's state, with the status as of when it
 // was written, and what finds and tells the container's process from others.
 type record struct {
 	specs.State
@@ -73,7 +74,10 @@ func (r *Runtime) Load(id string) (*Container, error) {
 		return nil, notExist(id)
 	}
 	if err == nil {
-		err = decodeJSON(data, &c.record)
+		c.record, err = decodeState(data)
+	}
+	if errors.Is(err, io.EOF) { // its maker is at it, or was killed
+		return nil, notExist(id)
 	}
 	if err == nil && c.ID != id {
 		err = fmt.Errorf("it is about container %.80q", c.ID)
@@ -133,7 +137,7 @@ func (c *Container) dir() string { return c.rt.dir(c.ID) }
 func (c *Container) save() error {
 	data, err := encodeJSON(&c.record)
 	if err == nil {
-		err = replaceFile(filepath.Join(c.dir(), stateFile), append(data, '\n'), 0o600)
+		err = appendState(filepath.Join(c.dir(), stateFile), data)
 	}
 	if err != nil {
 		return fmt.Errorf("write the state of container %s: %w", c.ID, err)
