@@ -1,0 +1,349 @@
+package builtin
+
+import (
+	"io"
+	"net"
+	"net/netip"
+	"sync"
+	"syscall"
+	"time"
+	"unsafe"
+
+	"golang.org/x/sys/unix"
+	"gvisor.dev/gvisor/pkg/tcpip"
+	"gvisor.dev/gvisor/pkg/tcpip/adapters/gonet"
+	"gvisor.dev/gvisor/pkg/tcpip/transport/tcp"
+	"gvisor.dev/gvisor/pkg/waiter"
+)
+
+// conn is a TCP connection: one end of it is the stack's endpoint, whose peer is
+// the container, the other a socket of the host's. Bytes go from one to the other
+// without a copy in between; so does the end of each direction, and a reset.
+type conn struct {
+	n    *Network
+	ep   tcpip.Endpoint
+	wq   *waiter.Queue
+	host *net.TCPConn
+	raw  syscall.RawConn
+	fd   uintptr // of host, which is closed when nobody uses it any more
+	once sync.Once
+}
+
+// keepAlive finds out that the other side is gone: a container that is there
+// answers for itself.
+var keepAlive = net.KeepAliveConfig{Enable: true, Idle: 2 * time.Minute, Interval: 30 * time.Second, Count: 9}
+
+// handleTCP takes a connection of the container's. It is established when the one
+// that it goes on as is, and refused when that is.
+func (n *Network) handleTCP(r *tcp.ForwarderRequest) {
+	id := r.ID()
+	to := netip.AddrPortFrom(toAddr(id.LocalAddress), id.LocalPort)
+	if n.isDNS(to) {
+		n.serveNames(r)
+		return
+	}
+	dst, ok := n.outside(to)
+	if !ok {
+		r.Complete(true)
+		return
+	}
+	d := net.Dialer{Timeout: dialTimeout, KeepAliveConfig: keepAlive}
+	c, err := d.Dial("tcp", dst.String())
+	if err != nil {
+		r.Complete(true)
+		return
+	}
+	host := c.(*net.TCPConn)
+	wq := new(waiter.Queue)
+	ep, e := r.CreateEndpoint(wq)
+	r.Complete(e != nil)
+	if e != nil {
+		reset(host)
+		return
+	}
+	n.splice(ep, wq, host)
+}
+
+// splice carries the bytes until both directions have ended.
+func (n *Network) splice(ep tcpip.Endpoint, wq *waiter.Queue, host *net.TCPConn) {
+	c := &conn{n: n, ep: ep, wq: wq, host: host}
+	raw, err := host.SyscallConn()
+	if err == nil {
+		c.raw = raw
+		err = raw.Control(func(fd uintptr) { c.fd = fd })
+	}
+	if err != nil || !n.keep(c) {
+		ep.Abort()
+		reset(host)
+		return
+	}
+	// The container's reset must be heard while nothing can be written to the host.
+	failed := waiter.NewFunctionEntry(waiter.EventErr, func(waiter.EventMask) {
+		if tcp.EndpointState(ep.State()) == tcp.StateError {
+			c.abort()
+		}
+	})
+	wq.EventRegister(&failed)
+	down := make(chan struct{})
+	go func() {
+		defer close(down)
+		c.down()
+	}()
+	c.up()
+	<-down
+	wq.EventUnregister(&failed)
+	n.drop(c)
+	ep.Close()
+	host.Close()
+}
+
+// keep remembers a connection; false when all are being closed.
+func (n *Network) keep(c *conn) bool {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if n.closed {
+		return false
+	}
+	n.conns[c] = struct{}{}
+	return true
+}
+
+func (n *Network) drop(c *conn) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	delete(n.conns, c)
+}
+
+// abort resets both sides, and wakes who waits for either. It may be called from
+// within the endpoint, with its lock held.
+func (c *conn) abort() {
+	c.once.Do(func() {
+		_ = c.host.SetLinger(0)
+		_ = c.host.SetDeadline(time.Unix(1, 0))
+		go c.ep.Abort()
+	})
+}
+
+func reset(host *net.TCPConn) {
+	_ = host.SetLinger(0)
+	host.Close()
+}
+
+// up carries what the container sends.
+func (c *conn) up() {
+	entry, ready := waiter.NewChannelEntry(waiter.ReadableEvents | waiter.EventHUp | waiter.EventErr)
+	c.wq.EventRegister(&entry)
+	defer c.wq.EventUnregister(&entry)
+	var p pusher
+	for {
+		full, err := p.push(c)
+		if full {
+			// The retry must run in the callback: the poller is edge-triggered.
+			werr := c.raw.Write(func(uintptr) bool {
+				full, err = p.push(c)
+				return !full
+			})
+			if werr != nil {
+				c.abort()
+				return
+			}
+		}
+		switch err.(type) {
+		case nil:
+		case *tcpip.ErrWouldBlock:
+			<-ready
+		case *tcpip.ErrClosedForReceive:
+			_ = c.host.CloseWrite()
+			return
+		default: // reset by the container, or by us
+			c.abort()
+			return
+		}
+	}
+}
+
+// pusher takes bytes from the endpoint to the host's socket: it looks at them,
+// writes them with one call, and drops what was written.
+type pusher struct {
+	iov []unix.Iovec
+	n   int
+}
+
+// A call takes this much at most.
+const (
+	maxPieces = 256
+	maxPush   = 1 << 20
+)
+
+// Write gathers; the endpoint calls it with its lock held.
+func (p *pusher) Write(b []byte) (int, error) {
+	if len(p.iov) >= maxPieces || p.n > maxPush {
+		return 0, io.ErrShortWrite
+	}
+	if len(b) > 0 {
+		p.iov = append(p.iov, unix.Iovec{Base: &b[0], Len: uint64(len(b))})
+		p.n += len(b)
+	}
+	return len(b), nil
+}
+
+// push makes one step; full says that the host's socket takes no more now.
+func (p *pusher) push(c *conn) (full bool, _ tcpip.Error) {
+	p.iov, p.n = p.iov[:0], 0
+	_, err := c.ep.Read(p, tcpip.ReadOptions{Peek: true})
+	if p.n == 0 {
+		return false, err
+	}
+	n, _, errno := unix.RawSyscall(unix.SYS_WRITEV, c.fd, uintptr(unsafe.Pointer(&p.iov[0])), uintptr(len(p.iov)))
+	clear(p.iov) // they would keep the packets alive
+	switch errno {
+	case 0:
+	case unix.EAGAIN:
+		return true, nil
+	case unix.EINTR:
+		return false, nil
+	default:
+		return false, &tcpip.ErrConnectionReset{}
+	}
+	drop := tcpip.LimitedWriter{W: io.Discard, N: int64(n)}
+	_, err = c.ep.Read(&drop, tcpip.ReadOptions{})
+	return int(n) < p.n, err
+}
+
+// down carries what the host's side sends.
+func (c *conn) down() {
+	entry, ready := waiter.NewChannelEntry(waiter.WritableEvents | waiter.EventHUp | waiter.EventErr)
+	c.wq.EventRegister(&entry)
+	defer c.wq.EventUnregister(&entry)
+	p := puller{fd: c.fd}
+	for {
+		var end bool
+		var errno syscall.Errno
+		if err := c.raw.Read(func(uintptr) (done bool) {
+			done, end, errno = p.look()
+			return done
+		}); err != nil || errno != 0 {
+			c.abort()
+			return
+		}
+		if end {
+			_ = c.ep.Shutdown(tcpip.ShutdownWrite)
+			return
+		}
+		switch _, err := c.ep.Write(&p, tcpip.WriteOptions{}); err.(type) {
+		case nil:
+		case *tcpip.ErrWouldBlock:
+			<-ready
+		default:
+			c.abort()
+			return
+		}
+	}
+}
+
+// puller is a tcpip.Payloader of what the host's socket has: the endpoint reads
+// from the socket into its own buffers.
+type puller struct {
+	fd uintptr
+	n  int
+}
+
+const maxPull = 256 << 10
+
+// look finds out how much there is; not done: nothing yet.
+func (p *puller) look() (done, end bool, _ syscall.Errno) {
+	n, err := unix.IoctlGetInt(int(p.fd), unix.TIOCINQ)
+	if err == nil && n > 0 {
+		p.n = min(n, maxPull)
+		return true, false, 0
+	}
+	var b [1]byte
+	for {
+		r, _, errno := unix.RawSyscall6(unix.SYS_RECVFROM, p.fd, uintptr(unsafe.Pointer(&b[0])), 1, unix.MSG_PEEK|unix.MSG_DONTWAIT, 0, 0)
+		switch errno {
+		case 0:
+			p.n = int(r)
+			return true, r == 0, 0
+		case unix.EAGAIN:
+			return false, false, 0
+		case unix.EINTR:
+			continue
+		}
+		return true, false, errno
+	}
+}
+
+// Len is exact: the endpoint makes room for this much.
+func (p *puller) Len() int { return p.n }
+
+func (p *puller) Read(b []byte) (int, error) {
+	if len(b) == 0 {
+		return 0, nil
+	}
+	r, _, errno := unix.RawSyscall(unix.SYS_READ, p.fd, uintptr(unsafe.Pointer(&b[0])), uintptr(len(b)))
+	if errno != 0 {
+		return 0, errno
+	}
+	if r == 0 {
+		return 0, io.ErrUnexpectedEOF
+	}
+	p.n -= int(r)
+	return int(r), nil
+}
+
+// dial connects to a port of the container's, as somebody else if that can be.
+func (n *Network) dial(from, to netip.AddrPort) (tcpip.Endpoint, *waiter.Queue, tcpip.Error) {
+	proto := protocolOf(to.Addr())
+	wq := new(waiter.Queue)
+	ep, err := n.stack.NewEndpoint(tcp.ProtocolNumber, proto, wq)
+	if err != nil {
+		return nil, nil, err
+	}
+	ep.SocketOptions().SetReuseAddress(true)
+	ep.SocketOptions().SetReusePort(true)
+	entry, ready := waiter.NewChannelEntry(waiter.WritableEvents | waiter.EventHUp | waiter.EventErr)
+	wq.EventRegister(&entry)
+	defer wq.EventUnregister(&entry)
+	err = ep.Bind(fullAddress(from))
+	if err == nil {
+		err = ep.Connect(fullAddress(to))
+	}
+	if _, started := err.(*tcpip.ErrConnectStarted); started {
+		select {
+		case <-ready:
+			err = ep.LastError()
+		case <-time.After(connectTimeout):
+			err = &tcpip.ErrTimeout{}
+		}
+	}
+	if err != nil {
+		ep.Abort()
+		return nil, nil, err
+	}
+	return ep, wq, nil
+}
+
+// connectTimeout is for the container to answer: it is on this machine.
+const connectTimeout = 10 * time.Second
+
+func fullAddress(a netip.AddrPort) tcpip.FullAddress {
+	return tcpip.FullAddress{NIC: nic, Addr: fromAddr(a.Addr()), Port: a.Port()}
+}
+
+func protocolOf(a netip.Addr) tcpip.NetworkProtocolNumber {
+	if a.Is4() {
+		return 0x0800
+	}
+	return 0x86dd
+}
+
+// serveNames answers questions over TCP, one after the other.
+func (n *Network) serveNames(r *tcp.ForwarderRequest) {
+	wq := new(waiter.Queue)
+	ep, e := r.CreateEndpoint(wq)
+	r.Complete(e != nil)
+	if e != nil {
+		return
+	}
+	n.answerStream(gonet.NewTCPConn(wq, ep))
+}

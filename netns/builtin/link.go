@@ -1,0 +1,283 @@
+package builtin
+
+import (
+	"os"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"unsafe"
+
+	"golang.org/x/sys/unix"
+	"gvisor.dev/gvisor/pkg/buffer"
+	"gvisor.dev/gvisor/pkg/tcpip"
+	"gvisor.dev/gvisor/pkg/tcpip/header"
+	"gvisor.dev/gvisor/pkg/tcpip/stack"
+)
+
+// link is a TUN device as gVisor sees it: packets without an Ethernet header, with
+// a virtio-net header before each (IFF_NO_PI|IFF_VNET_HDR, TUNSETOFFLOAD), so that
+// one packet is up to 64 KiB of a TCP stream in either direction, and nobody
+// computes its checksum. gVisor's own endpoint for descriptors does that on sockets
+// only, and wants an Ethernet header.
+type link struct {
+	dev  *os.File
+	raw  syscall.RawConn
+	fd   int // for writing: valid until writers is 0
+	mtu  atomic.Uint32
+	done chan struct{} // closed when nothing is read any more
+
+	mu   sync.RWMutex // held for reading while fd is in use
+	shut bool
+	disp stack.NetworkDispatcher
+}
+
+// vnetHeader is the length of struct virtio_net_hdr (virtio 1.2, 5.1.6).
+const vnetHeader = 10
+
+const (
+	needsCsum = 1 // VIRTIO_NET_HDR_F_NEEDS_CSUM
+	gsoTCPv4  = 1
+	gsoTCPv6  = 4
+
+	// maxPacket is what one read can give: tun sends no larger one.
+	maxPacket = 65535
+
+	// Smaller packets are copied out of the buffer that they were read to: one
+	// of 64 KiB for each of them would be held until it is consumed.
+	copied = 16 << 10
+)
+
+func newLink(dev *os.File, mtu int) (*link, error) {
+	raw, err := dev.SyscallConn()
+	if err != nil {
+		return nil, err
+	}
+	l := &link{dev: dev, raw: raw, done: make(chan struct{})}
+	l.mtu.Store(uint32(mtu))
+	return l, raw.Control(func(fd uintptr) { l.fd = int(fd) })
+}
+
+func (l *link) MTU() uint32                             { return l.mtu.Load() }
+func (l *link) SetMTU(mtu uint32)                       { l.mtu.Store(mtu) }
+func (l *link) MaxHeaderLength() uint16                 { return 0 }
+func (l *link) LinkAddress() tcpip.LinkAddress          { return "" }
+func (l *link) SetLinkAddress(tcpip.LinkAddress)        {}
+func (l *link) Wait()                                   {}
+func (l *link) AddHeader(*stack.PacketBuffer)           {}
+func (l *link) ParseHeader(*stack.PacketBuffer) bool    { return true }
+func (l *link) SetOnCloseAction(func())                 {}
+func (l *link) Close()                                  {}
+func (l *link) GSOMaxSize() uint32                      { return 65536 }
+func (l *link) SupportedGSO() stack.SupportedGSO        { return stack.HostGSOSupported }
+func (l *link) ARPHardwareType() header.ARPHardwareType { return header.ARPHardwareNone }
+
+// Capabilities: what comes from the device has no checksums, as the kernel has
+// computed none. Without saying so every connection would hang.
+func (l *link) Capabilities() stack.LinkEndpointCapabilities {
+	return stack.CapabilityRXChecksumOffload
+}
+
+func (l *link) IsAttached() bool {
+	l.mu.RLock()
+	defer l.mu.RUnlock()
+	return l.disp != nil
+}
+
+func (l *link) Attach(d stack.NetworkDispatcher) {
+	l.mu.Lock()
+	l.disp = d
+	l.mu.Unlock()
+}
+
+// serve reads until the device is closed.
+func (l *link) serve() {
+	defer close(l.done)
+	l.mu.RLock()
+	disp := l.disp
+	l.mu.RUnlock()
+	var head [vnetHeader]byte
+	var iov [2]unix.Iovec
+	var room *buffer.View
+	for {
+		if room == nil {
+			room = buffer.NewViewSize(maxPacket)
+		}
+		iov[0].Base, iov[1].Base = &head[0], room.BasePtr()
+		iov[0].SetLen(vnetHeader)
+		iov[1].SetLen(maxPacket)
+		n, ok := l.read(&iov)
+		if !ok {
+			room.Release()
+			return
+		}
+		if n > vnetHeader {
+			room = deliver(disp, room, n-vnetHeader)
+		}
+	}
+}
+
+// read waits for a packet. The poller is edge-triggered: another attempt must be
+// made in the callback, for one that was told to wait after the packet came would
+// not be called again.
+func (l *link) read(iov *[2]unix.Iovec) (n int, ok bool) {
+	var errno syscall.Errno
+	err := l.raw.Read(func(fd uintptr) bool {
+		for {
+			var r uintptr
+			r, _, errno = unix.RawSyscall(unix.SYS_READV, fd, uintptr(unsafe.Pointer(iov)), uintptr(len(iov)))
+			if errno != unix.EINTR {
+				n = int(r)
+				return errno != unix.EAGAIN
+			}
+		}
+	})
+	return n, err == nil && errno == 0
+}
+
+// deliver hands n bytes of room to the stack, and returns the room if it is
+// still free.
+func deliver(disp stack.NetworkDispatcher, room *buffer.View, n int) *buffer.View {
+	b := room.AsSlice()[:n]
+	proto, ok := version(b)
+	if !ok {
+		return room
+	}
+	var payload buffer.Buffer
+	if n <= copied {
+		_ = payload.Append(buffer.NewViewWithData(b))
+	} else {
+		// Headers of their own: the stack wants them in one piece, and would
+		// copy all of the payload with them.
+		if h := headersLen(b); h > 0 {
+			_ = payload.Append(buffer.NewViewWithData(b[:h]))
+			room.CapLength(n)
+			room.TrimFront(h)
+		} else {
+			room.CapLength(n)
+		}
+		_ = payload.Append(room)
+		room = nil
+	}
+	pkt := stack.NewPacketBuffer(stack.PacketBufferOptions{Payload: payload})
+	disp.DeliverNetworkPacket(proto, pkt)
+	pkt.DecRef()
+	return room
+}
+
+func version(b []byte) (tcpip.NetworkProtocolNumber, bool) {
+	switch {
+	case len(b) >= header.IPv4MinimumSize && b[0]>>4 == 4:
+		return header.IPv4ProtocolNumber, true
+	case len(b) >= header.IPv6MinimumSize && b[0]>>4 == 6:
+		return header.IPv6ProtocolNumber, true
+	}
+	return 0, false
+}
+
+// headersLen is the length of a TCP packet's headers; 0 for any other packet.
+func headersLen(b []byte) int {
+	ip := 0
+	switch {
+	case b[0]>>4 == 4 && b[9] == unix.IPPROTO_TCP:
+		ip = int(b[0]&15) * 4
+	case b[0]>>4 == 6 && b[6] == unix.IPPROTO_TCP:
+		ip = header.IPv6MinimumSize
+	}
+	if ip == 0 || len(b) < ip+header.TCPMinimumSize {
+		return 0
+	}
+	n := ip + int(b[ip+12]>>4)*4
+	if n < ip+header.TCPMinimumSize || n >= len(b) {
+		return 0
+	}
+	return n
+}
+
+// WritePackets writes what the stack has to send.
+func (l *link) WritePackets(pkts stack.PacketBufferList) (int, tcpip.Error) {
+	l.mu.RLock()
+	defer l.mu.RUnlock()
+	if l.shut {
+		return 0, &tcpip.ErrClosedForSend{}
+	}
+	for i, pkt := range pkts.AsSlice() {
+		var head [vnetHeader]byte
+		offload(&head, pkt)
+		// A payload of 64 KiB is in a dozen pieces.
+		var room [24]unix.Iovec
+		iov := append(room[:0], unix.Iovec{Base: &head[0], Len: vnetHeader})
+		for _, s := range pkt.AsSlices() {
+			if len(s) > 0 {
+				iov = append(iov, unix.Iovec{Base: &s[0], Len: uint64(len(s))})
+			}
+		}
+		if errno := l.writev(iov); errno != 0 {
+			return i, tcpip.TranslateErrno(errno)
+		}
+	}
+	return pkts.Len(), nil
+}
+
+// writev never waits: the device takes a packet or drops it.
+func (l *link) writev(iov []unix.Iovec) syscall.Errno {
+	for {
+		_, _, errno := unix.RawSyscall(unix.SYS_WRITEV, uintptr(l.fd), uintptr(unsafe.Pointer(&iov[0])), uintptr(len(iov)))
+		if errno != unix.EINTR {
+			return errno
+		}
+	}
+}
+
+// offload says in the virtio-net header what the kernel is left to do.
+func offload(head *[vnetHeader]byte, pkt *stack.PacketBuffer) {
+	gso := pkt.GSOOptions
+	kind := byte(gsoTCPv4)
+	switch gso.Type {
+	case stack.GSOTCPv4:
+	case stack.GSOTCPv6:
+		kind = gsoTCPv6
+	default:
+		return
+	}
+	if gso.NeedsCsum {
+		head[0] = needsCsum
+		putHost(head[6:], gso.L3HdrLen)
+		putHost(head[8:], gso.CsumOffset)
+	}
+	putHost(head[2:], uint16(pkt.HeaderSize()))
+	if pkt.Data().Size() > int(gso.MSS) {
+		head[1] = kind
+		putHost(head[4:], gso.MSS)
+	}
+}
+
+// inject writes a packet that the stack knows nothing of. Its transport checksum,
+// at csum in the header behind ip, is one of the pseudo header only; 0 for none.
+func (l *link) inject(headers []byte, ip, csum int, payload []byte) {
+	l.mu.RLock()
+	defer l.mu.RUnlock()
+	if l.shut {
+		return
+	}
+	var head [vnetHeader]byte
+	if csum > 0 {
+		head[0] = needsCsum
+		putHost(head[6:], uint16(ip))
+		putHost(head[8:], uint16(csum))
+	}
+	iov := []unix.Iovec{{Base: &head[0], Len: vnetHeader}, {Base: &headers[0], Len: uint64(len(headers))}}
+	if len(payload) > 0 {
+		iov = append(iov, unix.Iovec{Base: &payload[0], Len: uint64(len(payload))})
+	}
+	_ = l.writev(iov) // as any network, this one may lose packets
+}
+
+// stop closes the device and waits until nobody uses it.
+func (l *link) stop() error {
+	l.mu.Lock()
+	l.shut = true
+	l.mu.Unlock()
+	err := l.dev.Close()
+	<-l.done
+	return err
+}

@@ -1,0 +1,342 @@
+package builtin
+
+import (
+	"encoding/binary"
+	"errors"
+	"net/netip"
+	"os"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"time"
+
+	"golang.org/x/sys/unix"
+	"gvisor.dev/gvisor/pkg/tcpip/stack"
+)
+
+// Datagrams have a path of their own: from the packet to a socket of the host's,
+// and from that into a packet. gVisor's endpoints lose half of a Gb/s.
+
+// flowKey is who in the container talks to whom, and how. For echoes the
+// container's port is the identifier, and the other 0.
+type flowKey struct {
+	proto    byte
+	from, to netip.AddrPort
+}
+
+// flow is one of the host's sockets, connected to whom the container talks to: it
+// hears of nobody else, and of errors.
+type flow struct {
+	key      flowKey
+	sock     *os.File
+	raw      syscall.RawConn
+	used     atomic.Int64 // when, in seconds of clock()
+	answered atomic.Bool
+}
+
+// Times without a packet after which a flow is over: those of Linux's connection
+// tracking (nf_conntrack_udp_timeout, its _stream, and icmp).
+const (
+	udpTimeout    = 30
+	streamTimeout = 120
+	echoTimeout   = 30
+
+	// maxFlows are at once: the one that is unused for longest makes room.
+	maxFlows = 1024
+)
+
+type flows struct {
+	n  *Network
+	mu sync.Mutex
+	m  map[flowKey]*flow // nil: closed
+
+	sweeping  bool
+	published map[flowKey]*session // datagrams that came in by a published port, see udpListener
+}
+
+// packets are what is read into: of the size of the largest, so they are shared.
+var packets = sync.Pool{New: func() any { return new([maxPacket]byte) }}
+
+var began = time.Now()
+
+// clock does not jump, as the time of day does.
+func clock() int64 { return int64(time.Since(began) / time.Second) }
+
+func (f *flows) init(n *Network) {
+	f.n, f.m, f.published = n, map[flowKey]*flow{}, map[flowKey]*session{}
+}
+
+func endpoints(id stack.TransportEndpointID) (from, to netip.AddrPort) {
+	return netip.AddrPortFrom(toAddr(id.RemoteAddress), id.RemotePort), netip.AddrPortFrom(toAddr(id.LocalAddress), id.LocalPort)
+}
+
+// handleUDP takes a datagram of the container's; false has the stack answer that
+// nobody is there.
+func (n *Network) handleUDP(id stack.TransportEndpointID, pkt *stack.PacketBuffer) bool {
+	from, to := endpoints(id)
+	if n.isDNS(to) {
+		go n.answerPacket(from, to, contents(pkt))
+		return true
+	}
+	if to.Addr().IsMulticast() {
+		return true // nobody answers for a group
+	}
+	key := flowKey{unix.IPPROTO_UDP, from, to}
+	if s := n.udp.session(key); s != nil {
+		s.send(contents(pkt))
+		return true
+	}
+	dst, ok := n.outside(to)
+	if !ok {
+		return false
+	}
+	f, err := n.udp.find(key, dst)
+	if err != nil {
+		return false
+	}
+	f.send(contents(pkt))
+	return true
+}
+
+// contents are a copy of what a packet carries.
+func contents(pkt *stack.PacketBuffer) []byte { return pkt.Data().AsRange().ToSlice() }
+
+// find gives the flow, a new one where there is none.
+func (f *flows) find(key flowKey, dst netip.AddrPort) (*flow, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if known := f.m[key]; known != nil {
+		known.used.Store(clock())
+		return known, nil
+	}
+	if f.m == nil {
+		return nil, os.ErrClosed
+	}
+	if len(f.m) >= maxFlows {
+		f.evict()
+	}
+	fresh, err := newFlow(key, dst)
+	if err != nil {
+		return nil, err
+	}
+	f.m[key] = fresh
+	f.watch()
+	go f.n.receive(fresh)
+	return fresh, nil
+}
+
+// evict ends the flow that is unused for longest.
+func (f *flows) evict() {
+	var oldest *flow
+	for _, c := range f.m {
+		if oldest == nil || c.used.Load() < oldest.used.Load() {
+			oldest = c
+		}
+	}
+	f.end(oldest)
+}
+
+func (f *flows) end(c *flow) {
+	delete(f.m, c.key)
+	c.sock.Close()
+}
+
+// watch sees to it that flows end; it sleeps while there are none.
+func (f *flows) watch() {
+	if f.sweeping {
+		return
+	}
+	f.sweeping = true
+	time.AfterFunc(10*time.Second, f.sweep)
+}
+
+func (f *flows) sweep() {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.sweeping = false
+	now := clock()
+	for _, c := range f.m {
+		limit := int64(udpTimeout)
+		switch {
+		case c.key.proto != unix.IPPROTO_UDP:
+			limit = echoTimeout
+		case c.answered.Load():
+			limit = streamTimeout
+		}
+		if now-c.used.Load() > limit {
+			f.end(c)
+		}
+	}
+	for key, s := range f.published {
+		if now-s.used.Load() > streamTimeout {
+			delete(f.published, key)
+		}
+	}
+	if len(f.m)+len(f.published) > 0 {
+		f.watch()
+	}
+}
+
+func (f *flows) close() {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	for _, c := range f.m {
+		f.end(c)
+	}
+	f.m, f.published = nil, nil
+}
+
+// newFlow makes the socket.
+func newFlow(key flowKey, dst netip.AddrPort) (*flow, error) {
+	family, proto := unix.AF_INET, 0
+	var sa unix.Sockaddr = &unix.SockaddrInet4{Port: int(dst.Port()), Addr: as4(dst.Addr())}
+	if dst.Addr().Is6() {
+		family, sa = unix.AF_INET6, &unix.SockaddrInet6{Port: int(dst.Port()), Addr: dst.Addr().As16()}
+	}
+	if key.proto != unix.IPPROTO_UDP {
+		proto = int(key.proto)
+	}
+	fd, err := unix.Socket(family, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, proto)
+	if err != nil {
+		return nil, err
+	}
+	if err := unix.Connect(fd, sa); err != nil {
+		unix.Close(fd)
+		return nil, err
+	}
+	sock := os.NewFile(uintptr(fd), "flow")
+	raw, err := sock.SyscallConn()
+	if err != nil {
+		sock.Close()
+		return nil, err
+	}
+	f := &flow{key: key, sock: sock, raw: raw}
+	f.used.Store(clock())
+	return f, nil
+}
+
+// as4 is zero for an address of the other family.
+func as4(a netip.Addr) (out [4]byte) {
+	if a.Is4() {
+		out = a.As4()
+	}
+	return out
+}
+
+// send passes a datagram on. What does not fit into the socket is lost, as on any
+// network; an error of an earlier one is for receive to find.
+func (f *flow) send(b []byte) {
+	for range 2 { // an error that is pending is told instead of sending
+		var err error
+		cerr := f.raw.Write(func(fd uintptr) bool {
+			err = unix.Send(int(fd), b, unix.MSG_DONTWAIT|unix.MSG_NOSIGNAL)
+			return true
+		})
+		if cerr != nil || !errors.Is(err, unix.ECONNREFUSED) {
+			return
+		}
+	}
+}
+
+// receive passes on what comes back, until the flow is closed.
+func (n *Network) receive(f *flow) {
+	for {
+		buf := packets.Get().(*[maxPacket]byte)
+		size, err := f.read(buf)
+		if err == nil {
+			f.used.Store(clock())
+			f.answered.Store(true)
+			n.passBack(f, buf[:size])
+		}
+		packets.Put(buf)
+		switch {
+		case err == nil:
+		case errors.Is(err, unix.ECONNREFUSED), errors.Is(err, unix.EHOSTUNREACH), errors.Is(err, unix.ENETUNREACH):
+			n.refuse(f.key, false)
+		case errors.Is(err, unix.EMSGSIZE):
+		default:
+			return
+		}
+	}
+}
+
+// read waits without a buffer of its own, of which there would be a thousand.
+func (f *flow) read(buf *[maxPacket]byte) (n int, err error) {
+	cerr := f.raw.Read(func(fd uintptr) bool {
+		n, _, err = unix.Recvfrom(int(fd), buf[:], unix.MSG_DONTWAIT)
+		return !errors.Is(err, unix.EAGAIN) && !errors.Is(err, unix.EINTR)
+	})
+	if cerr != nil {
+		return 0, cerr
+	}
+	return n, err
+}
+
+func (n *Network) passBack(f *flow, b []byte) {
+	if f.key.proto != unix.IPPROTO_UDP {
+		n.passEcho(f, b)
+		return
+	}
+	n.sendUDP(f.key.to, f.key.from, b)
+}
+
+// sendUDP sends the container a datagram. The device takes packets of any size.
+func (n *Network) sendUDP(from, to netip.AddrPort, b []byte) {
+	var room [ipv6Len + udpLen]byte
+	h := udpHeaders(room[:0], from, to, len(b))
+	n.link.inject(h, len(h)-udpLen, 6, b)
+}
+
+// refuse tells the container that its datagram was refused.
+func (n *Network) refuse(key flowKey, denied bool) {
+	var quoted []byte
+	if key.proto == unix.IPPROTO_UDP {
+		quoted = udpHeaders(nil, key.from, key.to, 0)
+	} else {
+		quoted = ipHeader(nil, key.proto, key.from.Addr(), key.to.Addr(), echoLen)
+		echo := [echoLen]byte{echoRequest4}
+		if key.from.Addr().Is6() {
+			echo[0] = echoRequest6
+		}
+		binary.BigEndian.PutUint16(echo[4:], key.from.Port())
+		quoted = append(quoted, echo[:]...)
+	}
+	n.link.inject(unreachable(key.to.Addr(), key.from.Addr(), denied, quoted), 0, 0, nil)
+}
+
+// handleEcho takes a ping of the container's. The host's side is a ping socket,
+// which the kernel gives to the groups of net.ipv4.ping_group_range.
+func (n *Network) handleEcho(id stack.TransportEndpointID, pkt *stack.PacketBuffer) bool {
+	h := pkt.TransportHeader().Slice()
+	from, to := endpoints(id)
+	if len(h) < echoLen || h[0] != echoRequest4 && h[0] != echoRequest6 || n.isOurs(to.Addr()) {
+		return false // the stack answers for itself
+	}
+	from, to = netip.AddrPortFrom(from.Addr(), binary.BigEndian.Uint16(h[4:])), netip.AddrPortFrom(to.Addr(), 0)
+	key := flowKey{icmpProto(to.Addr()), from, to}
+	dst, ok := n.outside(to)
+	if !ok {
+		n.refuse(key, true)
+		return true
+	}
+	f, err := n.udp.find(key, dst)
+	if err != nil {
+		n.refuse(key, true)
+		return true
+	}
+	f.send(append(h[:len(h):len(h)], contents(pkt)...))
+	return true
+}
+
+// passEcho gives an answer the identifier of the question: the host's socket has
+// one of its own.
+func (n *Network) passEcho(f *flow, b []byte) {
+	if len(b) < echoLen || b[0] != echoReply4 && b[0] != echoReply6 {
+		return
+	}
+	var head [8]byte
+	copy(head[:], b)
+	head[2], head[3] = 0, 0
+	binary.BigEndian.PutUint16(head[4:], f.key.from.Port())
+	n.link.inject(icmpPacket(f.key.to.Addr(), f.key.from.Addr(), head, b[echoLen:]), 0, 0, nil)
+}
