@@ -61,6 +61,15 @@ type Extra struct {
 	ownBase     int              // of the child's own numbers: child_lacks.go
 	mapped      map[int]*os.File // clones of idmapped mounts' sources, by their number: openIDMapped
 
+	// Strays ends, with the first process, all that are in the container's mount
+	// namespace: where it has no pid namespace of its own the kernel does not.
+	Strays     bool
+	straysSock *os.File // on which the child sends that namespace
+
+	// Trees are mounts that come as they are, by their destinations; their entries
+	// in mounts are binds. The files are the caller's.
+	Trees map[string]*os.File
+
 	// NoPivot moves the root to / instead of pivoting to it.
 	NoPivot bool
 
@@ -181,6 +190,7 @@ func Compile(s *specs.Spec, x *Extra) (*userns.Program, uintptr, error) {
 	c.workdir()
 	c.endWalker()
 	c.closeStage()
+	c.sendMountNamespace()
 	if x.Hooks {
 		c.p.Report("wait for hooks", reportMounts)
 		c.p.AwaitLauncher()

@@ -74,7 +74,7 @@ func (c *child) openHandles() {
 		}
 	}
 	for _, m := range c.s.Mounts {
-		if o := parseMountOpts(m.Options); isBind(&m, &o) && !o.remount && !o.idmap && !o.ridmap {
+		if o := parseMountOpts(m.Options); isBind(&m, &o) && !o.remount && !o.idmap && !o.ridmap && c.x.Trees[m.Destination] == nil {
 			c.openHandle(c.x.hostPath(m.Source))
 		}
 	}

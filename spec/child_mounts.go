@@ -38,7 +38,9 @@ func (c *child) mountOne(i int) {
 // bindOne appends the steps of a bind mount.
 func (c *child) bindOne(i int, m *specs.Mount, o *mountOpts) {
 	label := fmt.Sprintf("bind %s on %s", m.Source, m.Destination)
-	if fd, ok := c.cloned[i]; ok {
+	if f := c.x.Trees[m.Destination]; f != nil {
+		c.p.Call(label, unix.SYS_FCNTL, f.Fd(), unix.F_DUPFD_CLOEXEC, 3).To(c.mount)
+	} else if fd, ok := c.cloned[i]; ok {
 		c.p.Call(label, unix.SYS_FCNTL, fd, unix.F_DUPFD_CLOEXEC, 3).To(c.mount)
 	} else if o.idmap || o.ridmap {
 		c.idmapped(i, label)

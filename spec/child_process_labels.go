@@ -54,7 +54,7 @@ func (c *child) hostProc() {
 	if err := checkLabels(p, c.s.Linux.MountLabel, c.x.LSM); err != nil {
 		c.fail(err)
 	}
-	if p.OOMScoreAdj != nil || p.ApparmorProfile != "" || p.SelinuxLabel != "" || c.joined || c.x.lacks.any() {
+	if p.OOMScoreAdj != nil || p.ApparmorProfile != "" || p.SelinuxLabel != "" || c.joined || c.x.straysSock != nil || c.x.lacks.any() {
 		c.openProc()
 	}
 	if p.OOMScoreAdj != nil {

@@ -34,8 +34,10 @@ type launch struct {
 
 	child          *userns.Child
 	sock, fuseSock *os.File // our ends
+	straysSock     *os.File
 	ns             *os.File // the child's user namespace
 	mounts         *os.File // its mount namespace, see Process
+	strays         *os.File // the same, as a socket brought it
 	fuse           *userns.Child
 	console        *os.File
 	agent          *seccompAgent
@@ -105,7 +107,7 @@ func (l *launch) begin(ctx context.Context) (err error) {
 		}
 	}
 	// The child's ends are its own now: when it dies, ours say so.
-	for _, f := range []*os.File{x.Console, x.FuseSock} {
+	for _, f := range []*os.File{x.Console, x.FuseSock, x.straysSock} {
 		if f != nil {
 			f.Close()
 		}
@@ -126,6 +128,11 @@ func (l *launch) sockets() (err error) {
 	}
 	if x.Root != nil && x.Root.Kind == fuse.FuseOverlayFS {
 		if l.fuseSock, x.FuseSock, err = socketPair(); err != nil {
+			return err
+		}
+	}
+	if x.Strays {
+		if l.straysSock, x.straysSock, err = socketPair(); err != nil {
 			return err
 		}
 	}
@@ -224,6 +231,11 @@ func (l *launch) finish() (err error) {
 			return errors.Join(err, l.child.WaitExec())
 		}
 	}
+	if l.straysSock != nil {
+		if l.strays, err = receiveFD(l.straysSock); err != nil {
+			return cmp.Or(l.child.WaitExec(), err)
+		}
+	}
 	if l.sock != nil {
 		// When the child fails before that, its report says why.
 		l.console, _ = receiveFD(l.sock)
@@ -237,7 +249,7 @@ func (l *launch) finish() (err error) {
 // close releases what only the start needs.
 func (l *launch) close() {
 	l.agent.close()
-	for _, f := range []*os.File{l.sock, l.fuseSock, l.ns, l.mounts, l.x.Console, l.x.FuseSock} {
+	for _, f := range []*os.File{l.sock, l.fuseSock, l.straysSock, l.ns, l.mounts, l.strays, l.x.Console, l.x.FuseSock, l.x.straysSock} {
 		if f != nil {
 			f.Close() // some are closed already, which is no matter
 		}

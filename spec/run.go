@@ -28,6 +28,8 @@ type Process struct {
 	mounts    *os.File
 	unmounted chan struct{} // closed when it is let go
 
+	strays *os.File // the mount namespace, if those who are left in it are to end: endStrays
+
 	mu    sync.Mutex
 	guard *userns.Guard // nil once the end has begun
 	over  *userns.Guard // it, then
@@ -50,6 +52,7 @@ func (p *Process) release() {
 	if g != nil {
 		g.Stop()
 	}
+	p.endStrays()
 	if p.mounts != nil { // it was not waited for
 		p.mounts.Close()
 		p.mounts = nil
@@ -119,6 +122,7 @@ func (p *Process) Wait() (syscall.WaitStatus, *syscall.Rusage, error) {
 // Release, which must follow, waits for those.
 func (p *Process) WaitPayload() (syscall.WaitStatus, *syscall.Rusage, error) {
 	ws, ru, err := p.child.Wait()
+	p.endStrays()
 	if m := p.mounts; m != nil {
 		p.mounts, p.unmounted = nil, make(chan struct{})
 		go func() {

@@ -134,6 +134,7 @@ func (m *making) make(ctx context.Context, id string) (_ *Process, err error) {
 	if m.o.Guarded || !m.wait && m.s.Hooks == nil { // hooks of its end may count on its mounts being gone
 		p.mounts, l.mounts = l.mounts, nil
 	}
+	p.strays, l.strays = l.strays, nil
 	if m.o.Guarded {
 		go p.watch(m.o.Extra.Stub)
 	}

@@ -28,6 +28,23 @@ func (c *Container) OpenRoot(bare bool) (*os.File, error) {
 }
 
 func openRoot(t firstProcess, bare bool) (*os.File, error) {
+	if bare && probeKernel().mounts {
+		return nil, errNoMounts()
+	}
+	return fromInside(t, func(c *child, sock *os.File) {
+		const label = "open the container's root"
+		if bare {
+			c.openTree(label, atFDCWD, "/", false)
+			c.sendFD(label, sock.Fd(), c.mount)
+		} else {
+			c.p.Call(label, unix.SYS_OPENAT, atFDCWD, "/", unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0).To(c.root)
+			c.sendFD(label, sock.Fd(), c.root)
+		}
+	})
+}
+
+// fromInside gets a descriptor that a process opens which joins the container.
+func fromInside(t firstProcess, open func(c *child, sock *os.File)) (*os.File, error) {
 	const kinds = unix.CLONE_NEWUSER | unix.CLONE_NEWNS
 	t.flags &= kinds
 	inodes := make(map[string]uint64)
@@ -42,7 +59,7 @@ func openRoot(t firstProcess, bare bool) (*os.File, error) {
 		return nil, err
 	}
 	defer ours.Close()
-	p, err := compileOpenRoot(t, theirs, bare)
+	p, err := compileFromInside(t, theirs, open)
 	if err == nil {
 		err = carryOutMounts(p, t)
 	}
@@ -53,22 +70,11 @@ func openRoot(t firstProcess, bare bool) (*os.File, error) {
 	return receiveFD(ours)
 }
 
-// compileOpenRoot is the program of a process that joins the container, where it
-// is hidden as any that does, and sends its root.
-func compileOpenRoot(t firstProcess, sock *os.File, bare bool) (*userns.Program, error) {
-	lacks := probeKernel()
-	if bare && lacks.mounts {
-		return nil, errNoMounts()
-	}
-	c := newJoined(&specs.Spec{}, &Extra{lacks: lacks}, t)
+// compileFromInside is the program of a process that joins the container, where
+// it is hidden as any that does, and sends what it opens.
+func compileFromInside(t firstProcess, sock *os.File, open func(c *child, sock *os.File)) (*userns.Program, error) {
+	c := newJoined(&specs.Spec{}, &Extra{lacks: probeKernel()}, t)
 	c.join(t)
-	const label = "open the container's root"
-	if bare {
-		c.openTree(label, atFDCWD, "/", false)
-		c.sendFD(label, sock.Fd(), c.mount)
-	} else {
-		c.p.Call(label, unix.SYS_OPENAT, atFDCWD, "/", unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0).To(c.root)
-		c.sendFD(label, sock.Fd(), c.root)
-	}
+	open(c, sock)
 	return c.reportAndExit()
 }

@@ -66,7 +66,7 @@ func (e *Engine) create(ctx context.Context, o RunOptions) (*box, error) {
 		return nil, err
 	}
 	if o.PreserveFDs > 0 {
-		return nil, &Error{Op: "make the container", Err: fmt.Errorf("--preserve-fds hands on descriptors of this command, which ends before the container"), Help: "leave --detach out"}
+		return nil, &Error{Op: "make the container", Err: errors.New("--preserve-fds hands on descriptors of this command, which the container's monitor does not have"), Help: "only run can do that, without --detach, --restart, --log-driver and --health-cmd"}
 	}
 	r := &run{e: e, o: o, id: newID(), stub: sync.OnceValues(userns.OpenStub)}
 	defer r.close()

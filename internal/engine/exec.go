@@ -46,6 +46,7 @@ func (e *Engine) Exec(_ context.Context, name string, o ExecOptions) (Exit, erro
 		return Exit{Code: 125}, err
 	}
 	filter := detachFilter{keys: keys}
+	forget := func() {}
 	s.Typed = filter.pass
 	ws, left, err := s.Run(func(ctx context.Context, child [3]*os.File, size *specs.Box) (*spec.Process, error) {
 		if o.TTY {
@@ -54,6 +55,7 @@ func (e *Engine) Exec(_ context.Context, name string, o ExecOptions) (Exit, erro
 		p, err := x.start(ctx, child)
 		if err == nil {
 			e.emit(x.c.event("exec"))
+			forget = e.noteExec(x.c.ID, newID(), p.PID)
 		}
 		return p, err
 	})
@@ -63,6 +65,7 @@ func (e *Engine) Exec(_ context.Context, name string, o ExecOptions) (Exit, erro
 	case left:
 		return Exit{Detached: true}, holdConsole(x.c.Name, s.Console())
 	}
+	forget()
 	exit := exitOf(ws)
 	died := x.c.event("exec_died")
 	died.ContainerExitCode = &exit.Code
@@ -71,7 +74,7 @@ func (e *Engine) Exec(_ context.Context, name string, o ExecOptions) (Exit, erro
 }
 
 // ExecDetached is Exec that does not wait. It returns an id for the process,
-// which like podman's is good for nothing but to be told from others.
+// which inspect shows as long as it runs.
 func (e *Engine) ExecDetached(ctx context.Context, name string, o ExecOptions) (string, error) {
 	x, err := e.planExec(name, o)
 	if err != nil {
@@ -87,11 +90,14 @@ func (e *Engine) ExecDetached(ctx context.Context, name string, o ExecOptions) (
 		return "", err
 	}
 	e.emit(x.c.event("exec"))
+	id := newID()
+	e.execs(x.c.ID) // forgets who has ended
+	e.noteExec(x.c.ID, id, p.PID)
 	if p.Console != nil {
 		err = holdConsole(x.c.Name, p.Console)
 	}
 	p.Detach()
-	return newID(), err
+	return id, err
 }
 
 // execution is a process on its way into a container.

@@ -87,9 +87,12 @@ func (in inspector) inspect() ContainerInspection {
 		ID: c.ID, Created: c.Created, Args: []string{}, State: in.state(), Image: hexOf(c.ImageID), ImageName: c.Image,
 		ResolvConfPath: in.generated("resolv.conf"), HostnamePath: in.generated("hostname"), HostsPath: in.generated("hosts"),
 		StaticDir: in.dir, OCIConfigPath: filepath.Join(in.dir, "config.json"), OCIRuntime: "coracle", PidFile: in.p.Options.PIDFile,
-		LogPath: in.e.logPathOf(c), Name: c.Name, RestartCount: c.Restarts, Driver: "overlay", ExecIDs: []string{}, Dependencies: []string{},
+		LogPath: in.e.logPathOf(c), Name: c.Name, RestartCount: c.Restarts, Driver: "overlay", ExecIDs: []string{}, Dependencies: append([]string{}, c.Owners...),
 		Rootfs: in.p.Root.Direct, GraphDriver: in.graph(), Mounts: containerMounts(c.Mounts), Config: in.config(), HostConfig: in.hostConfig(),
 		NetworkSettings: ContainerNetwork{Ports: map[string][]string{}, Networks: map[string]struct{}{}},
+	}
+	if c.Running() {
+		out.ExecIDs = in.e.execs(c.ID)
 	}
 	if len(c.Command) > 0 {
 		out.Path, out.Args = c.Command[0], c.Command[1:]

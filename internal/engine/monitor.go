@@ -9,7 +9,6 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"strings"
 	"sync"
 	"sync/atomic"
 	"syscall"
@@ -263,7 +262,6 @@ func (m *monitor) attend(p *spec.Process) Exit {
 		defer t.Stop()
 	}
 	endChecks := m.checker.begin()
-	first, _ := readRow(p.PID)
 	watch := watchOOM(m.state.Cgroup, func() { m.e.emit(m.box.event("oom")) })
 	ws, ru, err := p.WaitPayload()
 	m.ended = time.Now()
@@ -283,9 +281,6 @@ func (m *monitor) attend(p *spec.Process) Exit {
 	p.Release()
 	if m.o.PID == "host" {
 		endOrphans()
-	}
-	if strings.HasPrefix(m.o.PID, ofContainer) {
-		endShared(p.PID, first)
 	}
 	m.hub.drain()
 	return exit

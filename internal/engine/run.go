@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"strings"
 	"sync"
 	"syscall"
 	"time"
@@ -37,9 +36,12 @@ func (e *Engine) Run(ctx context.Context, o RunOptions) (_ Exit, err error) {
 	if o.DryRun {
 		return Exit{}, r.print(ctx)
 	}
-	if r.health != nil && o.PreserveFDs == 0 { // the image's: a monitor does that
+	switch { // the image's: a monitor does that
+	case r.health != nil && o.PreserveFDs == 0:
 		r.close()
 		return e.runAttached(ctx, o)
+	case r.health != nil:
+		e.warn("the health check of the image is left out: it takes a monitor, which does not have the descriptors of --preserve-fds", "--no-healthcheck says that none is wanted")
 	}
 	if err := r.makeBox(ctx); err != nil {
 		return Exit{Code: 125}, err
@@ -231,7 +233,6 @@ func (r *run) run(ctx context.Context) (Exit, error) {
 		r.streams.Finish(told, time.Second)
 		return Exit{Code: 125}, err
 	}
-	first, _ := readRow(p.PID)
 	ooms := make(chan struct{}, 16)
 	watch := watchOOM(r.state.Cgroup, func() {
 		select {
@@ -243,9 +244,6 @@ func (r *run) run(ctx context.Context) (Exit, error) {
 	r.measure(watch, &exit)
 	for range len(ooms) {
 		r.news = append(r.news, r.box.event("oom"))
-	}
-	if strings.HasPrefix(r.o.PID, ofContainer) {
-		endShared(p.PID, first)
 	}
 	if r.o.PID == "host" || r.extra.Root.Kind == fuse.FuseOverlayFS {
 		p.Release() // before the orphans are counted, and before the directories of the server go

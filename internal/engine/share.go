@@ -116,6 +116,8 @@ func (r *run) taken(kind specs.LinuxNamespaceType, id string, p blueprint) {
 // join is the configuration with the namespaces of the owners as they run now,
 // which are held until release is called.
 func (r *run) join() (config *specs.Spec, release func(), err error) {
+	r.extra.Strays = r.o.PID != "" && r.o.PID != "private"
+	r.extra.Trees = nil
 	if len(r.joined.Namespaces) == 0 {
 		return r.result.Spec, func() {}, nil
 	}
@@ -143,17 +145,51 @@ func (r *run) join() (config *specs.Spec, release func(), err error) {
 		}
 		user, held = in, append(held, f)
 		linux.Namespaces[i].Path = fmt.Sprintf("/proc/self/fd/%d", f.Fd())
+		if ns.Type == specs.IPCNamespace {
+			if tree := r.shareMemory(&s, ownerOf(ns)); tree != nil {
+				held = append(held, tree)
+			}
+		}
 	}
 	return &s, closeAll, nil
 }
+
+// ownerOf is the container that a namespace of the plan is to come from.
+func ownerOf(ns specs.LinuxNamespace) string {
+	id, _, _ := strings.Cut(strings.TrimPrefix(ns.Path, "/"+ofContainer), "/")
+	return id
+}
+
+// shareMemory puts the owner's /dev/shm in the place of the container's own, if
+// both have it: POSIX shared memory is files in there. The result is to be closed
+// after the start.
+func (r *run) shareMemory(s *specs.Spec, owner string) *os.File {
+	i := slices.IndexFunc(s.Mounts, func(m specs.Mount) bool { return m.Destination == shmDir && m.Type == "tmpfs" && m.Source == "shm" })
+	if i < 0 {
+		return nil // something else is mounted there
+	}
+	st, err := r.e.runtimeOf(owner).Load(owner)
+	if err != nil {
+		return nil
+	}
+	tree, err := st.OpenTree(shmDir)
+	if err != nil {
+		return nil // it has none, or the kernel cannot clone it
+	}
+	s.Mounts = slices.Clone(s.Mounts)
+	s.Mounts[i] = specs.Mount{Destination: shmDir, Type: "bind", Source: shmDir, Options: []string{"bind", "nosuid", "noexec", "nodev"}}
+	r.extra.Trees = map[string]*os.File{shmDir: tree}
+	return tree
+}
+
+const shmDir = "/dev/shm"
 
 // openOwned opens a namespace of its owner, and says in which user namespace that
 // is. It is known to be the one that the owner was made with: a first process can
 // leave its namespaces, for others that it has prepared for us, and a pid can
 // become another process's.
 func (e *Engine) openOwned(ns specs.LinuxNamespace) (f *os.File, user uint64, err error) {
-	id, _, _ := strings.Cut(strings.TrimPrefix(ns.Path, "/"+ofContainer), "/")
-	c, err := e.find(id)
+	c, err := e.find(ownerOf(ns))
 	if err != nil {
 		return nil, 0, fmt.Errorf("share the %s namespace: %w", ns.Type, err)
 	}
@@ -240,21 +276,4 @@ func (r *run) markShared() error {
 		}
 	}
 	return nil
-}
-
-// endShared kills what a payload has left behind in a pid namespace that goes on
-// without it: what is of its session and was there before its end. A cgroup of the
-// container's, where it has one, has the rest.
-func endShared(pid int, row tableRow) {
-	for range 10 {
-		found := false
-		for _, p := range processTable() {
-			if p.session == pid && !p.dead && p.pid != pid && len(p.start) >= len(row.start) && (len(p.start) > len(row.start) || p.start >= row.start) {
-				found = killExactly(p) || found
-			}
-		}
-		if !found {
-			return
-		}
-	}
 }

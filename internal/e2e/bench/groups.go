@@ -27,6 +27,8 @@ var groups = []group{
 	{"detached-many", detachedMany},
 	{"detached-logs", detachedLogs},
 	{"ps", psMany},
+	{"copy", copyFiles},
+	{"cycles", cycles},
 	{"oci-run", ociRun},
 	{"oci-mounts", ociMounts},
 	{"oci-lifecycle", ociLifecycle},
