@@ -2,6 +2,7 @@ package spec
 
 import (
 	"context"
+	"errors"
 	"fmt"
 
 	"coracle/cgroupv2"
@@ -63,4 +64,34 @@ func (c *Container) Watch(ctx context.Context, oom func(kills uint64)) error {
 	}
 	defer cg.Close()
 	return explainNone(cg, cg.Watch(ctx, oom))
+}
+
+// ChangeLimits changes the container's limits from old to now, as Update does.
+// Implied ones that cannot be had are left out.
+func (c *Container) ChangeLimits(old, now Limits, h Host) error {
+	wasAsked, wasImplied, err := old.Resources(h)
+	if err != nil {
+		return err
+	}
+	asked, implied, err := now.Resources(h)
+	if err != nil {
+		return err
+	}
+	for {
+		r := changes(withImplied(wasAsked, wasImplied), withImplied(asked, implied))
+		if r == nil {
+			return nil
+		}
+		err := c.Update(r)
+		var field *cgroupv2.FieldError
+		if err == nil || !errors.As(err, &field) || !errors.Is(err, cgroupv2.ErrUnsupported) {
+			return err
+		}
+		left, ok := withoutField(implied, field.Field)
+		if !ok {
+			return err
+		}
+		implied = left
+		wasImplied, _ = withoutField(wasImplied, field.Field)
+	}
 }

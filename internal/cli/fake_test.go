@@ -126,7 +126,14 @@ func (f *fakeEngine) Events(_ context.Context, o engine.EventOptions, show func(
 }
 
 func (f *fakeEngine) UpdateContainer(name string, o engine.UpdateOptions) error {
-	f.ask("update", name, fmt.Sprint(*o.Restart))
+	asked := ""
+	if o.Restart != nil {
+		asked = o.Restart.String()
+	}
+	if l := o.Limits; l.Given() {
+		asked += fmt.Sprintf("m=%s c=%s p=%s", l.Memory, l.CPUs, l.PidsLimit)
+	}
+	f.ask("update", name, asked)
 	return f.err
 }
 

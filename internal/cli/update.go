@@ -9,13 +9,18 @@ import (
 type updateCmd struct {
 	Restart string `placeholder:"POLICY" help:"Start it again when it ends: no, on-failure[:N], always or unless-stopped."`
 
+	Limits cgroupFlags `embed:"" group:"Limits"`
+
 	Containers []string `arg:"" name:"CONTAINER"`
 }
 
 func (*updateCmd) Help() string {
-	return `Changes containers that are there, running or not. A restart policy holds from
-the next end on.
+	return `Changes containers that are there, running or not. Limits hold at once and at
+later starts: all that are named or, when one cannot be had, none. A restart
+policy holds from the next end on.
 
+  coracle update --memory 1g --cpus 2 web
+  coracle update --pids-limit -1 web
   coracle update --restart always web`
 }
 
@@ -24,15 +29,19 @@ func (*updateCmd) refused(name string) (refusal, bool) {
 }
 
 func (c *updateCmd) run(a *app) (int, error) {
-	if c.Restart == "" {
-		return exitOurs, &usageError{msg: "update: there is nothing to change", hint: "--restart POLICY"}
+	o := engine.UpdateOptions{Limits: c.Limits.limits()}
+	if c.Restart == "" && !o.Limits.Given() {
+		return exitOurs, &usageError{msg: "update: there is nothing to change", hint: "a limit, such as --memory 1g, or --restart POLICY"}
 	}
-	policy, err := engine.ParseRestart(c.Restart)
-	if err != nil {
-		return exitOurs, err
+	if c.Restart != "" {
+		policy, err := engine.ParseRestart(c.Restart)
+		if err != nil {
+			return exitOurs, err
+		}
+		o.Restart = &policy
 	}
 	return selection{Containers: c.Containers}.each(a, "update", isRunning, func(e engineAPI, name string) error {
-		return e.UpdateContainer(name, engine.UpdateOptions{Restart: &policy})
+		return e.UpdateContainer(name, o)
 	})
 }
 

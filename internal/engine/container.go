@@ -57,6 +57,7 @@ type Container struct {
 	Shared      bool          `json:"shared,omitempty"`  // another has it among its Owners, or had
 	Network     string        `json:"network,omitempty"` // as it was asked for; "" for the default
 
+	Limits      *spec.Limits      `json:"limits,omitempty"`      // as they are now; nil for none
 	Annotations map[string]string `json:"annotations,omitempty"` // those that were asked for
 
 	Status    Status `json:"status"`

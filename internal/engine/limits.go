@@ -1,7 +1,110 @@
 package engine
 
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+
+	"coracle/cgroupv2"
+	"coracle/spec"
+
+	specs "github.com/opencontainers/runtime-spec/specs-go"
+)
+
 // limited says whether the container needs a cgroup for what was asked for.
 func (r *run) limited() bool {
 	l := r.result.Spec.Linux
 	return l.Resources != nil || l.CgroupsPath != ""
+}
+
+// typedLimits are limits for the record; nil where nothing was typed.
+func typedLimits(l spec.Limits) *spec.Limits {
+	if !l.Given() {
+		return nil
+	}
+	return &l
+}
+
+// limitsOf are those that a container has now.
+func (c Container) limitsOf() spec.Limits { return deref(c.Limits) }
+
+// updateLimits changes the limits of a container whose record is locked: those in
+// force, if it runs, then what the next start reads. When that cannot be written
+// those in force get their old values back.
+func (e *Engine) updateLimits(c *Container, typed spec.Limits) error {
+	old := c.limitsOf()
+	now := old.Update(typed)
+	asked, _, err := now.Resources(hostFacts{})
+	if err != nil {
+		return err
+	}
+	st, err := e.runtimeOf(c.ID).Load(c.ID)
+	switch {
+	case errors.Is(err, spec.ErrNotExist):
+		st = nil
+	case err != nil:
+		return err
+	default:
+		if err = st.ChangeLimits(old, now, hostFacts{}); errors.Is(err, spec.ErrNotRunning) {
+			st, err = nil, nil
+		}
+	}
+	if err != nil {
+		return err
+	}
+	if err := e.writeLimits(c.ID, asked); err != nil {
+		if st != nil {
+			err = errors.Join(err, st.ChangeLimits(now, old, hostFacts{}))
+		}
+		return err
+	}
+	c.Limits = &now
+	return nil
+}
+
+// writeLimits puts limits into a container's config.json.
+func (e *Engine) writeLimits(id string, r *specs.LinuxResources) error {
+	path := filepath.Join(e.containerDir(id), "config.json")
+	var s specs.Spec
+	data, err := os.ReadFile(path)
+	if err == nil {
+		err = json.Unmarshal(data, &s)
+	}
+	if err == nil && s.Linux == nil {
+		err = errors.New("it has no linux section")
+	}
+	if err != nil {
+		return fmt.Errorf("change %s: %w", path, err)
+	}
+	s.Linux.Resources = r
+	if data, err = json.Marshal(s); err != nil {
+		return fmt.Errorf("change %s: %w", path, err)
+	}
+	return replaceFile(path, data, 0o644, true)
+}
+
+// currentLimits takes over what update has changed since the container was made.
+func (r *run) currentLimits() error {
+	c, err := readRecord(r.box.dir)
+	if err != nil || c.Limits == nil {
+		return err
+	}
+	r.o.Limits = *c.Limits
+	l := r.result.Spec.Linux
+	l.Resources, r.result.Implied, err = c.Limits.Resources(hostFacts{})
+	if r.result.NoCgroup {
+		r.result.Implied = nil
+	}
+	return err
+}
+
+// explainUpdate names the flag that asked for what cannot be had.
+func explainUpdate(op string, l spec.Limits, err error) error {
+	var field *cgroupv2.FieldError
+	if errors.As(err, &field) {
+		return explainLimit(spec.Options{Limits: l}, err)
+	}
+	return fmt.Errorf("%s: %w", op, err)
 }

@@ -205,7 +205,10 @@ func (m *monitor) launch(ctx context.Context) (*spec.Process, error) {
 
 func (m *monitor) tryLaunch(ctx context.Context) (*spec.Process, error) {
 	s := m.result.Spec
-	var err error
+	err := m.currentLimits()
+	if err != nil {
+		return nil, err
+	}
 	if err := m.root.open(); err != nil {
 		return nil, err
 	}

@@ -196,7 +196,7 @@ func (r *run) container(id string) Container {
 	return Container{
 		ID: id, Name: r.o.Name, Image: r.o.Image, ImageID: r.root.imageID,
 		Created: time.Now().UTC(), Remove: r.o.Remove, Map: r.ids.Base, Status: Running,
-		Detached: r.o.Detached(), Restart: r.o.Restart, Network: r.o.Network, Owners: r.owners,
+		Detached: r.o.Detached(), Restart: r.o.Restart, Network: r.o.Network, Owners: r.owners, Limits: typedLimits(r.o.Limits),
 	}
 }
 

@@ -115,6 +115,9 @@ func (r *run) finish(ctx context.Context, exit Exit, runErr error) error {
 		r.tell()
 		return nil
 	}
+	if now, err := readRecord(b.dir); err == nil {
+		b.Limits = now.Limits // update may have changed them
+	}
 	err := b.save(true)
 	r.news = append(r.news, b.died())
 	r.tell()
