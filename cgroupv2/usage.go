@@ -74,9 +74,10 @@ func (c *Cgroup) Usage(parts UsageParts) (Usage, error) {
 
 // usageReader reads one file after the other into one buffer.
 type usageReader struct {
-	c   *Cgroup
-	buf []byte
-	err error
+	c     *Cgroup
+	buf   []byte
+	there bool // the cgroup is known to be: what is missing is a controller's
+	err   error
 }
 
 func (r *usageReader) keep(err error) {
@@ -92,6 +93,9 @@ func (r *usageReader) read(name string) bool {
 	}
 	fd, err := unix.Openat(r.c.FD(), name, unix.O_RDONLY|unix.O_CLOEXEC|unix.O_NOFOLLOW, 0)
 	if err != nil {
+		if err == unix.ENOENT && r.there {
+			return false
+		}
 		if err = r.c.gone(err); errors.Is(err, ErrGone) || !errors.Is(err, unix.ENOENT) {
 			r.keep(fmt.Errorf("open %s: %w", name, err))
 		}
@@ -102,6 +106,7 @@ func (r *usageReader) read(name string) bool {
 		r.keep(fmt.Errorf("read %s: %w", name, r.c.gone(err)))
 		return false
 	}
+	r.there = true
 	return true
 }
 

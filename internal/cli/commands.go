@@ -44,6 +44,7 @@ func commands() []entry {
 		{"diff", "Containers", "[flags] CONTAINER", "list what a container has changed in its image's files", false, func() command { return &diffCmd{} }},
 		{"export", "Containers", "[flags] CONTAINER", "write a container's root as a tar file", false, func() command { return &exportCmd{} }},
 		{"ps", "Containers", "[flags]", "list containers", false, func() command { return &psCmd{} }},
+		{"stats", "Containers", "[flags] [CONTAINER...]", "show what containers use, as it changes", false, func() command { return &statsCmd{} }},
 		{"logs", "Containers", "[flags] CONTAINER...", "show what containers have said", false, func() command { return &logsCmd{} }},
 		{"events", "Containers", "[flags]", "show what happens to containers, images and volumes", false, func() command { return &eventsCmd{} }},
 		{"port", "Containers", "[flags] CONTAINER [PORT[/PROTO]]", "list the ports that containers publish", false, func() command { return &portCmd{} }},
@@ -82,7 +83,7 @@ func commands() []entry {
 func plannedCommands() []string {
 	return strings.Fields(`apply attach build checkpoint commit create discard
 		events exec history kill load login logout mount pack pause port prune
-		push rename restart restore resume review sandbox save start stats stop tag top
+		push rename restart restore resume review sandbox save start stop tag top
 		unmount unpack update wait`)
 }
 

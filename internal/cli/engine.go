@@ -33,6 +33,7 @@ type engineAPI interface {
 	Attach(ctx context.Context, name string, opts engine.AttachOptions) (engine.Exit, error)
 	Exec(ctx context.Context, name string, opts engine.ExecOptions) (engine.Exit, error)
 	ExecDetached(ctx context.Context, name string, opts engine.ExecOptions) (id string, err error)
+	Stats(ctx context.Context, o engine.StatsOptions) ([]engine.ContainerStats, error)
 	Top(ctx context.Context, name string, words []string) ([][]string, error)
 	Stop(ctx context.Context, name string, timeout *time.Duration) error
 	Kill(ctx context.Context, name string, sig syscall.Signal) error

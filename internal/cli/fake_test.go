@@ -31,6 +31,7 @@ type fakeEngine struct {
 	checks     []engine.Check
 	documents  map[string]any
 	exit       engine.Exit
+	looks      [][]engine.ContainerStats // of stats; nil: there is no such container
 	err        error
 
 	asked  []string

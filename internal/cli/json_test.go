@@ -28,6 +28,7 @@ type jsonDocument struct {
 func jsonDocuments() []jsonDocument {
 	return []jsonDocument{
 		{"ps", "ps", true, reflect.TypeFor[containerDocument]()},
+		{"stats", "stats", true, reflect.TypeFor[statsDocument]()},
 		{"diff", "diff", false, reflect.TypeFor[diffLists]()},
 		{"images", "images", true, reflect.TypeFor[imageRow]()},
 		{"inspect: a container", "inspect", true, reflect.TypeFor[engine.ContainerInspection]()},

@@ -172,15 +172,15 @@ func TestSelection(t *testing.T) {
 func TestScreen(t *testing.T) {
 	var b strings.Builder
 	s := screen{out: &b, width: 10, height: 5}
-	s.show("one\ntwo is wider than ten\nthree\nfour\n", "title", true)
+	s.show("one\ntwo is wider than ten\nthree\nfour\n", "title", "", true)
 	want := "\x1b[2J\x1b[Htitle\x1b[K\r\n\x1b[K\r\none\x1b[K\r\ntwo is wi…\r\n… 2 more\x1b[K\x1b[J"
 	if b.String() != want {
 		t.Errorf("%q\nnot\n%q", b.String(), want)
 	}
 	b.Reset()
 	s = screen{out: &b}
-	s.show("one\n", "title", true)
-	s.show("two\n", "title", false)
+	s.show("one\n", "title", "", true)
+	s.show("two\n", "title", "", false)
 	if b.String() != "one\n\ntwo\n" {
 		t.Errorf("without a terminal: %q", b.String())
 	}

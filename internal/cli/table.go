@@ -17,6 +17,8 @@ type table struct {
 	rows      [][]string
 	noHeading bool
 	least     int // to which a flexible column may be cut; 0 for 12
+	right     []bool
+	floor     []int // columns that are at least so wide
 }
 
 const gap = 2
@@ -36,14 +38,21 @@ func (t table) write(w io.Writer, width int) {
 		lines = append(lines, clean)
 	}
 	widths := columnWidths(lines)
+	for i := range min(len(widths), len(t.floor)) {
+		widths[i] = max(widths[i], t.floor[i])
+	}
 	t.squeeze(widths, width)
 	var b strings.Builder
 	for _, line := range lines {
 		for i, cell := range line {
 			cell = cut(cell, widths[i])
+			room := strings.Repeat(" ", widths[i]-utf8.RuneCountInString(cell))
+			if i < len(t.right) && t.right[i] {
+				cell, room = room+cell, ""
+			}
 			b.WriteString(cell)
 			if i < len(line)-1 {
-				b.WriteString(strings.Repeat(" ", widths[i]-utf8.RuneCountInString(cell)+gap))
+				b.WriteString(room + strings.Repeat(" ", gap))
 			}
 		}
 		b.WriteByte('\n')

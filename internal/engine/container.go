@@ -72,6 +72,8 @@ type Container struct {
 	// StoppedByUser: somebody asked for its end, so its policy does not start it again.
 	StoppedByUser bool   `json:"stoppedByUser,omitempty"`
 	Error         string `json:"error,omitempty"` // why it could not be started, the last time
+
+	state *spec.Container // of one that runs, as load has read it
 }
 
 // Running says whether the payload still runs.
@@ -93,7 +95,7 @@ func (e *Engine) load(id string) (Container, error) {
 	default:
 		if st, err := e.runtimeOf(id).Load(id); err == nil { // else it is just starting
 			now := st.Status()
-			c.PID = now.Pid
+			c.PID, c.state = now.Pid, st
 			if now.Status == spec.StatePaused {
 				c.Status = Paused
 			}

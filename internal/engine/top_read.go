@@ -3,8 +3,8 @@ package engine
 import (
 	"errors"
 	"fmt"
-	"io"
 	"os"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -60,18 +60,32 @@ func readProcess(pid int) (*processFacts, error) {
 }
 
 // readLimited reads a file of /proc; the arguments of a process can be megabytes.
+// An os.File would be tried with the poller, which takes longer than the reading.
 func readLimited(path string) (string, error) {
-	f, err := os.Open(path)
+	fd, err := ignoringEINTR(func() (int, error) { return unix.Open(path, unix.O_RDONLY|unix.O_CLOEXEC, 0) })
 	if err != nil {
-		return "", err
+		return "", &os.PathError{Op: "open", Path: path, Err: err}
 	}
-	defer f.Close()
+	defer unix.Close(fd)
 	const most = 64 << 10
-	data, err := io.ReadAll(io.LimitReader(f, most))
-	if errors.Is(err, unix.ESRCH) {
-		err = os.ErrNotExist
+	data := make([]byte, 0, 2048)
+	for len(data) < most {
+		if len(data) == cap(data) {
+			data = slices.Grow(data, len(data))
+		}
+		n, err := ignoringEINTR(func() (int, error) { return unix.Read(fd, data[len(data):min(cap(data), most)]) })
+		if errors.Is(err, unix.ESRCH) {
+			err = os.ErrNotExist
+		}
+		if err != nil {
+			return "", &os.PathError{Op: "read", Path: path, Err: err}
+		}
+		if n == 0 {
+			break
+		}
+		data = data[:len(data)+n]
 	}
-	return string(data), err
+	return string(data), nil
 }
 
 // parseStat reads /proc/PID/stat. The name in it is the process's own choice:
