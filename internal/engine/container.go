@@ -107,6 +107,12 @@ func (e *Engine) load(id string) (Container, error) {
 // change changes the record of a container that is kept. Its monitor and other
 // commands do so side by side: what f sees is what is written down now.
 func (e *Engine) change(id string, f func(*Container)) (Container, error) {
+	return e.rewrite(id, true, f)
+}
+
+// rewrite is change that others see at once, and that survives a power cut only
+// with sync, or after syncRecord.
+func (e *Engine) rewrite(id string, sync bool, f func(*Container)) (Container, error) {
 	dir := e.containerDir(id)
 	lock, err := os.Open(dir)
 	if err != nil {
@@ -121,7 +127,17 @@ func (e *Engine) change(id string, f func(*Container)) (Container, error) {
 		return c, err
 	}
 	f(&c)
-	return c, writeJSON(filepath.Join(dir, recordFile), c, true)
+	return c, writeJSON(filepath.Join(dir, recordFile), c, sync)
+}
+
+// syncRecord makes the record survive a power cut.
+func (e *Engine) syncRecord(id string) {
+	for _, path := range []string{filepath.Join(e.containerDir(id), recordFile), e.containerDir(id)} {
+		if fd, err := unix.Open(path, unix.O_RDONLY|unix.O_CLOEXEC, 0); err == nil {
+			_ = unix.Fsync(fd) // no other way to have it than the one that has failed
+			unix.Close(fd)
+		}
+	}
 }
 
 func readRecord(dir string) (Container, error) {

@@ -165,6 +165,7 @@ func (m *monitor) live(ctx context.Context, reports *os.File) error {
 				m.past.Store(true)
 				reports.Close()
 			}
+			go m.e.syncRecord(m.id)
 			exit = m.attend(p)
 		}
 		again := m.again(exit)
@@ -188,7 +189,9 @@ func (m *monitor) launch(ctx context.Context) (*spec.Process, error) {
 	m.process = p
 	m.mu.Unlock()
 	health := m.checker.reset()
-	c, err := m.e.change(m.id, func(c *Container) {
+	// On the disk once the launcher has its answer: after a power cut nothing runs
+	// whatever the record says.
+	c, err := m.e.rewrite(m.id, false, func(c *Container) {
 		c.Health = health
 		c.Status, c.Started, c.Finished, c.Error = Running, m.started.UTC(), time.Time{}, ""
 		c.ExitCode, c.Signal, c.OOMKilled, c.OOMKills, c.TimedOut = 0, 0, false, 0, false
