@@ -1,6 +1,7 @@
 package cgroupv2
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"os"
@@ -38,7 +39,7 @@ func (c *Cgroup) Below(path string) (*Cgroup, error) {
 		dir.Close()
 		return nil, fmt.Errorf("stat cgroup %s: %w", name, err)
 	}
-	return &Cgroup{ref: Ref{Path: name, ID: st.Ino}, dir: dir, sys: c.sys}, nil
+	return &Cgroup{ref: Ref{Path: name, ID: st.Ino, Scope: cmp.Or(c.ref.Scope, c.ref.Unit)}, dir: dir, sys: c.sys}, nil
 }
 
 // openBelow is openat2(2) by single steps. That nothing is mounted on the way is

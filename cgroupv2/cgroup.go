@@ -21,6 +21,9 @@ type Ref struct {
 	// Unit is systemd's scope that it is, of the user's manager or the machine's.
 	Unit string `json:"unit,omitempty"`
 	User bool   `json:"user,omitempty"`
+	// Scope is the delegated unit of the user's manager that it is below; only that
+	// manager can put a process of a login session there.
+	Scope string `json:"scope,omitempty"`
 }
 
 // Cgroup is the cgroup of one container, held open: the handle goes on to mean
@@ -32,6 +35,7 @@ type Cgroup struct {
 	sys    kernel
 	tree   Tree
 	reason string
+	notice error
 
 	pending *pending     // a scope that is not made yet
 	bus     []busAddress // where systemd is; nil: where it always is
@@ -56,7 +60,7 @@ func Open(ref Ref) (*Cgroup, error) {
 		c.Close()
 		return nil, fmt.Errorf("open cgroup %s: %w: no cgroup v2 is mounted there now", ref.Path, ErrGone)
 	}
-	c.ref.Made, c.ref.Unit, c.ref.User = ref.Made, ref.Unit, ref.User
+	c.ref.Made, c.ref.Unit, c.ref.User, c.ref.Scope = ref.Made, ref.Unit, ref.User, ref.Scope
 	return c, nil
 }
 
@@ -119,7 +123,7 @@ func (c *Cgroup) AddProcess(pid int) error {
 	if err == nil {
 		return nil
 	}
-	if c.ref.Unit != "" && errors.Is(err, os.ErrPermission) {
+	if (c.ref.Unit != "" || c.ref.Scope != "") && errors.Is(err, os.ErrPermission) {
 		return c.attach(pid)
 	}
 	return fmt.Errorf("move process %d into its cgroup: %w%s", pid, err, explainMove(err))

@@ -38,6 +38,8 @@ type Tree struct {
 	Offered     []string // that OwnDir could give to its children, sorted
 	V1          []string // controllers that version 1 hierarchies hold, sorted
 	Place       string   // the directory where a container's cgroup can be made, "" for none
+	Managed     bool     // systemd writes the tree, but for what it has delegated:
+	Delegate    string   // the unit that we are in, "" for none of ours
 }
 
 // Detect looks at /proc/self/mountinfo, /proc/self/cgroup and the tree.
@@ -54,8 +56,12 @@ func Detect() (Tree, error) {
 	if t.Mount == "" {
 		return t, nil
 	}
+	t.managed()
 	t.Controllers = sortedFields(readIn(t.Mount, "cgroup.controllers"))
-	if t.OwnDir != "" {
+	switch {
+	case t.Delegate != "":
+		t.Offered = sortedFields(readIn(t.Delegate, "cgroup.controllers"))
+	case t.OwnDir != "":
 		t.Offered = sortedFields(readIn(t.OwnDir, "cgroup.controllers"))
 	}
 	for _, dir := range t.parents() {
@@ -138,7 +144,8 @@ func (t Tree) dirOf(cgroup string) string {
 // Beside us comes first: a cgroup with processes, as ours, cannot give
 // controllers to its children. Then below us, then the places further up. All
 // are ancestors of ours or ours, so that the kernel lets us move processes
-// from here to there when cgroup.procs of that directory is writable.
+// from here to there when cgroup.procs of that directory is writable. What
+// systemd has not delegated is left out.
 func (t Tree) parents() []string {
 	if t.OwnDir == "" {
 		return nil
@@ -152,7 +159,7 @@ func (t Tree) parents() []string {
 		up = filepath.Dir(up)
 		dirs = append(dirs, up)
 	}
-	return dirs
+	return slices.DeleteFunc(dirs, func(dir string) bool { return !t.ours(dir) })
 }
 
 // mayMake says whether we may make a cgroup in dir and move ourselves there.

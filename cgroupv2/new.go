@@ -27,6 +27,13 @@ type Config struct {
 	Systemd     bool
 	Rootless    bool
 	Annotations map[string]string
+	// Auto enters the scope that all of the user's containers share where there is
+	// no place that is ours already (session.go). Lasting says that the container
+	// is to outlive the session that we are in, Unasked that the limits are
+	// defaults of ours, for which nobody would give up that.
+	Auto    bool
+	Lasting bool
+	Unasked bool
 	// UserNamespace: the container gets one. Where no device program can be
 	// loaded, it is what keeps Resources.Devices, of which Devices
 	// (linux.devices) are the nodes that it has.
@@ -45,6 +52,9 @@ func New(cfg Config) (*Cgroup, error) {
 	}
 	if cfg.Systemd {
 		return plan(tree, cfg)
+	}
+	if cfg.Auto && tree.Managed && !strings.HasPrefix(cfg.Path, "/") {
+		return auto(tree, cfg)
 	}
 	return create(tree, cfg, realKernel{})
 }
@@ -169,6 +179,9 @@ func (m *maker) make(dir string, names []string, cfg Config) (*Cgroup, error) {
 	}
 	m.c = c
 	c.sys, c.tree, c.ref.Made = m.sys, m.tree, len(m.made)
+	if d := m.tree.Delegate; d != "" && m.tree.userUnit(d) != "" && strings.HasPrefix(path, d+"/") {
+		c.ref.Scope = filepath.Base(d)
+	}
 	if err := c.fresh(); err != nil {
 		return nil, err
 	}

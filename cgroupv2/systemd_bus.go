@@ -19,7 +19,8 @@ type Systemd interface {
 	// StartScope makes the scope with its first process in it.
 	StartScope(name string, properties []Property) error
 	Update(name string, properties []Property) error
-	Attach(name string, pid int) error
+	// Attach moves a process into a cgroup below a unit's ("/" is the unit's own).
+	Attach(name, below string, pid int) error
 	Stop(name string) error                   // one that is not there has ended
 	ControlGroup(name string) (string, error) // "/user.slice/…/x.scope"
 	Close()

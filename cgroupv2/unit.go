@@ -199,12 +199,21 @@ func (c *Cgroup) applyUnit(files []File, last func() error) error {
 	})
 }
 
-// attach moves a process into the scope by systemd's hand: from a login
+// attach moves a process into the cgroup by systemd's hand: from a login
 // session, whose cgroup is not ours, the kernel does not let us.
 func (c *Cgroup) attach(pid int) error {
-	return c.manager(context.Background(), c.ref.User, func(s Systemd) error {
-		if err := s.Attach(c.ref.Unit, pid); err != nil {
-			return fmt.Errorf("attach process %d to %s: %w", pid, c.ref.Unit, err)
+	unit, below, user := c.ref.Unit, "/", c.ref.User
+	if unit == "" {
+		unit, user = c.ref.Scope, true
+		_, rel, ok := strings.Cut(c.ref.Path+"/", "/"+unit+"/")
+		if !ok {
+			return fmt.Errorf("attach process %d: %s is not below %s", pid, c.ref.Path, unit)
+		}
+		below += strings.TrimSuffix(rel, "/")
+	}
+	return c.manager(context.Background(), user, func(s Systemd) error {
+		if err := s.Attach(unit, below, pid); err != nil {
+			return fmt.Errorf("attach process %d to %s: %w", pid, unit, err)
 		}
 		return nil
 	})

@@ -16,6 +16,9 @@ import (
 // the process stays in the caller's, if the container has no limits that it
 // would escape.
 func (e *joining) cgroup() error {
+	if e.c.rt.NoSystemd && e.c.Cgroup.Scope != "" {
+		return &idError{e.c.ID, ErrSystemd} // who may have to let the process in
+	}
 	cg, err := e.c.cgroup()
 	if err == nil && cg.FD() < 0 {
 		cg.Close()

@@ -32,6 +32,9 @@ type Runtime struct {
 	// Systemd makes cgroups by asking the service manager, as runc's
 	// --systemd-cgroup.
 	Systemd bool
+	// AutoCgroup asks it where there is no place for one, see cgroupv2.Config.Auto.
+	// Lasting: the containers are to outlive the caller's session.
+	AutoCgroup, Lasting bool
 	// NoCgroup makes none (runc and crun call it --cgroup-manager=disabled).
 	NoCgroup bool
 	// NoSystemd refuses, by ErrSystemd and before anything is done, the containers whose

@@ -18,6 +18,9 @@ func (m *making) makeCgroup() (err error) {
 	if m.cgroup, err = m.newCgroup(); err != nil || m.cgroup == nil {
 		return err
 	}
+	if why := m.cgroup.Notice(); why != nil {
+		m.rt.warn("the container may end when you log out: %v", why)
+	}
 	m.c.Cgroup = m.cgroup.Ref()
 	m.o.Extra.Cgroup = m.cgroup
 	if m.cgroup.Path() != "" {
@@ -40,7 +43,8 @@ func (m *making) newCgroup() (*cgroupv2.Cgroup, error) {
 		}
 		cg, err := cgroupv2.New(cgroupv2.Config{ID: m.c.ID, Path: m.s.Linux.CgroupsPath, Resources: r,
 			Devices: m.s.Linux.Devices, UserNamespace: inUserNamespace(m.s) || !HostRoot(),
-			Systemd: m.rt.Systemd, Rootless: !HostRoot(), Annotations: m.s.Annotations})
+			Systemd: m.rt.Systemd, Rootless: !HostRoot(), Annotations: m.s.Annotations,
+			Auto: m.rt.AutoCgroup, Lasting: m.rt.Lasting, Unasked: m.s.Linux.Resources == nil && m.s.Linux.CgroupsPath == ""})
 		var field *cgroupv2.FieldError
 		if err == nil || !errors.As(err, &field) || !errors.Is(err, cgroupv2.ErrUnsupported) {
 			return cg, err

@@ -150,7 +150,7 @@ func (s *Conn) StartScope(name string, properties []Property) error {
 		}
 	}
 	if err != nil {
-		return fmt.Errorf("start %s: %w", name, err)
+		return fmt.Errorf("start %s: %w", name, named(err))
 	}
 	return nil
 }
@@ -160,9 +160,26 @@ func (s *Conn) Update(name string, properties []Property) error {
 	return s.call("SetUnitProperties", name, true, onWire(properties)).Err
 }
 
-// Attach moves a process into the unit's cgroup.
-func (s *Conn) Attach(name string, pid int) error {
-	return s.call("AttachProcessesToUnit", name, "/", []uint32{uint32(pid)}).Err
+// Attach moves a process into a cgroup below the unit's, which is "/".
+func (s *Conn) Attach(name, below string, pid int) error {
+	return named(s.call("AttachProcessesToUnit", name, below, []uint32{uint32(pid)}).Err)
+}
+
+// Error is systemd's; its name tells callers that do not know D-Bus what it is.
+type Error struct{ err dbus.Error }
+
+func (e Error) Error() string { return e.err.Error() }
+func (e Error) Unwrap() error { return e.err }
+
+// BusName is what D-Bus calls the error: org.freedesktop.systemd1.NoSuchUnit.
+func (e Error) BusName() string { return e.err.Name }
+
+func named(err error) error {
+	var e dbus.Error
+	if errors.As(err, &e) {
+		return Error{e}
+	}
+	return err
 }
 
 // wireProperty is a Property as D-Bus has it: (sv).
@@ -196,17 +213,33 @@ func (s *Conn) Stop(name string) error {
 	return nil
 }
 
-// ControlGroup is where the unit is in the tree: "/user.slice/…/x.scope".
+// ControlGroup is where the scope is in the tree: "/user.slice/…/x.scope". One that
+// is not there (any more) has none, which is an error.
 func (s *Conn) ControlGroup(name string) (string, error) {
-	var path dbus.ObjectPath
-	if err := s.call("GetUnit", name).Store(&path); err != nil {
-		return "", fmt.Errorf("find %s: %w", name, err)
-	}
 	var group string
-	if err := s.get(path, systemdName+".Scope", "ControlGroup", &group); err != nil {
+	err := s.get(unitPath(name), systemdName+".Scope", "ControlGroup", &group)
+	if err == nil && group == "" {
+		err = errors.New("it is not running")
+	}
+	if err != nil {
 		return "", fmt.Errorf("find the cgroup of %s: %w", name, err)
 	}
 	return group, nil
+}
+
+// unitPath is the object of a unit, as systemd's bus_label_escape makes it: what is
+// no letter, and a digit that comes first, is _ and two hexadecimal digits.
+func unitPath(name string) dbus.ObjectPath {
+	var b strings.Builder
+	for i, c := range []byte(name) {
+		letter := c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z'
+		if letter || i > 0 && c >= '0' && c <= '9' {
+			b.WriteByte(c)
+		} else {
+			fmt.Fprintf(&b, "_%02x", c)
+		}
+	}
+	return systemdPath + "/unit/" + dbus.ObjectPath(b.String())
 }
 
 func isBusError(err error, name string) bool {

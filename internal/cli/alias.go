@@ -189,7 +189,7 @@ func linkRefusals(name string) []refusal {
 		{flags: "r remote url c connection identity ssh", never: true, reason: here, hint: "leave it out; for another machine: ssh HOST podman"},
 		{flags: "config module default-mounts-file", never: true, reason: "podman's configuration is not read", hint: "defaults stand in coracle's own file: see coracle.toml(5)"},
 		{
-			flags: `runtime runtime-flag conmon cgroup-manager events-backend hooks-dir cdi-spec-dir network-cmd-path network-config-dir
+			flags: `runtime runtime-flag conmon events-backend hooks-dir cdi-spec-dir network-cmd-path network-config-dir
 				storage-opt imagestore tmpdir volumepath db-backend namespace transient-store max-workers noout out syslog
 				cpu-profile memory-profile rdt-class`, never: true,
 			reason: "coracle is its own runtime, monitor and store", hint: "leave it out; --root, --runroot and --storage-driver are understood",

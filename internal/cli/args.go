@@ -195,14 +195,14 @@ func splitLead(args []string, kind func(name string) flagKind, names []string) (
 // globalNames repeats the fields of globals, because asking kong for them
 // would build a grammar before the command is known; a test compares.
 func globalNames() []string {
-	return []string{"root", "runroot", "storage-driver", "log", "log-format", "config", "debug", "version"}
+	return []string{"root", "runroot", "storage-driver", "cgroup-manager", "log", "log-format", "config", "debug", "version"}
 }
 
 func globalKind(name string) flagKind {
 	switch name {
 	case "debug", "version":
 		return flagBool
-	case "root", "runroot", "storage-driver", "log", "log-format", "config":
+	case "root", "runroot", "storage-driver", "cgroup-manager", "log", "log-format", "config":
 		return flagValue
 	}
 	return flagUnknown

@@ -63,6 +63,7 @@ type globals struct {
 	Root          string `group:"Global flags" placeholder:"DIR" help:"Images and containers (default: $XDG_DATA_HOME/coracle)."`
 	RunRoot       string `group:"Global flags" name:"runroot" placeholder:"DIR" help:"State of this boot (default: $XDG_RUNTIME_DIR/coracle)."`
 	StorageDriver string `group:"Global flags" name:"storage-driver" placeholder:"NAME" enum:",overlay,fuse-overlayfs,copy" default:"" help:"overlay, fuse-overlayfs or copy, instead of what probing finds."`
+	CgroupManager string `group:"Global flags" name:"cgroup-manager" placeholder:"NAME" enum:",auto,systemd,cgroupfs,disabled" default:"" help:"Who makes containers' cgroups: auto, systemd (a scope for each), cgroupfs (directories) or disabled."`
 	Debug         bool   `group:"Global flags" help:"Show what is done, and the whole chain of an error."`
 	Log           string `group:"Global flags" placeholder:"FILE" help:"Append the log to FILE instead of stderr."`
 	Config        string `group:"Global flags" placeholder:"FILE" help:"Read the defaults of flags from FILE only; none: from no file."`
@@ -169,6 +170,7 @@ func (a *app) engine() (engineAPI, error) {
 		Root:          a.global.Root,
 		RunRoot:       a.global.RunRoot,
 		StorageDriver: a.global.StorageDriver,
+		CgroupManager: a.global.CgroupManager,
 		Warn:          a.warn,
 	})
 }

@@ -19,6 +19,7 @@ type Config struct {
 	Root          string // --root: the store; "" is $XDG_DATA_HOME/coracle
 	RunRoot       string // --runroot; "" is $XDG_RUNTIME_DIR/coracle
 	StorageDriver string // --storage-driver: "", overlay, fuse-overlayfs, copy
+	CgroupManager string // --cgroup-manager: "", auto, systemd, cgroupfs, disabled
 	// Warn prints one line for the user ("" hint when there is none).
 	Warn func(msg, hint string)
 }

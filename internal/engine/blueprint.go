@@ -25,6 +25,7 @@ type blueprint struct {
 	Result  spec.Result // without Spec, which is config.json
 	Joined  spec.Joined
 	Health  *HealthCheck `json:",omitempty"`
+	Manager string       `json:",omitempty"` // of cgroups
 }
 
 // rootPrint is a rootSource.
@@ -41,7 +42,7 @@ type rootPrint struct {
 const blueprintFile = "create.json"
 
 func (r *run) blueprint() blueprint {
-	p := blueprint{Store: r.e.root, Options: r.o, IDs: r.ids, Result: r.result, Health: r.health, Joined: r.joined, Root: rootPrint{
+	p := blueprint{Store: r.e.root, Options: r.o, IDs: r.ids, Result: r.result, Health: r.health, Manager: r.manager, Joined: r.joined, Root: rootPrint{
 		Config: r.root.config, ImageID: r.root.imageID, Lowers: r.root.lowers, Meta: r.root.meta,
 		Direct: r.root.direct, Host: r.root.host, Outsider: r.root.outsider,
 	}}
@@ -128,7 +129,7 @@ func (p *blueprint) moveOverlay(m *specs.Mount, root string) {
 // rebuild is a run of a container that is there already.
 func (e *Engine) rebuild(b *box, p blueprint) *run {
 	return &run{
-		e: e, o: p.Options, id: b.ID, ids: p.IDs, box: b, result: p.Result, health: p.Health, joined: p.Joined,
+		e: e, o: p.Options, id: b.ID, ids: p.IDs, box: b, result: p.Result, health: p.Health, manager: p.Manager, joined: p.Joined,
 		root: &rootSource{e: e, config: p.Root.Config, imageID: p.Root.ImageID, lowers: p.Root.Lowers, meta: p.Root.Meta,
 			direct: p.Root.Direct, host: p.Root.Host, outsider: p.Root.Outsider},
 	}

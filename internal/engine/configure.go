@@ -24,6 +24,9 @@ func (r *run) configure(name string) error {
 	if err := r.generate(name); err != nil {
 		return err
 	}
+	if err := r.checkManager(); err != nil {
+		return err
+	}
 	return r.assemble()
 }
 
@@ -93,6 +96,9 @@ func (r *run) begin() {
 	usual := func(mode string) bool { return mode == "" || mode == "private" || mode == "none" }
 	if o := r.o; o.DryRun || !usual(o.PID) || !usual(o.IPC) || !usual(o.UTS) || !usual(o.Network) || strings.HasPrefix(o.Userns.Userns, ofContainer) {
 		return
+	}
+	if o := r.o; o.Limits.Given() || o.CgroupParent != "" || r.e.manager != "" && r.e.manager != managerAuto {
+		return // it is born in its cgroup, which is not there yet
 	}
 	r.newborn = spec.BeginNamespaces(specs.UserNamespace, specs.MountNamespace, specs.PIDNamespace, specs.IPCNamespace,
 		specs.UTSNamespace, specs.NetworkNamespace, specs.CgroupNamespace)

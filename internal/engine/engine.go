@@ -24,6 +24,7 @@ import (
 type Engine struct {
 	root, runRoot string
 	driver        string
+	manager       string // of cgroups
 	warn          func(msg, hint string)
 
 	store  func() (*images.Store, error)
@@ -32,7 +33,7 @@ type Engine struct {
 
 // Open resolves the directories of c.
 func Open(c Config) (*Engine, error) {
-	e := &Engine{root: c.Root, runRoot: c.RunRoot, driver: c.StorageDriver, warn: c.Warn}
+	e := &Engine{root: c.Root, runRoot: c.RunRoot, driver: c.StorageDriver, manager: c.CgroupManager, warn: c.Warn}
 	if e.warn == nil {
 		e.warn = func(string, string) {}
 	}

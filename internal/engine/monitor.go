@@ -102,8 +102,6 @@ func (m *monitor) begin() error {
 	if err != nil {
 		return err
 	}
-	b.rt.NoCgroup = p.Result.NoCgroup
-	b.rt.Systemd = spec.InSlice(p.Result.Spec.Linux.CgroupsPath)
 	m.run = e.rebuild(b, p)
 	m.run.stub = sync.OnceValues(userns.OpenStub)
 	if m.hub, err = newHub(b, m.o, m.warn); err != nil {
@@ -237,6 +235,7 @@ func (m *monitor) tryLaunch(ctx context.Context) (*spec.Process, error) {
 			return nil, err
 		}
 	}
+	m.useCgroup()
 	config, release, err := m.join()
 	if err != nil {
 		return nil, err

@@ -73,6 +73,7 @@ type run struct {
 	owners  []string     // containers whose namespaces are shared
 	joined  spec.Joined  // what comes from them
 	health  *HealthCheck // nil without
+	manager string       // of cgroups, when it was made
 	extra   spec.Extra
 
 	started, ended time.Time
@@ -109,6 +110,7 @@ func (r *run) resolve(ctx context.Context) (err error) {
 	if err := checkReport(r.o.Report); err != nil {
 		return err
 	}
+	r.manager = r.e.manager
 	if !r.o.DryRun {
 		if err := r.e.ready(); err != nil {
 			return err
@@ -294,8 +296,7 @@ func (r *run) start(ctx context.Context) (p *spec.Process, err error) {
 	if !r.o.Remove {
 		recorded = inBackground(func() (bool, error) { return true, r.record() })
 	}
-	r.box.rt.NoCgroup = !r.result.Systemd && !r.limited()
-	r.box.rt.Systemd = spec.InSlice(r.result.Spec.Linux.CgroupsPath)
+	r.useCgroup()
 	config, release, err := r.join()
 	if err != nil {
 		_, _ = recorded()

@@ -1,0 +1,39 @@
+package engine
+
+import (
+	"errors"
+
+	"coracle/spec"
+)
+
+// The cgroup managers, --cgroup-manager; "" is auto.
+const (
+	managerAuto     = "auto"     // a place that is ours, else the scope that the user's containers share
+	managerSystemd  = "systemd"  // a scope of systemd's for each container
+	managerCgroupfs = "cgroupfs" // a place that is ours
+	managerDisabled = "disabled"
+)
+
+// useCgroup says how the container's cgroup is made. One in the foreground has a
+// cgroup only where something needs it: it is a part of the time that a start
+// takes, and who waits for the container can end it without.
+func (r *run) useCgroup() {
+	rt := r.box.rt
+	wanted := r.o.Detached() || r.result.Systemd || r.limited() || r.manager == managerSystemd || r.manager == managerCgroupfs
+	rt.NoCgroup = !wanted || r.result.NoCgroup || r.manager == managerDisabled
+	rt.Systemd = r.manager == managerSystemd || spec.InSlice(r.result.Spec.Linux.CgroupsPath)
+	rt.AutoCgroup = r.manager == "" || r.manager == managerAuto
+	rt.Lasting = r.o.Detached()
+}
+
+// checkManager refuses what the manager cannot do.
+func (r *run) checkManager() error {
+	const op = "make the container's cgroup"
+	switch {
+	case r.manager == managerDisabled && r.limited():
+		return &Error{Op: op, Err: errors.New("limits and --cgroup-parent need one, and the cgroup manager is disabled"), Help: "leave --cgroup-manager disabled out, or the limits"}
+	case r.manager == managerCgroupfs && spec.InSlice(r.result.Spec.Linux.CgroupsPath):
+		return &Error{Op: op, Err: errors.New("a slice is systemd's, and the cgroup manager is cgroupfs"), Help: "--cgroup-manager systemd, or a path for --cgroup-parent"}
+	}
+	return nil
+}
