@@ -56,7 +56,7 @@ func (v *validator) memory(field string, m *specs.LinuxMemory) error {
 			return wrong(field+"."+l.name, "%d bytes; -1 is unlimited", l.value)
 		}
 	}
-	if err := checkSwap(field, value(m.Limit), value(m.Swap)); err != nil {
+	if err := v.checkSwap(field, value(m.Limit), value(m.Swap)); err != nil {
 		return err
 	}
 	switch {
@@ -79,12 +79,13 @@ func (v *validator) memory(field string, m *specs.LinuxMemory) error {
 }
 
 // checkSwap: swap is the limit of both together, and cgroup v2 wants its own
-// share of it.
-func checkSwap(field string, limit, swap int64) error {
+// share of it. Without a limit on memory that is all of it; to an update the
+// limit that there is counts, which cgroupv2 reads.
+func (v *validator) checkSwap(field string, limit, swap int64) error {
 	switch {
-	case swap <= 0:
+	case swap <= 0, limit == -1, limit == 0 && v.update:
 		return nil
-	case limit <= 0:
+	case limit == 0:
 		return wrong(field+".swap", "%d is a limit of memory and swap together, and limit, that of memory, is missing", swap)
 	case swap < limit:
 		return wrong(field+".swap", "%d is less than limit, %d: it is memory and swap together", swap, limit)
@@ -106,8 +107,6 @@ func checkCPU(field string, c *specs.LinuxCPU) error {
 		return wrong(field+".period", "%d µs is not between 1000 and 1000000", period)
 	case quota > 0 && burst > uint64(quota):
 		return wrong(field+".burst", "%d µs is more than quota, %d", burst, quota)
-	case burst > 0 && quota <= 0:
-		return wrong(field+".burst", "%d µs beyond a quota, and there is none", burst)
 	case value(c.RealtimeRuntime) != 0:
 		return wrong(field+".realtimeRuntime", "cgroup v2 has no control of realtime scheduling")
 	case value(c.RealtimePeriod) != 0:

@@ -41,7 +41,6 @@ func TestValidateResources(t *testing.T) {
 		{memory(kernelMemory(-2)), m + "kernel: -2 bytes"},
 		{memory(specs.LinuxMemory{KernelTCP: i(-2)}), m + "kernelTCP: -2 bytes"},
 		{memory(specs.LinuxMemory{Swap: i(5)}), m + "swap: 5 is a limit of memory and swap together, and limit"},
-		{memory(specs.LinuxMemory{Swap: i(5), Limit: i(-1)}), m + "swap: 5 is a limit of memory and swap together"},
 		{memory(specs.LinuxMemory{Swap: i(5), Limit: i(6)}), m + "swap: 5 is less than limit, 6"},
 		{memory(specs.LinuxMemory{KernelTCP: i(1)}), m + "kernelTCP: cgroup v2 has no limit"},
 		{memory(specs.LinuxMemory{Swappiness: u(101)}), m + "swappiness: 101 is not"},
@@ -54,7 +53,6 @@ func TestValidateResources(t *testing.T) {
 		{cpu(specs.LinuxCPU{Quota: i(999)}), c + "quota: 999"},
 		{cpu(specs.LinuxCPU{Period: u(999)}), c + "period: 999"},
 		{cpu(specs.LinuxCPU{Period: u(1000001)}), c + "period: 1000001"},
-		{cpu(specs.LinuxCPU{Burst: u(1)}), c + "burst: 1 µs beyond a quota"},
 		{cpu(specs.LinuxCPU{Burst: u(1001), Quota: i(1000)}), c + "burst: 1001 µs is more than quota"},
 		{cpu(specs.LinuxCPU{RealtimeRuntime: i(1)}), c + "realtimeRuntime: cgroup v2 has no"},
 		{cpu(specs.LinuxCPU{RealtimePeriod: u(1)}), c + "realtimePeriod: cgroup v2 has no"},
@@ -116,6 +114,8 @@ func TestValidateResources(t *testing.T) {
 		"#7": func(s *specs.Spec) {
 			set(specs.LinuxResources{Network: &specs.LinuxNetwork{ClassID: ptr(uint32(0))}})(s, nil)
 		},
+		"#8":                                     func(s *specs.Spec) { memory(specs.LinuxMemory{Limit: i(-1), Swap: i(5)})(s, nil) },
+		"#9":                                     func(s *specs.Spec) { cpu(specs.LinuxCPU{Burst: u(1)})(s, nil) },
 		"linux.resources.memory.kernel: ignored": func(s *specs.Spec) { memory(kernelMemory(1))(s, nil) },
 	})
 	accepted(t, rootless(), map[string]func(*specs.Spec){
@@ -125,6 +125,10 @@ func TestValidateResources(t *testing.T) {
 				Pids: &specs.LinuxPids{Limit: i(-1)}, BlockIO: &specs.LinuxBlockIO{Weight: w(0)}})(s, nil)
 		},
 	})
+	// The limit that the container has counts.
+	if _, err := ValidateResources(&specs.LinuxResources{Memory: &specs.LinuxMemory{Swap: i(5)}}); err != nil {
+		t.Error(err)
+	}
 	if _, err := ValidateResources(&specs.LinuxResources{Memory: &specs.LinuxMemory{Limit: i(-5)}}); err == nil || err.Error() != "memory.limit: -5 bytes; -1 is unlimited" {
 		t.Error(err)
 	}

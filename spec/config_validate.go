@@ -53,6 +53,7 @@ type validator struct {
 	s        *specs.Spec
 	h        *HostFacts
 	warnings []string
+	update   bool // what is there counts along
 }
 
 // Validate says whether a configuration can be carried out here, whole: each
@@ -93,7 +94,7 @@ func ValidateProcess(p *specs.Process, s *specs.Spec, h HostFacts) (warnings []s
 // ValidateResources is Validate for new limits (update). Paths in errors begin
 // with the name of the property, memory.limit.
 func ValidateResources(r *specs.LinuxResources) (warnings []string, err error) {
-	v := &validator{s: &specs.Spec{Linux: &specs.Linux{}}, h: &HostFacts{}}
+	v := &validator{s: &specs.Spec{Linux: &specs.Linux{}}, h: &HostFacts{}, update: true}
 	err = v.resources("", r)
 	return v.warnings, err
 }
