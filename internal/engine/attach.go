@@ -11,7 +11,9 @@ import (
 	"os/signal"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"syscall"
+	"time"
 
 	"coracle/internal/foreground"
 
@@ -68,11 +70,18 @@ type session struct {
 	leave   sync.Once
 	left    chan struct{} // closed when the user has typed the detach keys
 	writing sync.Mutex
+
+	printed  atomic.Uint64 // how often something was
+	printing atomic.Bool   // somebody may not read it
+	stuck    chan int      // takes a signal: its reader does not read
 }
+
+// patience is how long a reader may take, once the user wants to see the end.
+const patience = 2 * time.Second
 
 // attend copies until the container ends or the user leaves.
 func (s *session) attend(ctx context.Context) (Exit, error) {
-	s.left, s.restore = make(chan struct{}), func() {}
+	s.left, s.restore, s.stuck = make(chan struct{}), func() {}, make(chan int, 1)
 	told, err := foreground.CatchSignals()
 	if err != nil {
 		s.conn.Close()
@@ -102,16 +111,38 @@ func (s *session) attend(ctx context.Context) (Exit, error) {
 		case <-ctx.Done():
 			s.conn.Close()
 			return Exit{Code: 125}, context.Cause(ctx)
+		case n := <-s.stuck:
+			s.conn.Close()
+			return Exit{Code: 128 + n, Detached: true}, nil
 		case sig := <-told:
 			n, _ := sig.(syscall.Signal)
+			ends := n == unix.SIGHUP || n == unix.SIGINT || n == unix.SIGTERM || n == unix.SIGQUIT
 			if s.o.SigProxy && !s.tty {
 				s.proxy(n)
-			} else if n == unix.SIGHUP || n == unix.SIGINT || n == unix.SIGTERM || n == unix.SIGQUIT {
+				if ends {
+					s.leaveIfStuck(n)
+				}
+			} else if ends {
 				s.conn.Close()
 				return Exit{Code: 128 + int(n), Detached: true}, nil
 			}
 		}
 	}
+}
+
+// leaveIfStuck ends the session, a moment after a signal that the payload has
+// got, if nobody reads what is printed: what comes then is never seen, not even
+// the payload's end.
+func (s *session) leaveIfStuck(sig syscall.Signal) {
+	n := s.printed.Load()
+	time.AfterFunc(patience, func() {
+		if s.printing.Load() && s.printed.Load() == n {
+			select {
+			case s.stuck <- int(sig):
+			default: // by another signal
+			}
+		}
+	})
 }
 
 // proxy hands a signal on to the payload.
@@ -196,9 +227,9 @@ func (s *session) receive() (Exit, error) {
 		}
 		switch kind {
 		case frameStdout:
-			writeTo(s.o.Stdout, data)
+			s.print(s.o.Stdout, data)
 		case frameStderr:
-			writeTo(s.o.Stderr, data)
+			s.print(s.o.Stderr, data)
 		case frameLost:
 			s.e.warn(fmt.Sprintf("%d bytes of output are missing here: they were not read fast enough", binary.LittleEndian.Uint64(data)), "coracle logs has them")
 		case frameExit:
@@ -214,9 +245,12 @@ func (s *session) receive() (Exit, error) {
 	return Exit{Code: 125}, &Error{Op: fmt.Sprintf("follow container %.12s", s.id), Err: errors.New("its monitor was killed, and so the container has ended"), Help: "coracle ps -a"}
 }
 
-func writeTo(w io.Writer, data []byte) {
+func (s *session) print(w io.Writer, data []byte) {
 	if f, ok := w.(*os.File); ok && f != nil {
+		s.printing.Store(true)
 		_, _ = f.Write(data) // nobody reads any more: the payload goes on
+		s.printing.Store(false)
+		s.printed.Add(1)
 	}
 }
 
