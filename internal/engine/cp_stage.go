@@ -6,6 +6,8 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"os/exec"
+	"runtime"
 	"strconv"
 	"strings"
 	"sync"
@@ -26,6 +28,7 @@ import (
 //	open, the root or its layers  →  mounts the layers where it runs not
 //	                              ←  what went wrong, if anything
 //	stat | out | in | diff        →  with a pipe for tar or text
+//	close                         →  ends the server of FUSE that it has started
 //	                              ←  the answer, once all is read or written
 const FilesStage = "[coracle:files]"
 
@@ -80,6 +83,19 @@ type filesClient struct {
 // it opens before it has it.
 func startFiles(ctx context.Context, m userns.Map, dirs ...string) (*filesClient, error) {
 	child, conn, err := startStageWith(ctx, []string{FilesStage, strconv.Itoa(len(dirs))}, m, dirs)
+	return newFilesClient(child, conn, err)
+}
+
+// startFilesIn is startFiles in the container's own user namespace, whose file
+// systems of FUSE are for those in it only.
+func startFilesIn(ns *os.File) (*filesClient, error) {
+	child, conn, err := startTalking(FilesStage, func(theirs *os.File) (*userns.Child, error) {
+		return startSelfIn(ns, []string{FilesStage, "0"}, theirs)
+	})
+	return newFilesClient(child, conn, err)
+}
+
+func newFilesClient(child *userns.Child, conn *os.File, err error) (*filesClient, error) {
 	if err != nil {
 		return nil, fmt.Errorf("start the process for the container's files: %w", err)
 	}
@@ -172,6 +188,7 @@ func receiveFiles(conn int) (data []byte, files []*os.File, err error) {
 // many directories there are from firstDir on.
 func FilesMain() int {
 	const conn = 3
+	_ = unix.Prctl(unix.PR_SET_DUMPABLE, 0, 0, 0, 0) // see startSelfIn
 	unix.Umask(0)
 	s := &filesStage{root: -1}
 	if len(os.Args) > 1 {
@@ -208,6 +225,8 @@ func FilesMain() int {
 type filesStage struct {
 	root int // the container's, -1 for none
 	dirs int // how many it was given
+
+	endFuse func() error // nil: no server runs for it
 }
 
 func (s *filesStage) serve(r filesRequest, files []*os.File, reply *filesReply) (err error) {
@@ -218,6 +237,10 @@ func (s *filesStage) serve(r filesRequest, files []*os.File, reply *filesReply) 
 		return errors.New("no root was opened")
 	}
 	switch r.Op {
+	case "close":
+		if s.endFuse != nil {
+			err = s.endFuse()
+		}
 	case "stat":
 		reply.Stat, err = statInside(s.root, r.Path, r.Pack.Follow)
 	case "out":
@@ -246,7 +269,11 @@ func (s *filesStage) open(root *fuse.Rootfs, files []*os.File) error {
 	s.byDescriptor(root, 0)
 	// This mount namespace is the process's own, and the store is not there.
 	const target = "/sys"
-	if err := root.Mount(target); err != nil {
+	mount := root.Mount
+	if root.Kind == fuse.FuseOverlayFS {
+		mount = func(target string) error { return s.serveFuse(root, target) }
+	}
+	if err := mount(target); err != nil {
 		return err
 	}
 	fd, err := unix.Open(target, unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
@@ -254,6 +281,42 @@ func (s *filesStage) open(root *fuse.Rootfs, files []*os.File) error {
 		return fmt.Errorf("open the root: %w", err)
 	}
 	s.root = fd
+	return nil
+}
+
+// serveFuse mounts a root of FUSE and starts its server, which ends with us, and
+// in order by endFuse.
+func (s *filesStage) serveFuse(root *fuse.Rootfs, target string) error {
+	f := root.Fuse
+	for _, d := range root.Mkdirs {
+		if err := os.Mkdir(d.Path, os.FileMode(d.Mode).Perm()); err != nil && !errors.Is(err, os.ErrExist) {
+			return err
+		}
+	}
+	dev, err := os.OpenFile(f.Device, os.O_RDWR, 0)
+	if err != nil {
+		return err
+	}
+	defer dev.Close()
+	data := strings.Replace(f.MountData, "fd="+strconv.Itoa(f.FD), "fd="+strconv.Itoa(int(dev.Fd())), 1)
+	if err := unix.Mount("fuse-overlayfs", target, "fuse", unix.MS_NODEV|unix.MS_NOSUID, data); err != nil {
+		return fmt.Errorf("mount the root by %s: %w", f.Argv[0], err)
+	}
+	runtime.LockOSThread() // whose end would be the server's
+	cmd := exec.Command(f.Argv[0], f.Argv[1:]...)
+	cmd.ExtraFiles = []*os.File{dev} // descriptor 3: what ServerFD says
+	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: unix.SIGKILL}
+	if err := cmd.Start(); err != nil {
+		return fmt.Errorf("start %s: %w", f.Argv[0], err)
+	}
+	s.endFuse = func() error {
+		unix.Close(s.root)
+		s.root = -1
+		if err := unix.Unmount(target, unix.MNT_DETACH); err != nil {
+			return err
+		}
+		return cmd.Wait()
+	}
 	return nil
 }
 

@@ -24,9 +24,14 @@ type filesView struct {
 	spec *specs.Spec
 	lock func() // lets go of a container that does not run
 	stop func() bool
+
+	served bool // by a server of the stage's, see serveFuse
 }
 
 func (v *filesView) close() {
+	if v.served {
+		_, _ = v.call(filesRequest{Op: "close"}) // one that was killed has ended it, too
+	}
 	v.stop()
 	v.filesClient.close()
 	v.lock()
@@ -55,8 +60,8 @@ func (e *Engine) openFiles(ctx context.Context, name string, bare bool) (*filesV
 	}
 }
 
-func (e *Engine) view(ctx context.Context, c Container, s *specs.Spec, m userns.Map, lock func(), dirs ...string) (*filesView, error) {
-	client, err := startFiles(ctx, m, dirs...)
+func (e *Engine) view(ctx context.Context, c Container, s *specs.Spec, start func() (*filesClient, error), lock func()) (*filesView, error) {
+	client, err := start()
 	if err != nil {
 		lock()
 		return nil, err
@@ -84,12 +89,21 @@ func (e *Engine) openRunning(ctx context.Context, c Container, bare bool) (*file
 		return nil, err
 	}
 	defer root.Close()
+	start := func() (*filesClient, error) { return startFiles(ctx, mapOf(s)) }
 	var fs unix.Statfs_t
 	if unix.Fstatfs(int(root.Fd()), &fs) == nil && fs.Type == unix.FUSE_SUPER_MAGIC {
-		return nil, &Error{Op: "open the files of container " + c.Name,
-			Err: errors.New("its root is served by fuse-overlayfs, which shows it to the container's own processes only"), Help: "let one of them read or write: coracle exec -i " + c.Name + " tar …"}
+		if !st.OwnPIDNamespace() {
+			return nil, &Error{Op: "open the files of container " + c.Name, // it could trace who reads them
+				Err: errors.New("its root is served by fuse-overlayfs, which shows it to processes in its user namespace only, and it sees all of ours"), Help: "let one of its own read or write: coracle exec -i " + c.Name + " tar …"}
+		}
+		ns, err := st.OpenNamespace(specs.UserNamespace)
+		if err != nil {
+			return nil, err
+		}
+		defer ns.Close()
+		start = func() (*filesClient, error) { return startFilesIn(ns) }
 	}
-	v, err := e.view(ctx, c, s, mapOf(s), func() {})
+	v, err := e.view(ctx, c, s, start, func() {})
 	if err != nil {
 		return nil, err
 	}
@@ -123,7 +137,7 @@ func (e *Engine) openStopped(ctx context.Context, c Container) (*filesView, erro
 	if outsider(p.IDs) && root.Kind != fuse.Bind && root.Kind != fuse.Copy { // its root may not enter the store
 		root.Mkdirs, dirs = nil, layersOf(root)
 	}
-	v, err := e.view(ctx, c, p.Result.Spec, p.IDs.Map, release, dirs...)
+	v, err := e.view(ctx, c, p.Result.Spec, func() (*filesClient, error) { return startFiles(ctx, p.IDs.Map, dirs...) }, release)
 	if err != nil {
 		return nil, err
 	}
@@ -138,6 +152,7 @@ func (e *Engine) openStopped(ctx context.Context, c Container) (*filesView, erro
 func (v *filesView) mount(root *fuse.Rootfs) error {
 	if root.Kind != fuse.Bind && root.Kind != fuse.Copy {
 		_, err := v.call(filesRequest{Op: "open", Root: root})
+		v.served = err == nil && root.Kind == fuse.FuseOverlayFS
 		return err
 	}
 	dir, err := os.OpenFile(root.Source, unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
@@ -160,8 +175,8 @@ func (e *Engine) storedRoot(ctx context.Context, c Container, p blueprint) (*fus
 	if err != nil {
 		return nil, err
 	}
-	if root.Kind == fuse.FuseOverlayFS {
-		return nil, &Error{Err: errors.New("fuse-overlayfs serves its root only while it runs"), Help: "coracle start " + c.Name}
+	if root.Kind == fuse.FuseOverlayFS && outsider(p.IDs) {
+		return nil, &Error{Err: errors.New("fuse-overlayfs takes paths, and the root of its ids may not enter the store: it is served only while it runs"), Help: "coracle start " + c.Name}
 	}
 	made := root.Kind == fuse.Copy
 	if made {

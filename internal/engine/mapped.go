@@ -84,7 +84,41 @@ func startSelfWith(ctx context.Context, m userns.Map, args []string, fd3 *os.Fil
 			p.Call("", unix.SYS_CLOSE, dir)
 		}
 	}
-	return startMappedAfter(ctx, m, open, func(p *userns.Program) {
+	return startMappedAfter(ctx, m, open, execSelf(self, fd3, args, len(dirs)))
+}
+
+// startSelfIn starts this program again with args, and with fd3 as descriptor 3,
+// as root of a user namespace that is there, with a mount namespace of its own;
+// it dies with us. In there it can be traced until it forbids that, by who can
+// name it: nobody in another pid namespace.
+func startSelfIn(ns *os.File, args []string, fd3 *os.File) (*userns.Child, error) {
+	self, err := os.Open("/proc/self/exe")
+	if err != nil {
+		return nil, fmt.Errorf("open our own executable: %w", err)
+	}
+	defer self.Close()
+	var p userns.Program
+	p.Call("join the user namespace", unix.SYS_SETNS, ns.Fd(), unix.CLONE_NEWUSER)
+	p.Call("become group 0", unix.SYS_SETRESGID, 0, 0, 0)
+	p.Call("become user 0", unix.SYS_SETRESUID, 0, 0, 0)
+	p.Call("make a mount namespace", unix.SYS_UNSHARE, unix.CLONE_NEWNS)
+	p.Call("die with the launcher", unix.SYS_PRCTL, unix.PR_SET_PDEATHSIG, uintptr(unix.SIGKILL), 0, 0, 0)
+	execSelf(self, fd3, args, 0)(&p)
+	child, err := userns.Start(&p, 0)
+	if err != nil {
+		return nil, err
+	}
+	if err := errors.Join(child.Release(), child.WaitExec()); err != nil {
+		child.Abort()
+		return nil, err
+	}
+	return child, nil
+}
+
+// execSelf are the steps that execute this program, with fd3 and so many
+// directories from firstDir on.
+func execSelf(self, fd3 *os.File, args []string, dirs int) func(p *userns.Program) {
+	return func(p *userns.Program) {
 		exe, conn := p.NewReg(), p.NewReg()
 		p.Call("keep our executable", unix.SYS_FCNTL, self.Fd(), unix.F_DUPFD_CLOEXEC, 4).To(exe)
 		p.Call("keep the socket", unix.SYS_FCNTL, fd3.Fd(), unix.F_DUPFD_CLOEXEC, 4).To(conn)
@@ -94,5 +128,5 @@ func startSelfWith(ctx context.Context, m userns.Map, args []string, fd3 *os.Fil
 			p.Call("keep a directory", unix.SYS_FCNTL, firstDir+i, unix.F_SETFD, 0)
 		}
 		p.Call("exec "+args[0], unix.SYS_EXECVEAT, exe, "", p.Strings(args), p.Strings(os.Environ()), unix.AT_EMPTY_PATH)
-	})
+	}
 }

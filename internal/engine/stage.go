@@ -61,14 +61,18 @@ func startStage(ctx context.Context, name string, m userns.Map) (*userns.Child, 
 
 // startStageWith is startStage with directories, see startSelfWith.
 func startStageWith(ctx context.Context, args []string, m userns.Map, dirs []string) (*userns.Child, *os.File, error) {
-	name := args[0]
+	return startTalking(args[0], func(theirs *os.File) (*userns.Child, error) { return startSelfWith(ctx, m, args, theirs, dirs) })
+}
+
+// startTalking gives a process one end of a socket.
+func startTalking(name string, start func(theirs *os.File) (*userns.Child, error)) (*userns.Child, *os.File, error) {
 	fds, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_SEQPACKET|unix.SOCK_CLOEXEC, 0)
 	if err != nil {
 		return nil, nil, fmt.Errorf("make a socket pair: %w", err)
 	}
 	ours, theirs := os.NewFile(uintptr(fds[0]), name), os.NewFile(uintptr(fds[1]), name)
 	defer theirs.Close()
-	child, err := startSelfWith(ctx, m, args, theirs, dirs)
+	child, err := start(theirs)
 	if err != nil {
 		ours.Close()
 		return nil, nil, err
