@@ -176,7 +176,7 @@ type Joined struct {
 
 // Result is a container ready to be written down and run.
 type Result struct {
-	Spec *specs.Spec
+	Spec *specs.Spec `json:"-"` // config.json has it; encoding/json would prepare for all of it
 	// Files are the contents of generated files, by name inside Input.Files
 	// ("hosts", "hostname", "resolv.conf", "passwd", "group", "localtime");
 	// Spec.Mounts binds them. All of them are meant to be mode 0644.

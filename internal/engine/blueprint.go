@@ -46,7 +46,6 @@ func (r *run) blueprint() blueprint {
 		Config: r.root.config, ImageID: r.root.imageID, Lowers: r.root.lowers, Meta: r.root.meta,
 		Direct: r.root.direct, Host: r.root.host, Outsider: r.root.outsider,
 	}}
-	p.Result.Spec = nil
 	p.IDs.Reservation = nil
 	return p
 }
@@ -59,23 +58,21 @@ func (p blueprint) write(dir string) error {
 func (e *Engine) readBlueprint(id string) (blueprint, error) {
 	var p blueprint
 	dir := e.containerDir(id)
-	// In this order: the blueprint says null for the configuration.
-	for _, part := range []struct {
-		file string
-		into any
-	}{{blueprintFile, &p}, {"config.json", &p.Result.Spec}} {
-		file := part.file
-		data, err := os.ReadFile(filepath.Join(dir, file))
-		if err == nil {
-			err = json.Unmarshal(data, part.into)
-		}
-		if isNotFound(err) {
-			return p, &Error{Op: fmt.Sprintf("read what container %.12s was made from", id), Err: err,
-				Help: "an earlier version made it, or it was removed this moment: make it anew with coracle run"}
-		}
-		if err != nil {
-			return p, fmt.Errorf("read what container %.12s was made from, %s: %w", id, file, err)
-		}
+	file := blueprintFile
+	data, err := os.ReadFile(filepath.Join(dir, file))
+	if err == nil {
+		err = json.Unmarshal(data, &p)
+	}
+	if err == nil {
+		file = "config.json"
+		p.Result.Spec, err = spec.LoadBundle(dir)
+	}
+	if isNotFound(err) {
+		return p, &Error{Op: fmt.Sprintf("read what container %.12s was made from", id), Err: err,
+			Help: "an earlier version made it, or it was removed this moment: make it anew with coracle run"}
+	}
+	if err != nil {
+		return p, fmt.Errorf("read what container %.12s was made from, %s: %w", id, file, err)
 	}
 	p.relocate(e.root)
 	return p, nil

@@ -1,7 +1,6 @@
 package engine
 
 import (
-	"encoding/json"
 	"errors"
 	"fmt"
 	"net/netip"
@@ -176,7 +175,7 @@ func (r *run) record() error {
 	if err := r.box.save(false); err != nil {
 		return err
 	}
-	config, err := json.Marshal(r.result.Spec)
+	config, err := spec.EncodeConfig(r.result.Spec)
 	if err != nil {
 		return fmt.Errorf("write config.json: %w", err)
 	}

@@ -13,7 +13,7 @@ import (
 
 // Create makes a container that Start starts.
 func (e *Engine) Create(ctx context.Context, o RunOptions) (Container, error) {
-	b, err := e.create(ctx, o)
+	b, _, err := e.create(ctx, o, false)
 	if err != nil {
 		return Container{}, err
 	}
@@ -24,11 +24,11 @@ func (e *Engine) Create(ctx context.Context, o RunOptions) (Container, error) {
 // RunDetached makes a container and starts it under a monitor. One that cannot
 // be started is removed.
 func (e *Engine) RunDetached(ctx context.Context, o RunOptions) (Container, error) {
-	b, err := e.create(ctx, o)
+	b, monitor, err := e.create(ctx, o, true)
 	if err != nil {
 		return Container{}, err
 	}
-	if err := e.spawn(ctx, b, nil); err != nil {
+	if err := e.order(b, monitor); err != nil {
 		e.removeFailed(ctx, b, o)
 		return Container{}, err
 	}
@@ -41,7 +41,7 @@ func (e *Engine) runAttached(ctx context.Context, o RunOptions) (Exit, error) {
 	if err != nil {
 		return Exit{Code: 125}, err
 	}
-	b, err := e.create(ctx, o)
+	b, _, err := e.create(ctx, o, false)
 	if err != nil {
 		return Exit{Code: 125}, err
 	}
@@ -53,28 +53,29 @@ func (e *Engine) runAttached(ctx context.Context, o RunOptions) (Exit, error) {
 	return exit, err
 }
 
-// create makes a container and holds it.
-func (e *Engine) create(ctx context.Context, o RunOptions) (*box, error) {
+// create makes a container and holds it. With ahead it is started at once: while
+// it is made, its monitor gets ready.
+func (e *Engine) create(ctx context.Context, o RunOptions, ahead bool) (*box, *hired, error) {
 	o.Detach = true
 	if err := o.absolute(); err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	if o.Remove && o.Restart.Name != "" {
-		return nil, &Error{Op: "make the container", Err: errors.New("--restart starts it again when it ends, and --rm removes it then"), Help: "leave one of them out"}
+		return nil, nil, &Error{Op: "make the container", Err: errors.New("--restart starts it again when it ends, and --rm removes it then"), Help: "leave one of them out"}
 	}
 	if _, err := parseDetachKeys(o.DetachKeys); err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	if o.PreserveFDs > 0 {
-		return nil, &Error{Op: "make the container", Err: errors.New("--preserve-fds hands on descriptors of this command, which the container's monitor does not have"), Help: "only run can do that, without --detach, --restart, --log-driver and --health-cmd"}
+		return nil, nil, &Error{Op: "make the container", Err: errors.New("--preserve-fds hands on descriptors of this command, which the container's monitor does not have"), Help: "only run can do that, without --detach, --restart, --log-driver and --health-cmd"}
 	}
-	r := &run{e: e, o: o, id: newID(), stub: sync.OnceValues(userns.OpenStub)}
+	r := &run{e: e, o: o, id: newID(), ahead: ahead, stub: sync.OnceValues(userns.OpenStub)}
 	defer r.close()
 	if err := r.resolve(ctx); err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	if err := r.makeBox(ctx); err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	b := r.box
 	b.Status = Created
@@ -86,11 +87,12 @@ func (e *Engine) create(ctx context.Context, o RunOptions) (*box, error) {
 		if r.wroteCID {
 			os.Remove(o.CIDFile)
 		}
+		r.monitor.dismiss()
 		b.remove(ctx)
-		return nil, err
+		return nil, nil, err
 	}
 	e.emit(b.event("create"))
-	return b, nil
+	return b, r.monitor, nil
 }
 
 // removeFailed removes what a failed start of a new container leaves.

@@ -3,7 +3,6 @@ package engine
 import (
 	"cmp"
 	"context"
-	"encoding/json"
 	"fmt"
 	"maps"
 	"os"
@@ -48,9 +47,9 @@ func (e *Engine) inspectContainer(ctx context.Context, c Container, size bool) (
 	dir := e.containerDir(c.ID)
 	p, err := e.readBlueprint(c.ID)
 	if isNotFound(err) {
-		p, err = blueprint{}, nil
-		if data, rerr := os.ReadFile(filepath.Join(dir, "config.json")); rerr == nil {
-			err = json.Unmarshal(data, &p.Result.Spec)
+		p = blueprint{}
+		if p.Result.Spec, err = spec.LoadBundle(dir); isNotFound(err) {
+			err = nil
 		}
 	}
 	if err != nil {

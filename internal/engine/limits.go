@@ -1,10 +1,8 @@
 package engine
 
 import (
-	"encoding/json"
 	"errors"
 	"fmt"
-	"os"
 	"path/filepath"
 
 	"coracle/cgroupv2"
@@ -67,11 +65,7 @@ func (e *Engine) updateLimits(c *Container, typed spec.Limits) error {
 // writeLimits puts limits into a container's config.json.
 func (e *Engine) writeLimits(id string, r *specs.LinuxResources) error {
 	path := filepath.Join(e.containerDir(id), "config.json")
-	var s specs.Spec
-	data, err := os.ReadFile(path)
-	if err == nil {
-		err = json.Unmarshal(data, &s)
-	}
+	s, err := spec.LoadBundle(filepath.Dir(path))
 	if err == nil && s.Linux == nil {
 		err = errors.New("it has no linux section")
 	}
@@ -79,7 +73,8 @@ func (e *Engine) writeLimits(id string, r *specs.LinuxResources) error {
 		return fmt.Errorf("change %s: %w", path, err)
 	}
 	s.Linux.Resources = r
-	if data, err = json.Marshal(s); err != nil {
+	data, err := spec.EncodeConfig(s)
+	if err != nil {
 		return fmt.Errorf("change %s: %w", path, err)
 	}
 	return replaceFile(path, data, 0o644, true)

@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 	"sync"
@@ -51,6 +52,9 @@ func MonitorMain() int {
 	unix.CloseOnExec(lockFD)
 	m := &monitor{reports: json.NewEncoder(reports), stop: make(chan struct{})}
 	err := m.begin()
+	if errors.Is(err, io.EOF) {
+		return 1 // no order came: it is not needed after all
+	}
 	if err == nil {
 		err = m.live(context.Background(), reports)
 	}

@@ -65,6 +65,8 @@ type run struct {
 	stub    func() (*os.File, error)
 	streams *foreground.Streams // nil for a dry run
 	newborn *spec.Newborn
+	ahead   bool // a monitor is wanted at once
+	monitor *hired
 	process *spec.Process // has ended, and what served it is about to
 	box     *box
 	state   *spec.Container // nil until it runs
@@ -165,6 +167,9 @@ func (r *run) makeBox(ctx context.Context) (err error) {
 	if !r.o.Detached() {
 		r.streams, err = foreground.New(Stdio{Stdin: r.o.Stdin, Stdout: r.o.Stdout, Stderr: r.o.Stderr}, r.o.TTY, r.o.Interactive)
 	}
+	if r.ahead {
+		r.monitor, err = r.e.hire(r.box, nil)
+	}
 	if err == nil {
 		err = r.configure(r.box.Name)
 	}
@@ -178,6 +183,7 @@ func (r *run) makeBox(ctx context.Context) (err error) {
 		err = r.makeVolumes(ctx)
 	}
 	if err != nil {
+		r.monitor.dismiss()
 		r.box.remove(ctx)
 	}
 	return err

@@ -2,7 +2,6 @@ package engine
 
 import (
 	"bufio"
-	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -42,25 +41,33 @@ type reportLine struct {
 	PID     int    `json:",omitempty"`
 }
 
-// spawn starts the container that b holds, under a monitor, and returns once
-// its payload runs. The monitor has the lock then. client is a socket of
-// somebody who is to see all of its output, or nil.
-func (e *Engine) spawn(_ context.Context, b *box, client *os.File) error {
-	defer b.lock.Close() // the monitor's copy stays
+// hired is a monitor that waits for its order.
+type hired struct {
+	orders, reports *os.File
+	client          bool
+}
+
+// hire starts a monitor for the container that b holds. It does nothing until it
+// gets its order, and ends if that does not come: so it can be started while there
+// is still something to be done, as long as that has b's lock. client is a socket
+// of somebody who is to see all of its output, or nil.
+func (e *Engine) hire(b *box, client *os.File) (*hired, error) {
 	fromUs, orders, err := os.Pipe()
 	if err != nil {
-		return fmt.Errorf("start the monitor: %w", err)
+		return nil, fmt.Errorf("start the monitor: %w", err)
 	}
-	defer orders.Close()
+	defer fromUs.Close()
 	reports, toUs, err := os.Pipe()
 	if err != nil {
-		fromUs.Close()
-		return fmt.Errorf("start the monitor: %w", err)
+		orders.Close()
+		return nil, fmt.Errorf("start the monitor: %w", err)
 	}
-	defer reports.Close()
+	defer toUs.Close()
+	h := &hired{orders: orders, reports: reports, client: client != nil}
 	// What we inherited is not for the monitor, which may live for months.
 	if err := userns.MarkCloseExec(3); err != nil {
-		return fmt.Errorf("start the monitor: %w", err)
+		h.dismiss()
+		return nil, fmt.Errorf("start the monitor: %w", err)
 	}
 	cmd := &exec.Cmd{
 		Path: "/proc/self/exe", Args: []string{MonitorName + " " + b.Name}, Dir: "/",
@@ -74,17 +81,41 @@ func (e *Engine) spawn(_ context.Context, b *box, client *os.File) error {
 	if client != nil {
 		cmd.ExtraFiles = append(cmd.ExtraFiles, client)
 	}
-	err = cmd.Start()
-	fromUs.Close()
-	toUs.Close()
-	if err != nil {
-		return fmt.Errorf("start the monitor: %w", err)
+	if err := cmd.Start(); err != nil {
+		h.dismiss()
+		return nil, fmt.Errorf("start the monitor: %w", err)
 	}
 	go func() { _ = cmd.Wait() }() // no zombie while we are attached
-	if err := json.NewEncoder(orders).Encode(order{e.root, e.runRoot, e.driver, b.ID, client != nil}); err != nil {
+	return h, nil
+}
+
+// dismiss lets a monitor go that is not needed.
+func (h *hired) dismiss() {
+	if h != nil {
+		h.orders.Close()
+		h.reports.Close()
+	}
+}
+
+// spawn starts the container that b holds, under a monitor, and returns once
+// its payload runs. The monitor has the lock then.
+func (e *Engine) spawn(b *box, client *os.File) error {
+	h, err := e.hire(b, client)
+	if err != nil {
+		b.lock.Close()
+		return err
+	}
+	return e.order(b, h)
+}
+
+// order is spawn with a monitor that waits for it.
+func (e *Engine) order(b *box, h *hired) error {
+	defer b.lock.Close() // the monitor's copy stays
+	defer h.dismiss()
+	if err := json.NewEncoder(h.orders).Encode(order{e.root, e.runRoot, e.driver, b.ID, h.client}); err != nil {
 		return fmt.Errorf("tell the monitor what to do: %w", err)
 	}
-	return e.started(b, reports)
+	return e.started(b, h.reports)
 }
 
 // started reads a monitor's reports.

@@ -49,7 +49,7 @@ func (e *Engine) Start(ctx context.Context, name string, o StartOptions) (Exit, 
 // startHeld starts a container whose lock is ours, which goes to its monitor.
 func (e *Engine) startHeld(ctx context.Context, b *box, o StartOptions, keys []byte) (Exit, error) {
 	if !o.Attach {
-		return Exit{}, e.spawn(ctx, b, nil)
+		return Exit{}, e.spawn(b, nil)
 	}
 	p, err := e.readBlueprint(b.ID)
 	if err != nil {
@@ -66,7 +66,7 @@ func (e *Engine) startHeld(ctx context.Context, b *box, o StartOptions, keys []b
 	if s.tty {
 		s.sendSize() // before the payload can ask for it
 	}
-	err = e.spawn(ctx, b, theirs)
+	err = e.spawn(b, theirs)
 	theirs.Close()
 	if err != nil {
 		ours.Close()
