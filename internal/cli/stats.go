@@ -119,13 +119,7 @@ func (c *statsView) look(ctx context.Context, a *app, e engineAPI, first bool) (
 	if err != nil {
 		return nil, err
 	}
-	runs := func(s engine.ContainerStats) bool { return s.Container.Running() }
-	if first && len(c.Containers) > 0 {
-		if i := slices.IndexFunc(all, func(s engine.ContainerStats) bool { return !runs(s) }); i >= 0 {
-			return nil, &usageError{msg: fmt.Sprintf("stats: container %s is not running but %s", all[i].Container.Name, all[i].Container.Status), hint: "coracle ps -a; --report and coracle inspect tell of those that have ended"}
-		}
-	}
-	if len(c.Containers) > 0 && !slices.ContainsFunc(all, runs) {
+	if !first && len(c.Containers) > 0 && !slices.ContainsFunc(all, func(s engine.ContainerStats) bool { return s.Container.Running() }) {
 		return nil, errAllEnded
 	}
 	rows := make([]statsRow, 0, len(all))

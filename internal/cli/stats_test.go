@@ -160,11 +160,18 @@ func TestStatsRefusals(t *testing.T) {
 	now := time.Now()
 	for line, want := range map[string]string{
 		"-a web": "do not go together", "-l web": "do not go together", "-al": "do not go together", "-i 0": "number of seconds", "--format {{.X": "template",
-		"--no-stream old": "not running but exited", "old": "not running but exited", "--format {{.Nothing}}": "Nothing",
+		"--format {{.Nothing}}": "Nothing",
 	} {
 		looks := [][]engine.ContainerStats{statsOf(now)[2:]}
 		if got := invoke(t, &fakeEngine{looks: looks}, append([]string{"stats"}, strings.Fields(line)...)...); got.code != 125 || !strings.Contains(got.err, want) {
 			t.Errorf("stats %s: %+v", line, got)
+		}
+	}
+	// As with docker and podman one that does not run is no error, and as there is
+	// nothing to wait for the stream ends.
+	for _, args := range [][]string{{"--no-stream", "old"}, {"-i", "1ms", "old"}} {
+		if got := invoke(t, &fakeEngine{looks: [][]engine.ContainerStats{statsOf(now)[2:]}}, append([]string{"stats", "--format", "{{.Name}} {{.PIDs}}"}, args...)...); got.code != 0 || got.out != "old --\n" {
+			t.Errorf("stats %q: %+v", args, got)
 		}
 	}
 	if got := invoke(t, &fakeEngine{looks: [][]engine.ContainerStats{nil}}, "stats", "web"); got.code != 125 || got.err == "" {

@@ -27,6 +27,7 @@ var groups = []group{
 	{"detached-many", detachedMany},
 	{"detached-logs", detachedLogs},
 	{"ps", psMany},
+	{"stats", statsMany},
 	{"copy", copyFiles},
 	{"cycles", cycles},
 	{"oci-run", ociRun},
