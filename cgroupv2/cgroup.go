@@ -1,6 +1,7 @@
 package cgroupv2
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"os"
@@ -24,6 +25,8 @@ type Ref struct {
 	// Scope is the delegated unit of the user's manager that it is below; only that
 	// manager can put a process of a login session there.
 	Scope string `json:"scope,omitempty"`
+	// None says why there is none, see Cgroup.Reason.
+	None string `json:"none,omitempty"`
 }
 
 // Cgroup is the cgroup of one container, held open: the handle goes on to mean
@@ -45,7 +48,7 @@ type Cgroup struct {
 // removed, or when its path is another cgroup now.
 func Open(ref Ref) (*Cgroup, error) {
 	if ref.Path == "" {
-		return &Cgroup{reason: "the container was started without a cgroup"}, nil
+		return &Cgroup{reason: cmp.Or(ref.None, "the container was started without a cgroup")}, nil
 	}
 	c, err := openDir(ref.Path)
 	switch {
@@ -81,7 +84,12 @@ func openDir(path string) (*Cgroup, error) {
 }
 
 // Ref is for the state file.
-func (c *Cgroup) Ref() Ref { return c.ref }
+func (c *Cgroup) Ref() Ref {
+	if c.ref.Path == "" && c.pending == nil {
+		return Ref{None: c.reason}
+	}
+	return c.ref
+}
 
 // Path is the cgroup's directory, "" when there is none.
 func (c *Cgroup) Path() string { return c.ref.Path }

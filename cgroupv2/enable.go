@@ -149,9 +149,9 @@ func (t Tree) hint(h host, e *enableError) string {
 	case h.uid != 0 && h.systemd && e != nil:
 		return fmt.Sprintf("delegated here: %s; for all: printf '[Service]\\nDelegate=cpu cpuset io memory pids\\n' | sudo install -D -m 644 /dev/stdin /etc/systemd/system/user@.service.d/delegate.conf && sudo systemctl daemon-reload, then log in again", list(t.Offered))
 	case h.uid != 0 && h.systemd && !h.manager:
-		return "sudo loginctl enable-linger " + h.name + ", then use --systemd-cgroup"
+		return "sudo loginctl enable-linger " + h.name + ", then use --systemd-cgroup (engine: --cgroup-manager auto)"
 	case h.uid != 0 && h.systemd:
-		return "use --systemd-cgroup, or start coracle in a scope of its own: systemd-run --user --scope -p Delegate=yes coracle …"
+		return "use --systemd-cgroup (engine: --cgroup-manager auto), or start coracle in a scope of its own: systemd-run --user --scope -p Delegate=yes coracle …"
 	case t.ReadOnly:
 		return "have the outer container mount " + t.Mount + " writable"
 	case h.uid != 0 && t.OwnDir != "" && e == nil:

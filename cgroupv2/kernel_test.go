@@ -329,3 +329,37 @@ func TestLimitsThatTheTreeLacks(t *testing.T) {
 		t.Errorf("left behind: %v", err)
 	}
 }
+
+// TestSweep: an empty cgroup of that name goes, one with processes stays.
+func TestSweep(t *testing.T) {
+	tree, name := realTree(t)
+	runInside(t, "sweep", tree.Mount+name, syscall.SysProcAttr{}, tree.Mount+name)
+}
+
+func insideSweep(args []string) error {
+	dir := args[0]
+	for _, d := range []string{"/leaf", "/coracle-left", "/coracle-lives", "/coracle-other"} {
+		if err := os.Mkdir(dir+d, 0o755); err != nil {
+			return err
+		}
+	}
+	cmd := exec.Command("sleep", "1000")
+	if err := cmd.Start(); err != nil {
+		return err
+	}
+	defer func() { _ = cmd.Process.Kill(); _ = cmd.Wait() }()
+	if err := os.WriteFile(dir+"/coracle-lives/cgroup.procs", fmt.Append(nil, cmd.Process.Pid), 0); err != nil {
+		return err
+	}
+	if err := os.WriteFile(dir+"/leaf/cgroup.procs", []byte("0"), 0); err != nil {
+		return err
+	}
+	for _, id := range []string{"left", "lives", "", "..", "absent"} {
+		Sweep(id)
+	}
+	left, err := filepath.Glob(dir + "/coracle-*")
+	if want := []string{dir + "/coracle-lives", dir + "/coracle-other"}; err == nil && !slices.Equal(left, want) {
+		err = fmt.Errorf("there are %v, want %v", left, want)
+	}
+	return err
+}

@@ -110,6 +110,10 @@ func refuse(tree Tree, cfg Config, files []File, why error) (*Cgroup, error) {
 		return c, nil
 	}
 	e := &FieldError{Field: pathField, Reason: "no cgroup can be made", kind: ErrUnsupported, Err: why, hint: tree.hint(currentHost(), nil)}
+	var hinted interface{ Hint() string }
+	if errors.As(why, &hinted) && hinted.Hint() != "" {
+		e.hint = hinted.Hint()
+	}
 	if len(files) > 0 {
 		e.Field, e.Reason = files[0].Field, "cannot be enforced, for no cgroup can be made"
 	}

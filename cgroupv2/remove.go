@@ -145,3 +145,26 @@ func removeLeaves(dir *os.File) (busy string, err error) {
 	}
 	return "", nil
 }
+
+// Sweep removes the empty cgroup that a launcher left who was killed before he
+// could write down where it is. It has the name that a container without a path
+// gets, which another container may have: one with processes stays.
+func Sweep(id string) {
+	tree, err := Detect()
+	if err != nil || tree.Mount == "" || id == "" || filepath.Base(id) != id {
+		return
+	}
+	dirs := tree.parents()
+	if shared := tree.usualShared(); shared != "" {
+		dirs = append(dirs, shared)
+	}
+	for _, dir := range dirs {
+		_ = unix.Rmdir(filepath.Join(dir, "coracle-"+id))
+	}
+}
+
+// usualShared is where the shared scope is, without asking systemd.
+func (t Tree) usualShared() string {
+	uid := os.Geteuid()
+	return t.dirOf(fmt.Sprintf("/user.slice/user-%d.slice/user@%d.service/%s/%s", uid, uid, sharedSlice, sharedUnit))
+}

@@ -43,13 +43,16 @@ func auto(tree Tree, cfg Config) (*Cgroup, error) {
 	}
 	outlives := tree.outlives(cfg)
 	why := tree.mayLeave(readIn)
+	if why != nil {
+		why = &hinted{why, "--cgroup-manager systemd leaves it nevertheless"}
+	}
 	if why == nil && (cfg.Unasked || len(files) == 0 && cfg.Path == "") {
 		why = outlives
 	}
 	if why == nil {
 		var entered Tree
 		if entered, why = enterShared(context.Background(), busAddresses(true, os.Geteuid(), os.Getenv)); why == nil {
-			c, err := create(entered, cfg, realKernel{})
+			c, err := createShared(entered, cfg, realKernel{})
 			if err == nil {
 				c.notice = outlives
 			}
@@ -60,6 +63,20 @@ func auto(tree Tree, cfg Config) (*Cgroup, error) {
 		return nil, here // which says more
 	}
 	return refuse(tree, cfg, files, why)
+}
+
+// createShared is create in the shared scope. Who has made the scope is in its own
+// cgroup for a moment, until he goes down into the leaf; so long it can give no
+// controllers to children.
+func createShared(tree Tree, cfg Config, sys kernel) (*Cgroup, error) {
+	for range 40 {
+		c, err := create(tree, cfg, sys)
+		if !errors.Is(err, unix.EBUSY) {
+			return c, err
+		}
+		time.Sleep(50 * time.Millisecond)
+	}
+	return create(tree, cfg, sys)
 }
 
 // writable says whether there is a place where we may make a cgroup and enter it.
@@ -114,7 +131,8 @@ func (t Tree) outlives(cfg Config) error {
 	if unix.Access("/var/lib/systemd/linger/"+name, unix.F_OK) == nil {
 		return nil
 	}
-	return &hinted{fmt.Errorf("your service manager ends with your last session, and its containers with it"), "sudo loginctl enable-linger " + name}
+	linger := "sudo loginctl enable-linger " + name
+	return &hinted{fmt.Errorf("your service manager ends with your last session, and what it has with it, unless you linger: %s", linger), linger}
 }
 
 // hinted is an error with what to type.

@@ -177,3 +177,34 @@ func insideShared(args []string) error {
 	}
 	return err
 }
+
+// leaving is a scope whose maker goes down into the leaf at the third look.
+type leaving struct {
+	*fakeKernel
+	looks int
+}
+
+func (k *leaving) write(dir *os.File, name, value string) error {
+	if name == subtreeControl && dir.Name() == k.root+"/scope" {
+		if k.looks++; k.looks == 3 {
+			k.own = ""
+		}
+	}
+	return k.fakeKernel.write(dir, name, value)
+}
+
+func TestCreateSharedWaits(t *testing.T) {
+	k := &leaving{fakeKernel: newFake(t, "cpu memory pids")}
+	mkdirs(t, k.fakeKernel, "/scope", "/scope/launchers")
+	root, err := os.Open(k.root)
+	must(t, err)
+	defer root.Close()
+	must(t, k.fakeKernel.write(root, subtreeControl, "+cpu +memory +pids"))
+	k.own, k.sealed = k.root+"/scope", []string{k.root}
+	c, err := createShared(k.tree("/scope/launchers"), Config{ID: "x", Resources: parseResources(t, limits)}, k)
+	must(t, err)
+	defer c.Close()
+	if c.Path() != k.root+"/scope/coracle-x" || readIn(c.Path(), "memory.max") != "100" || k.looks != 3 {
+		t.Errorf("%s after %d tries", c.Path(), k.looks)
+	}
+}

@@ -105,6 +105,7 @@ func (r *Runtime) deleteDamaged(ctx context.Context, id string) error {
 			if c, err := r.Load(id); err == nil {
 				return c.Delete(ctx, true) // made to the end meanwhile
 			}
+			cgroupv2.Sweep(id)
 			return r.removeDir(id)
 		case errors.Is(err, fs.ErrNotExist):
 			return nil

@@ -50,6 +50,9 @@ func (c *Exec) Run(e *Env) (int, error) {
 	if err != nil {
 		return failed, err
 	}
+	if e.NoSystemd && box.Cgroup.Scope != "" {
+		return failed, spec.ErrSystemd // now, while nothing is done
+	}
 	p, err := c.process(box)
 	if err != nil {
 		return failed, err
