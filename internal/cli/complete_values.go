@@ -313,7 +313,7 @@ func (c *completer) inspected() {
 	if kind == "all" || kind == "image" {
 		c.images()
 	}
-	if kind == "volume" {
+	if kind == "all" || kind == "volume" {
 		c.volumes("")
 	}
 }

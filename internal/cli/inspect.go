@@ -3,7 +3,7 @@ package cli
 import "coracle/internal/engine"
 
 type inspectCmd struct {
-	Type   string `placeholder:"KIND" enum:"all,image,container" default:"all" help:"image, container or all."`
+	Type   string `placeholder:"KIND" enum:"all,image,container,volume" default:"all" help:"container, image, volume, or all for the first that has the name."`
 	Format string `short:"f" placeholder:"FMT" help:"json or a Go template."`
 	Size   bool   `short:"s" help:"Of containers: measure what they have written."`
 	Latest bool   `short:"l" help:"The container that was made last."`
@@ -12,7 +12,7 @@ type inspectCmd struct {
 }
 
 func (*inspectCmd) Help() string {
-	return `Prints a JSON array with an object for each image or container.
+	return `Prints a JSON array with an object for each container, image or volume.
 
   coracle inspect debian
   coracle inspect --format '{{.State.Status}} {{json .Config.Env}}' web`

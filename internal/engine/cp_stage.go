@@ -302,9 +302,9 @@ func (s *filesStage) serveFuse(root *fuse.Rootfs, target string) error {
 	if err := unix.Mount("fuse-overlayfs", target, "fuse", unix.MS_NODEV|unix.MS_NOSUID, data); err != nil {
 		return fmt.Errorf("mount the root by %s: %w", f.Argv[0], err)
 	}
-	runtime.LockOSThread() // whose end would be the server's
-	cmd := exec.Command(f.Argv[0], f.Argv[1:]...)
-	cmd.ExtraFiles = []*os.File{dev} // descriptor 3: what ServerFD says
+	runtime.LockOSThread()                        // whose end would be the server's
+	cmd := exec.Command(f.Argv[0], f.Argv[1:]...) //nolint:forbidigo // an interrupt ends us, and we it
+	cmd.ExtraFiles = []*os.File{dev}              // descriptor 3: what ServerFD says
 	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: unix.SIGKILL}
 	if err := cmd.Start(); err != nil {
 		return fmt.Errorf("start %s: %w", f.Argv[0], err)

@@ -3,6 +3,7 @@ package engine
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"maps"
 	"os"
@@ -11,6 +12,7 @@ import (
 	"strings"
 	"time"
 
+	"coracle/images"
 	"coracle/spec"
 
 	specs "github.com/opencontainers/runtime-spec/specs-go"
@@ -18,13 +20,13 @@ import (
 
 // InspectOptions say what is looked for, and how closely.
 type InspectOptions struct {
-	Kind string // image, container, or all for whichever has the name
+	Kind string // container, image, volume, or all for the first that has the name
 	Size bool   // of containers: measure them
 }
 
-// Inspect describes an image or a container.
+// Inspect describes a container, an image or a volume.
 func (e *Engine) Inspect(ctx context.Context, name string, o InspectOptions) (any, error) {
-	if o.Kind != "image" {
+	if o.Kind != "image" && o.Kind != "volume" {
 		c, err := e.find(name)
 		if err == nil {
 			return e.inspectContainer(ctx, c, o.Size)
@@ -33,11 +35,21 @@ func (e *Engine) Inspect(ctx context.Context, name string, o InspectOptions) (an
 			return nil, err
 		}
 	}
-	store, err := e.store()
-	if err != nil {
-		return nil, err
+	if o.Kind != "volume" {
+		store, err := e.store()
+		if err != nil {
+			return nil, err
+		}
+		img, err := store.Inspect(name)
+		if err == nil || o.Kind == "image" || !errors.Is(err, images.ErrNotFound) {
+			return img, err
+		}
 	}
-	return store.Inspect(name)
+	v, err := e.Volume(name)
+	if o.Kind == "volume" || err == nil || !isNotFound(err) {
+		return v, err
+	}
+	return nil, &Error{Err: fmt.Errorf("no container, image or volume is called %q", name), Help: "coracle ps -a, coracle images and coracle volume ls list what is there"}
 }
 
 // inspectContainer puts together what the record, config.json and create.json

@@ -10,6 +10,7 @@ import (
 	"syscall"
 	"time"
 
+	"coracle/cgroupv2"
 	"coracle/spec"
 
 	"golang.org/x/sys/unix"
@@ -202,6 +203,8 @@ func (e *Engine) freeze(name, op string, f func(*spec.Container) error) error {
 		return &Error{Op: op, Err: errors.New("it is not paused")}
 	case err == nil:
 		e.emit(event)
+	case errors.Is(err, cgroupv2.ErrNone):
+		return &Error{Op: op, Err: errors.New("it has no cgroup"), Help: "pausing needs a cgroup v2 of yours: see coracle doctor"}
 	default:
 		return &Error{Op: op, Err: err, Help: "pausing needs a cgroup v2 of yours: see coracle doctor"}
 	}
