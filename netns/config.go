@@ -23,7 +23,12 @@ type OptionError struct {
 	Option, Value, Why, Help string
 }
 
-func (e *OptionError) Error() string { return e.Option + "=" + e.Value + ": " + e.Why }
+func (e *OptionError) Error() string {
+	if strings.HasPrefix(e.Option, "--") {
+		return e.Option + " " + e.Value + ": " + e.Why
+	}
+	return e.Option + "=" + e.Value + ": " + e.Why
+}
 
 // Hint is what to type instead; "" for none.
 func (e *OptionError) Hint() string { return e.Help }

@@ -32,6 +32,8 @@ type Extra struct {
 	Stdio [3]*os.File
 	// Console is the socket on which the child sends the terminal's master.
 	Console *os.File
+	// Tun is the interface of a network in user space; nil: none.
+	Tun *Tun
 	// Preserve is the number of descriptors from 3 on that the payload keeps.
 	Preserve uint
 
@@ -174,6 +176,7 @@ func Compile(s *specs.Spec, x *Extra) (*userns.Program, uintptr, error) {
 	c.startWalker()
 	c.hostnames()
 	c.loopback()
+	c.tun()
 	for i := range s.Mounts {
 		c.mountOne(i)
 	}

@@ -29,7 +29,10 @@ func (g *generator) modes() error {
 		if g.in.Joined.Namespaces[specs.NetworkNamespace] != "" {
 			break
 		}
-		return refuse("--network", g.opt.Network, "only none and host are available yet").because(quiet{ErrLater})
+		if g.in.Tun == nil {
+			return refuse("--network", g.opt.Network, "only private, builtin, none and host are available yet").because(quiet{ErrLater})
+		}
+		g.ownNet = true
 	}
 	g.namespaces()
 	return g.setHostname()

@@ -94,12 +94,16 @@ func (g *generator) hosts() error {
 	b.WriteString("127.0.0.1\tlocalhost\n::1\tlocalhost ip6-localhost ip6-loopback\n")
 	// Without a network the container's own name is the loopback's, so that
 	// programs that look it up do not wait.
-	own := g.hostname
+	own, address := g.hostname, "127.0.0.1"
+	if t := g.in.Tun; t != nil {
+		address = t.Address
+		b.WriteString(t.Gateway + "\thost.containers.internal host.docker.internal\n")
+	}
 	if g.in.Name != "" && g.in.Name != own {
 		own += " " + g.in.Name
 	}
 	if own != "localhost" {
-		b.WriteString("127.0.0.1\t" + own + "\n")
+		b.WriteString(address + "\t" + own + "\n")
 	}
 	g.bindFile("hosts", "/etc/hosts", []byte(b.String()))
 	return nil
@@ -115,6 +119,9 @@ func (g *generator) addHost(word string) (string, error) {
 		return "", bad("must be NAME:ADDRESS")
 	}
 	if ip == "host-gateway" {
+		if g.in.Tun != nil {
+			return g.in.Tun.Gateway + "\t" + strings.ReplaceAll(names, ";", " ") + "\n", nil
+		}
 		if g.ownNet {
 			return "", bad("without a network the container has no gateway to the host")
 		}
@@ -147,7 +154,7 @@ func (g *generator) resolvConf() error {
 		g.bindShared(g.in.Joined.ResolvConf, "/etc/resolv.conf")
 		return nil
 	}
-	if g.ownNet {
+	if g.ownNet && g.in.Tun == nil {
 		if len(given) > 0 {
 			return refuse("--dns, --dns-search and --dns-option", given[0], "without a network there is nothing to ask")
 		}
@@ -160,6 +167,9 @@ func (g *generator) resolvConf() error {
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return fmt.Errorf("read the host's /etc/resolv.conf: %w", err)
 	}
+	if g.in.Tun != nil {
+		data = throughTun(data, g.in.Tun)
+	}
 	if len(given) > 0 {
 		if data, err = g.customResolvConf(data); err != nil {
 			return err
@@ -167,6 +177,18 @@ func (g *generator) resolvConf() error {
 	}
 	g.bindFile("resolv.conf", "/etc/resolv.conf", data)
 	return nil
+}
+
+// throughTun has the network's own server asked, which asks those of the host.
+func throughTun(host []byte, t *Tun) []byte {
+	var b strings.Builder
+	for line := range strings.Lines(string(host)) {
+		switch word, _, _ := strings.Cut(strings.TrimSpace(strings.ReplaceAll(line, "\t", " ")), " "); word {
+		case "search", "domain", "options", "sortlist":
+			b.WriteString(strings.TrimSuffix(line, "\n") + "\n")
+		}
+	}
+	return []byte(b.String() + t.ResolvConf)
 }
 
 // customResolvConf replaces each kind of line that a flag was given for.

@@ -176,7 +176,7 @@ func (g *generator) environ() error {
 // proxies hands on the caller's proxy settings. With a network of its own
 // that leads nowhere they would only slow programs down.
 func (g *generator) proxies(env *environment) {
-	if g.ownNet {
+	if g.ownNet && g.in.Tun == nil {
 		return
 	}
 	for _, name := range []string{"http_proxy", "https_proxy", "ftp_proxy", "no_proxy", "all_proxy"} {

@@ -40,6 +40,7 @@ type launch struct {
 	strays         *os.File // the same, as a socket brought it
 	fuse           *userns.Child
 	console        *os.File
+	tunSock, tun   *os.File // our end, and the device that comes over it
 	agent          *seccompAgent
 	inodes         map[string]uint64 // see Newborn
 	share          bool              // the child has our memory until it executes or forks
@@ -107,7 +108,7 @@ func (l *launch) begin(ctx context.Context) (err error) {
 		}
 	}
 	// The child's ends are its own now: when it dies, ours say so.
-	for _, f := range []*os.File{x.Console, x.FuseSock, x.straysSock} {
+	for _, f := range []*os.File{x.Console, x.FuseSock, x.straysSock, x.tunSock()} {
 		if f != nil {
 			f.Close()
 		}
@@ -133,6 +134,11 @@ func (l *launch) sockets() (err error) {
 	}
 	if x.Strays {
 		if l.straysSock, x.straysSock, err = socketPair(); err != nil {
+			return err
+		}
+	}
+	if x.Tun != nil {
+		if l.tunSock, x.Tun.sock, err = socketPair(); err != nil {
 			return err
 		}
 	}
@@ -236,6 +242,9 @@ func (l *launch) finish() (err error) {
 			return cmp.Or(l.child.WaitExec(), err)
 		}
 	}
+	if l.tunSock != nil {
+		l.tun, _ = receiveFD(l.tunSock) // as with the terminal
+	}
 	if l.sock != nil {
 		// When the child fails before that, its report says why.
 		l.console, _ = receiveFD(l.sock)
@@ -249,7 +258,7 @@ func (l *launch) finish() (err error) {
 // close releases what only the start needs.
 func (l *launch) close() {
 	l.agent.close()
-	for _, f := range []*os.File{l.sock, l.fuseSock, l.straysSock, l.ns, l.mounts, l.strays, l.x.Console, l.x.FuseSock, l.x.straysSock} {
+	for _, f := range []*os.File{l.sock, l.fuseSock, l.straysSock, l.ns, l.mounts, l.strays, l.x.Console, l.x.FuseSock, l.x.straysSock, l.tunSock, l.x.tunSock()} {
 		if f != nil {
 			f.Close() // some are closed already, which is no matter
 		}

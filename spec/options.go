@@ -63,7 +63,7 @@ type Options struct {
 	Sysctl      []string
 
 	// Network, as far as config.json and /etc go.
-	Network    string   // none | host | container:ID
+	Network    string   // none | host | container:ID | private | builtin[:OPTIONS]
 	AddHosts   []string // --add-host NAME:IP
 	DNS        []string
 	DNSSearch  []string
@@ -162,6 +162,7 @@ type Input struct {
 	SingleID                   bool // only one id is mapped
 
 	Joined Joined // of other containers
+	Tun    *Tun   // the interface of a network of its own; nil: it has none, or another's
 }
 
 // Joined is what a container has from others.

@@ -157,7 +157,7 @@ func TestRefusals(t *testing.T) {
 		{func(o *Options) { o.StopTimeout = ptr(-2) }, `--stop-timeout "-2"`, ""},
 		{func(o *Options) { o.PID = "hots" }, `--pid "hots": unknown mode`, "did you mean host?"},
 		{func(o *Options) { o.IPC = "container:x" }, "not available yet", ""},
-		{func(o *Options) { o.Network = "bridge" }, "only none and host", ""},
+		{func(o *Options) { o.Network = "bridge" }, "only private, builtin, none and host", ""},
 		{func(o *Options) { o.Hostname, o.UTS = "x", "host" }, "the host's UTS namespace", ""},
 		{func(o *Options) { o.Hostname = "bad name" }, "not a host name", ""},
 		{func(o *Options) { o.Hostname = strings.Repeat("a", 65) }, "not a host name", "64"},

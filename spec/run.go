@@ -18,6 +18,7 @@ import (
 type Process struct {
 	PID     int
 	Console *os.File // the terminal's master, the caller's to close; nil without a terminal
+	Tun     *os.File // the device of Extra.Tun, the caller's to close; nil without
 
 	child *userns.Child
 	fuse  *userns.Child // the file system's server, if there is one
@@ -40,6 +41,9 @@ func (p *Process) abort() {
 	p.release()
 	if p.Console != nil {
 		p.Console.Close()
+	}
+	if p.Tun != nil {
+		p.Tun.Close()
 	}
 }
 

@@ -123,7 +123,7 @@ func (m *making) make(ctx context.Context, id string) (_ *Process, err error) {
 		return nil, err
 	}
 	err = l.finish()
-	p.Console, p.fuse = l.console, l.fuse
+	p.Console, p.Tun, p.fuse = l.console, l.tun, l.fuse
 	if err != nil {
 		return nil, commandError(err)
 	}

@@ -64,7 +64,7 @@ func flagWords() map[string]string {
 func (c *completer) flagValue(name string) bool {
 	switch name {
 	case "network", "net":
-		c.words("none", "host")
+		c.words("private", "builtin", "none", "host")
 	case "pid":
 		c.words("private", "host")
 	case "ipc":

@@ -48,6 +48,7 @@ type engineAPI interface {
 	Diff(ctx context.Context, name string) ([]engine.Change, error)
 	Export(ctx context.Context, name string, opts engine.ExportOptions) error
 	Dependents(name string) ([]engine.Container, error)
+	Ports(name, only string) ([]string, error)
 	RemoveContainer(ctx context.Context, name string, force, volumes bool) error
 
 	volumeAPI

@@ -256,6 +256,11 @@ func someImages() []images.Image {
 	}
 }
 
+func (f *fakeEngine) Ports(name, only string) ([]string, error) {
+	f.ask("ports", name+only)
+	return nil, nil
+}
+
 func (f *fakeEngine) Dependents(name string) ([]engine.Container, error) {
 	f.ask("dependents", name)
 	return nil, nil

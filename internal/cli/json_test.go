@@ -102,9 +102,12 @@ func jsonKind(t reflect.Type) (kind string, inner reflect.Type, many bool) {
 	case reflect.Interface:
 		return "any", nil, false
 	case reflect.Map:
-		value, inner, _ := jsonKind(t.Elem())
+		value, inner, list := jsonKind(t.Elem())
 		if inner != nil {
 			value = "object"
+		}
+		if inner != nil && list {
+			value = "array of object"
 		}
 		return "object of " + value, nil, false
 	case reflect.Slice, reflect.Array:

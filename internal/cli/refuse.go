@@ -60,9 +60,13 @@ func refusedForLater() []refusal {
 			hint:   "coracle inspect shows them",
 		},
 		{
-			flags:  "p publish P publish-all network-alias ip ip6 mac-address",
-			reason: "it needs a network of the container's own, and this version has --network none and host only",
-			hint:   "--network host shares the host's ports and addresses",
+			flags:  "network-alias ip6",
+			reason: "containers do not see each other yet",
+			hint:   "--network container:NAME shares a network",
+		},
+		{
+			flags: "mac-address", never: true,
+			reason: "the network carries IP packets only, and its interface has no such address",
 		},
 		{
 			flags:  "allow-net deny-net net-log pcap",
@@ -139,17 +143,17 @@ func refusedForEver() []refusal {
 // refuseNetwork answers the network modes that are not there.
 func refuseNetwork(mode string) error {
 	switch mode {
-	case "", "none", "host":
+	case "", "none", "host", "private", "builtin":
 		return nil
 	}
-	if strings.HasPrefix(mode, "container:") {
+	if strings.HasPrefix(mode, "container:") || strings.HasPrefix(mode, "builtin:") {
 		return nil
 	}
-	if near := nearest(mode, []string{"none", "host"}); near != "" {
+	if near := nearest(mode, []string{"none", "host", "private", "builtin"}); near != "" {
 		return &usageError{msg: "--network " + mode + ": there is no such mode", hint: "did you mean --network " + near + "?"}
 	}
 	return &usageError{
-		msg:  "--network " + mode + " is not supported yet: this version has none and host",
+		msg:  "--network " + mode + " is not supported yet: this version has private, none and host",
 		hint: "--network none, or --network host for the host's own",
 	}
 }

@@ -118,7 +118,10 @@ type securityFlags struct {
 }
 
 type networkFlags struct {
-	Network    string   `aliases:"net" placeholder:"MODE" help:"none, host or container:NAME."`
+	Network    string   `aliases:"net" placeholder:"MODE" help:"private, builtin[:OPTIONS], none, host or container:NAME."`
+	Publish    []string `short:"p" sep:"none" placeholder:"PORT" help:"[IP:][HOST:]PORT[/PROTO]: reach it by a port of the host."`
+	PublishAll bool     `name:"publish-all" short:"P" help:"Publish all exposed ports, each by a free one."`
+	IP         string   `name:"ip" placeholder:"ADDR" help:"Its IPv4 address."`
 	Hostname   *string  `short:"h" placeholder:"NAME" help:"Its host name."`
 	AddHost    []string `name:"add-host" sep:"none" placeholder:"NAME:ADDR" help:"A line of /etc/hosts."`
 	DNS        []string `name:"dns" placeholder:"ADDR" help:"A name server for /etc/resolv.conf."`

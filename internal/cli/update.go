@@ -70,7 +70,7 @@ func (c *existsCmd) run(a *app) (int, error) {
 	return 0, err
 }
 
-// portCmd lists what is published: nothing, in this version.
+// portCmd lists what is published.
 type portCmd struct {
 	All    bool `short:"a" help:"Of all containers."`
 	Latest bool `short:"l" help:"Of the one that was made last."`
@@ -79,8 +79,7 @@ type portCmd struct {
 }
 
 func (*portCmd) Help() string {
-	return `Lists the ports that containers publish. Those of this version publish none:
-with --network host they have the host's own.
+	return `Lists the ports that running containers publish, and where on the host.
 
   coracle port web
   coracle port web 80/tcp`
@@ -106,15 +105,20 @@ func (c *portCmd) run(a *app) (int, error) {
 	if err != nil {
 		return exitOurs, err
 	}
-	ctx, stop := interruptible()
-	defer stop()
 	for _, name := range names {
-		if _, err := e.Inspect(ctx, name, engine.InspectOptions{Kind: "container"}); err != nil {
+		lines, err := e.Ports(name, port)
+		if err != nil {
 			return exitOurs, doing("list the ports of container", name, err)
 		}
-	}
-	if port != "" {
-		return exitOurs, &usageError{msg: fmt.Sprintf("port: container %s does not publish %s", names[0], port), hint: "containers publish no ports in this version: --network host shares the host's"}
+		if port != "" && len(lines) == 0 {
+			return exitOurs, &usageError{msg: fmt.Sprintf("port: container %s does not publish %s", name, port), hint: "see what it does: coracle port " + name}
+		}
+		for _, l := range lines {
+			if len(names) > 1 {
+				l = name + "\t" + l
+			}
+			fmt.Fprintln(a.out, l)
+		}
 	}
 	return 0, nil
 }

@@ -112,6 +112,11 @@ func TestEarly(t *testing.T) {
 	}
 	late := []string{"net", "net/http", "crypto/tls", "crypto/x509", "regexp", "github.com/alecthomas/kong", "github.com/opencontainers/go-digest"}
 	whole := initialised("version")
+	for name := range whole {
+		if strings.HasPrefix(name, "gvisor.dev/") {
+			t.Errorf("%s is initialised at every start: see internal/later", name)
+		}
+	}
 	for _, name := range late {
 		if !whole[name] {
 			t.Errorf("%s is not initialised by coracle version either: look for another example", name)

@@ -37,7 +37,8 @@ type RunOptions struct {
 	Restart   RestartPolicy // --restart
 	LogDriver string        // --log-driver, "" for the default
 	LogOpts   []string      // --log-opt KEY=VALUE
-	Health    HealthFlags
+	NetworkOptions
+	Health HealthFlags
 
 	Userns     userns.Request
 	Pull       string `json:"-"` // --pull always|missing|never|newer

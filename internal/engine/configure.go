@@ -40,6 +40,10 @@ func (r *run) generate(name string) (err error) {
 		HostUID: r.caller.UID, HostGID: r.caller.GID, HostGroups: r.caller.Groups, HostName: r.caller.Name,
 		ContainerUID: r.ids.UID, ContainerGID: r.ids.GID, KeepID: r.ids.KeepID, SingleID: r.ids.Single, Joined: r.joined,
 	}
+	if r.net, err = planNetwork(r.o); err != nil {
+		return err
+	}
+	in.Tun = r.net.tun()
 	if r.result, err = spec.Generate(in); err != nil {
 		return err
 	}
@@ -57,6 +61,9 @@ func (r *run) assemble() (err error) {
 		Resolve: r.root.resolve, Compiled: r.root.close, Directories: r.result.Directories,
 	}
 	x.ID = r.id
+	if x.Tun, err = r.tun(); err != nil {
+		return err
+	}
 	for _, s := range r.result.Secrets { // the data comes last: prepare
 		x.Secrets = append(x.Secrets, spec.Secret{SecretUse: s})
 	}
@@ -93,7 +100,7 @@ func (r *run) assemble() (err error) {
 // configuration. If it turns out that others are wanted, Start makes another.
 func (r *run) begin() {
 	usual := func(mode string) bool { return mode == "" || mode == "private" || mode == "none" }
-	if o := r.o; o.DryRun || !usual(o.PID) || !usual(o.IPC) || !usual(o.UTS) || !usual(o.Network) || strings.HasPrefix(o.Userns.Userns, ofContainer) {
+	if o := r.o; o.DryRun || !usual(o.PID) || !usual(o.IPC) || !usual(o.UTS) || !usual(o.Network) && !strings.HasPrefix(o.Network, "builtin") || strings.HasPrefix(o.Userns.Userns, ofContainer) {
 		return
 	}
 	if o := r.o; o.Limits.Given() || o.CgroupParent != "" || r.e.manager != "" && r.e.manager != managerAuto {

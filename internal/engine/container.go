@@ -13,6 +13,7 @@ import (
 	"sync"
 	"time"
 
+	"coracle/netns"
 	"coracle/spec"
 	"coracle/userns"
 
@@ -56,6 +57,7 @@ type Container struct {
 	Owners      []string      `json:"owners,omitempty"`  // containers whose namespaces it shares
 	Shared      bool          `json:"shared,omitempty"`  // another has it among its Owners, or had
 	Network     string        `json:"network,omitempty"` // as it was asked for; "" for the default
+	Ports       []netns.Port  `json:"ports,omitempty"`   // published, the last time that it ran
 
 	Limits      *spec.Limits      `json:"limits,omitempty"`      // as they are now; nil for none
 	Annotations map[string]string `json:"annotations,omitempty"` // those that were asked for

@@ -73,6 +73,8 @@ func explainCommand(command, in, what string, ee *userns.ExecError) *Error {
 // stepHint says what helps when the kernel refuses a step.
 func stepHint(se *userns.StepError) string {
 	switch {
+	case strings.HasPrefix(se.Step, "open /dev/net/tun"):
+		return "a network of its own needs that device: sudo modprobe tun && sudo chmod 666 /dev/net/tun; or do without: --network none, --network host"
 	case se.Step == "create namespaces":
 		return "find out why: coracle doctor"
 	case strings.HasPrefix(se.Step, "mount proc ") && se.Errno == unix.EPERM:

@@ -100,7 +100,7 @@ func (in inspector) inspect() ContainerInspection {
 		StaticDir: in.dir, OCIConfigPath: filepath.Join(in.dir, "config.json"), OCIRuntime: "coracle", PidFile: in.p.Options.PIDFile,
 		LogPath: in.e.logPathOf(c), Name: c.Name, RestartCount: c.Restarts, Driver: "overlay", ExecIDs: []string{}, Dependencies: append([]string{}, c.Owners...),
 		Rootfs: in.p.Root.Direct, GraphDriver: in.graph(), Mounts: containerMounts(c.Mounts), Config: in.config(), HostConfig: in.hostConfig(),
-		NetworkSettings: ContainerNetwork{Ports: map[string][]string{}, Networks: map[string]struct{}{}},
+		NetworkSettings: in.network(),
 	}
 	if c.Running() {
 		out.ExecIDs = in.e.execs(c.ID)
@@ -207,7 +207,7 @@ func signalName(n int) string {
 func (in inspector) hostConfig() ContainerHostConfig {
 	o := in.p.Options
 	h := ContainerHostConfig{
-		Binds: binds(in.c.Mounts), ContainerIDFile: o.CIDFile, LogConfig: in.log(), NetworkMode: in.c.NetworkWord(), PortBindings: map[string][]string{},
+		Binds: binds(in.c.Mounts), ContainerIDFile: o.CIDFile, LogConfig: in.log(), NetworkMode: in.c.NetworkWord(), PortBindings: portsByContainer(in.asked()),
 		RestartPolicy: ContainerRestart{Name: cmp.Or(in.c.Restart.Name, "no"), MaximumRetryCount: in.c.Restart.Max}, AutoRemove: in.c.Remove,
 		VolumesFrom: o.VolumesFrom, CapAdd: capabilityNames(o.CapAdd), CapDrop: capabilityNames(o.CapDrop), DNS: words(o.DNS), DNSOptions: words(o.DNSOption), DNSSearch: words(o.DNSSearch),
 		ExtraHosts: words(o.AddHosts), GroupAdd: words(o.GroupAdd), IpcMode: cmp.Or(o.IPC, "private"), PidMode: cmp.Or(o.PID, "private"), UTSMode: cmp.Or(o.UTS, "private"),

@@ -110,11 +110,21 @@ func containerMounts(all []spec.Mounted) []ContainerMount {
 
 // ContainerNetwork is how it can be reached.
 type ContainerNetwork struct {
-	IPAddress  string
-	Gateway    string
-	MacAddress string
-	Ports      map[string][]string
-	Networks   map[string]struct{}
+	IPAddress         string
+	IPPrefixLen       int
+	Gateway           string
+	GlobalIPv6Address string
+	IPv6Gateway       string
+	MacAddress        string
+	Ports             map[string][]ContainerPort // by the container's: "80/tcp"
+	Networks          map[string]struct{}
+}
+
+// ContainerPort is a port of the host's that leads to one of the container's; the
+// names are docker's.
+type ContainerPort struct {
+	HostIP   string `json:"HostIp"`
+	HostPort string
 }
 
 // ContainerConfig is what the container was made with, as far as its image
@@ -147,7 +157,7 @@ type ContainerHostConfig struct {
 	ContainerIDFile string
 	LogConfig       ContainerLog
 	NetworkMode     string
-	PortBindings    map[string][]string
+	PortBindings    map[string][]ContainerPort
 	RestartPolicy   ContainerRestart
 	AutoRemove      bool
 	VolumesFrom     []string

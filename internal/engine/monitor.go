@@ -196,6 +196,7 @@ func (m *monitor) launch(ctx context.Context) (*spec.Process, error) {
 	c, err := m.e.rewrite(m.id, false, func(c *Container) {
 		c.Health = health
 		c.Status, c.Started, c.Finished, c.Error = Running, m.started.UTC(), time.Time{}, ""
+		c.Ports = m.box.Ports
 		c.ExitCode, c.Signal, c.OOMKilled, c.OOMKills, c.TimedOut = 0, 0, false, 0, false
 	})
 	if err != nil {
@@ -255,6 +256,11 @@ func (m *monitor) tryLaunch(ctx context.Context) (*spec.Process, error) {
 	}
 	m.state = st
 	m.hub.serve(p.Console)
+	if err := m.attach(p); err != nil {
+		_ = p.Signal(unix.SIGKILL)
+		m.attend(p)
+		return nil, err
+	}
 	return p, nil
 }
 
@@ -274,6 +280,7 @@ func (m *monitor) attend(p *spec.Process) Exit {
 	watch := watchOOM(m.state.Cgroup, func() { m.e.emit(m.box.event("oom")) })
 	ws, ru, err := p.WaitPayload()
 	m.ended = time.Now()
+	m.disconnect()
 	endChecks()
 	if ru != nil {
 		m.usage = *ru

@@ -77,6 +77,7 @@ type run struct {
 	health  *HealthCheck // nil without
 	manager string       // of cgroups, when it was made
 	extra   spec.Extra
+	net     *network // nil: it has none of its own
 
 	started, ended time.Time
 	usage          syscall.Rusage
@@ -89,6 +90,7 @@ type run struct {
 
 func (r *run) close() {
 	r.newborn.Abandon()
+	r.disconnect()
 	if r.process != nil {
 		r.process.Release()
 	}
@@ -274,6 +276,9 @@ func (r *run) prepare(ctx context.Context) (err error) {
 	if r.extra.Secrets, err = r.e.secretData(r.result.Secrets); err != nil {
 		return err
 	}
+	if err := r.connect(); err != nil {
+		return err
+	}
 	for _, c := range r.result.Chowns {
 		if err := r.e.chown(ctx, r.ids.Map, c); err != nil {
 			return err
@@ -321,7 +326,7 @@ func (r *run) start(ctx context.Context) (p *spec.Process, err error) {
 	made, begun := r.box.event("create"), r.box.event("start")
 	made.Time = r.box.Created
 	r.news = append(r.news, made, begun)
-	if err := cmp.Or(r.streams.Start(p), recordErr); err != nil {
+	if err := cmp.Or(r.attach(p), r.streams.Start(p), recordErr); err != nil {
 		return p, err
 	}
 	if r.wrotePID {

@@ -12,6 +12,7 @@ import (
 	"sync"
 	"time"
 
+	"coracle/internal/later"
 	"coracle/netns"
 
 	"gvisor.dev/gvisor/pkg/tcpip"
@@ -60,8 +61,12 @@ func New(c netns.Config) *Network {
 	return &Network{config: c, resolver: netns.NewResolver(c), conns: map[*conn]struct{}{}, names: make(chan struct{}, maxQuestions)}
 }
 
+// initialise is for before anything of gVisor's is used.
+var initialise = sync.OnceFunc(later.GVisor)
+
 // Attach begins to serve.
 func (n *Network) Attach(dev *os.File) (err error) {
+	initialise()
 	defer func() {
 		if err != nil {
 			dev.Close()

@@ -35,6 +35,7 @@ var (
 )
 
 func TestMain(m *testing.M) {
+	initialise()
 	fuzzing := slices.ContainsFunc(os.Args, func(a string) bool {
 		return strings.HasPrefix(a, "-test.fuzz") && !strings.HasPrefix(a, "-test.fuzzcachedir")
 	})
