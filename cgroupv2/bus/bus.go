@@ -50,7 +50,7 @@ func Dial(ctx context.Context, socket string, own bool) (*Conn, error) {
 	}
 	var conn *dbus.Conn
 	if err == nil {
-		conn, err = dbus.NewConn(sock, dbus.WithContext(ctx))
+		conn, err = dbus.NewConn(&handshake{Conn: sock}, dbus.WithContext(ctx))
 	}
 	if err != nil {
 		return nil, errors.Join(err, sock.Close())
