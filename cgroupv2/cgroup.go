@@ -8,6 +8,8 @@ import (
 	"path/filepath"
 	"strings"
 
+	"coracle/internal/plainfile"
+
 	"golang.org/x/sys/unix"
 )
 
@@ -68,7 +70,7 @@ func Open(ref Ref) (*Cgroup, error) {
 }
 
 func openDir(path string) (*Cgroup, error) {
-	fd, err := ignoringEINTR(func() (int, error) {
+	fd, err := plainfile.Retry(func() (int, error) {
 		return unix.Open(path, unix.O_DIRECTORY|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
 	})
 	if err != nil {
@@ -159,7 +161,7 @@ func (c *Cgroup) Chown(uid, gid int) error {
 		return ErrNone
 	}
 	names := []string{"cgroup.procs", "cgroup.subtree_control", "cgroup.threads"}
-	if list, err := readFile("/sys/kernel/cgroup/delegate"); err == nil {
+	if list, err := plainfile.Read("/sys/kernel/cgroup/delegate"); err == nil {
 		names = strings.Fields(string(list))
 	}
 	for _, name := range append(names, ".") {

@@ -2,13 +2,14 @@ package cgroupv2
 
 import (
 	"bytes"
-	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
+
+	"coracle/internal/plainfile"
 
 	"golang.org/x/sys/unix"
 )
@@ -44,11 +45,11 @@ type Tree struct {
 
 // Detect looks at /proc/self/mountinfo, /proc/self/cgroup and the tree.
 func Detect() (Tree, error) {
-	mounts, err := readFile("/proc/self/mountinfo")
+	mounts, err := plainfile.Read("/proc/self/mountinfo")
 	if err != nil {
 		return Tree{}, err
 	}
-	own, err := readFile("/proc/self/cgroup")
+	own, err := plainfile.Read("/proc/self/cgroup")
 	if err != nil && !os.IsNotExist(err) { // a kernel without cgroups
 		return Tree{}, err
 	}
@@ -184,44 +185,11 @@ func isCgroup2(path string) bool {
 
 // readIn reads a file of a cgroup by its directory's path, "" when it cannot.
 func readIn(dir, name string) string {
-	data, err := readFile(filepath.Join(dir, name))
+	data, err := plainfile.Read(filepath.Join(dir, name))
 	if err != nil {
 		return ""
 	}
 	return string(bytes.TrimSpace(data))
-}
-
-// readFile is os.ReadFile by four system calls: an os.File is tried with the
-// poller first, which for files of /proc and cgroups wakes another thread.
-func readFile(name string) ([]byte, error) {
-	fd, err := ignoringEINTR(func() (int, error) { return unix.Open(name, unix.O_RDONLY|unix.O_CLOEXEC, 0) })
-	if err != nil {
-		return nil, &os.PathError{Op: "open", Path: name, Err: err}
-	}
-	defer unix.Close(fd)
-	data := make([]byte, 0, 4096)
-	for {
-		if len(data) == cap(data) {
-			data = append(data, 0)[:len(data)]
-		}
-		n, err := ignoringEINTR(func() (int, error) { return unix.Read(fd, data[len(data):cap(data)]) })
-		if err != nil {
-			return nil, &os.PathError{Op: "read", Path: name, Err: err}
-		}
-		if n == 0 {
-			return data, nil
-		}
-		data = data[:len(data)+n]
-	}
-}
-
-func ignoringEINTR(call func() (int, error)) (int, error) {
-	for {
-		n, err := call()
-		if !errors.Is(err, unix.EINTR) {
-			return n, err
-		}
-	}
 }
 
 func sortedFields(s string) []string {

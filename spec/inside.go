@@ -5,6 +5,8 @@ import (
 	"path"
 	"strings"
 
+	"coracle/internal/plainfile"
+
 	"golang.org/x/sys/unix"
 )
 
@@ -17,7 +19,7 @@ const manyNames = 8
 // list notes which names in a directory are no links, as far as the first few
 // hundred say so.
 func list(root, dir string, plain map[string]bool) {
-	f, err := openPlain(root+dir, unix.O_RDONLY|unix.O_DIRECTORY|unix.O_NOFOLLOW, 0)
+	f, err := plainfile.Open(root+dir, unix.O_RDONLY|unix.O_DIRECTORY|unix.O_NOFOLLOW, 0)
 	if err != nil {
 		return
 	}

@@ -8,6 +8,7 @@ import (
 	"os"
 
 	"coracle/fuse"
+	"coracle/internal/plainfile"
 	"coracle/userns"
 
 	"github.com/opencontainers/runtime-spec/specs-go"
@@ -97,7 +98,7 @@ func (l *launch) begin(ctx context.Context) (err error) {
 	if l.fuseSock != nil {
 		// Now: once the child has changed its user it is not dumpable any more,
 		// and its /proc files are closed to us.
-		if l.ns, err = openPlain(fmt.Sprintf("/proc/%d/ns/user", l.child.PID), unix.O_RDONLY, 0); err != nil {
+		if l.ns, err = plainfile.Open(fmt.Sprintf("/proc/%d/ns/user", l.child.PID), unix.O_RDONLY, 0); err != nil {
 			return fmt.Errorf("open the container's user namespace: %w", err)
 		}
 	}

@@ -6,6 +6,8 @@ import (
 	"slices"
 	"strconv"
 
+	"coracle/internal/plainfile"
+
 	"github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sys/unix"
 )
@@ -23,7 +25,7 @@ func (c *Container) OpenNamespace(kind specs.LinuxNamespaceType) (_ *os.File, er
 		return nil, err
 	}
 	defer pidfd.Close()
-	f, err := openPlain("/proc/"+strconv.Itoa(c.Pid)+"/ns/"+k.file, unix.O_RDONLY, 0)
+	f, err := plainfile.Open("/proc/"+strconv.Itoa(c.Pid)+"/ns/"+k.file, unix.O_RDONLY, 0)
 	// A process that is gone by now may not be the one that was looked at.
 	if unix.PidfdSendSignal(int(pidfd.Fd()), 0, nil, 0) != nil {
 		if err == nil {

@@ -6,6 +6,7 @@ import (
 	"os"
 
 	"coracle/cgroupv2"
+	"coracle/internal/plainfile"
 	"coracle/userns"
 
 	"github.com/opencontainers/runtime-spec/specs-go"
@@ -77,7 +78,7 @@ func (n namespaces) begin(cgroup int) *Newborn {
 		// Now: its files under /proc are open to us, and nothing of the
 		// container's has run in it.
 		if b.flags&unix.CLONE_NEWNS != 0 {
-			b.mounts, _ = openPlain(fmt.Sprintf("/proc/%d/ns/mnt", c.PID), unix.O_RDONLY, 0) // none: the payload's end takes its mounts along
+			b.mounts, _ = plainfile.Open(fmt.Sprintf("/proc/%d/ns/mnt", c.PID), unix.O_RDONLY, 0) // none: the payload's end takes its mounts along
 		}
 		b.inodes, _ = namespacesOf(c.PID, func() bool { return true })
 	}()

@@ -9,6 +9,8 @@ import (
 	"strings"
 	"syscall"
 
+	"coracle/internal/plainfile"
+
 	"golang.org/x/sys/unix"
 )
 
@@ -93,7 +95,7 @@ func (r *Runtime) dir(id string) string { return filepath.Join(r.Root, id) }
 // lock locks the container's directory. Without wait it fails with EWOULDBLOCK
 // when somebody else has it.
 func lockDir(dir string, wait bool) (*os.File, error) {
-	f, err := openPlain(dir, unix.O_RDONLY|unix.O_DIRECTORY|unix.O_NOFOLLOW, 0)
+	f, err := plainfile.Open(dir, unix.O_RDONLY|unix.O_DIRECTORY|unix.O_NOFOLLOW, 0)
 	if err != nil {
 		return nil, err
 	}

@@ -6,7 +6,8 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
-	"os"
+
+	"coracle/internal/plainfile"
 
 	"golang.org/x/sys/unix"
 )
@@ -18,7 +19,7 @@ import (
 
 // appendState adds a line to a state file, or makes it with one.
 func appendState(path string, line []byte) error {
-	fd, err := ignoringEINTR(func() (int, error) {
+	fd, err := plainfile.Retry(func() (int, error) {
 		return unix.Open(path, unix.O_WRONLY|unix.O_CREAT|unix.O_APPEND|unix.O_NOFOLLOW|unix.O_NONBLOCK|unix.O_CLOEXEC, 0o600)
 	})
 	if err != nil {
@@ -42,7 +43,7 @@ func appendState(path string, line []byte) error {
 		text = append(text, '\n') // the last writer may have been killed in its line
 	}
 	text = append(append(text, line...), '\n')
-	n, err := ignoringEINTR(func() (int, error) { return unix.Write(fd, text) })
+	n, err := plainfile.Retry(func() (int, error) { return unix.Write(fd, text) })
 	if err == nil && n < len(text) {
 		err = unix.ENOSPC
 	}
@@ -72,7 +73,7 @@ func decodeState(data []byte) (record, error) {
 
 // newSmallFile makes a file that is not there.
 func newSmallFile(path string, data []byte) error {
-	f, err := openPlain(path, unix.O_WRONLY|unix.O_CREAT|unix.O_TRUNC|unix.O_NOFOLLOW, 0o600)
+	f, err := plainfile.Open(path, unix.O_WRONLY|unix.O_CREAT|unix.O_TRUNC|unix.O_NOFOLLOW, 0o600)
 	if err != nil {
 		return err
 	}
@@ -81,14 +82,4 @@ func newSmallFile(path string, data []byte) error {
 		err = cerr
 	}
 	return err
-}
-
-// openPlain opens a file without trying it with the poller: os.Open takes six
-// system calls more, and wakes another thread for most files of /proc.
-func openPlain(path string, flags int, mode uint32) (*os.File, error) {
-	fd, err := ignoringEINTR(func() (int, error) { return unix.Open(path, flags|unix.O_CLOEXEC, mode) })
-	if err != nil {
-		return nil, &fs.PathError{Op: "open", Path: path, Err: err}
-	}
-	return os.NewFile(uintptr(fd), path), nil
 }

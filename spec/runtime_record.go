@@ -9,6 +9,8 @@ import (
 	"strings"
 	"sync"
 
+	"coracle/internal/plainfile"
+
 	"golang.org/x/sys/unix"
 )
 
@@ -100,7 +102,7 @@ func namespaceInode(path string) (uint64, error) {
 // state letter: fields 22 and 3 of proc_pid_stat(5).
 func ProcessStart(pid int) (start uint64, state byte, err error) {
 	var buf [1024]byte // the first 22 of 52 fields are what counts
-	data, err := readShort("/proc/"+strconv.Itoa(pid)+"/stat", buf[:])
+	data, err := plainfile.ReadInto("/proc/"+strconv.Itoa(pid)+"/stat", buf[:])
 	if err != nil {
 		return 0, 0, err
 	}
@@ -116,30 +118,6 @@ func ProcessStart(pid int) (start uint64, state byte, err error) {
 // bootID is this boot's, "" where it cannot be told.
 var bootID = sync.OnceValue(func() string {
 	var buf [64]byte
-	data, _ := readShort("/proc/sys/kernel/random/boot_id", buf[:])
+	data, _ := plainfile.ReadInto("/proc/sys/kernel/random/boot_id", buf[:])
 	return string(bytes.TrimSpace(data))
 })
-
-// readShort reads what fits of a file of /proc by three system calls: an os.File
-// would be tried with the poller first.
-func readShort(path string, buf []byte) ([]byte, error) {
-	fd, err := ignoringEINTR(func() (int, error) { return unix.Open(path, unix.O_RDONLY|unix.O_CLOEXEC, 0) })
-	if err != nil {
-		return nil, &fs.PathError{Op: "open", Path: path, Err: err}
-	}
-	defer unix.Close(fd)
-	n, err := ignoringEINTR(func() (int, error) { return unix.Read(fd, buf) })
-	if err != nil {
-		return nil, &fs.PathError{Op: "read", Path: path, Err: err}
-	}
-	return buf[:n], nil
-}
-
-func ignoringEINTR(call func() (int, error)) (int, error) {
-	for {
-		n, err := call()
-		if !errors.Is(err, unix.EINTR) {
-			return n, err
-		}
-	}
-}

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"coracle/cgroupv2"
+	"coracle/internal/plainfile"
 
 	"github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sys/unix"
@@ -94,7 +95,7 @@ func (r *Runtime) Load(id string) (*Container, error) {
 // readSmall reads a regular file of at most 64 MiB: the state directory may
 // hold what somebody else put there.
 func readSmall(path string) ([]byte, error) {
-	fd, err := ignoringEINTR(func() (int, error) {
+	fd, err := plainfile.Retry(func() (int, error) {
 		return unix.Open(path, unix.O_RDONLY|unix.O_NOFOLLOW|unix.O_NONBLOCK|unix.O_CLOEXEC, 0)
 	})
 	if err != nil {
@@ -117,7 +118,7 @@ func readSmall(path string) ([]byte, error) {
 func readSized(fd int, path string, size, most int) ([]byte, error) {
 	data := make([]byte, 0, size+1) // and to see the end
 	for {
-		n, err := ignoringEINTR(func() (int, error) { return unix.Read(fd, data[len(data):cap(data)]) })
+		n, err := plainfile.Retry(func() (int, error) { return unix.Read(fd, data[len(data):cap(data)]) })
 		if err != nil {
 			return nil, &fs.PathError{Op: "read", Path: path, Err: err}
 		}

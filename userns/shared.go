@@ -7,6 +7,8 @@ import (
 	"syscall"
 	"unsafe"
 
+	"coracle/internal/plainfile"
+
 	"golang.org/x/sys/unix"
 )
 
@@ -109,7 +111,7 @@ func (s *shared) settle(c *Child) error {
 		return nil
 	}
 	fds := []unix.PollFd{{Fd: int32(c.errs.Fd()), Events: unix.POLLIN}, {Fd: int32(c.PIDFD.Fd()), Events: unix.POLLIN}}
-	if _, err := ignoringEINTR(func() (int, error) { return unix.Poll(fds, -1) }); err != nil {
+	if _, err := plainfile.Retry(func() (int, error) { return unix.Poll(fds, -1) }); err != nil {
 		return fmt.Errorf("wait for the child: %w", err)
 	}
 	s.close()

@@ -12,6 +12,8 @@ import (
 	"strings"
 	"testing"
 
+	"coracle/internal/plainfile"
+
 	"golang.org/x/sys/unix"
 )
 
@@ -232,7 +234,7 @@ func TestSharedEndsWithLauncher(t *testing.T) {
 	defer unix.Close(fd)
 	_ = cmd.Process.Kill()
 	_ = cmd.Wait()
-	n, err := ignoringEINTR(func() (int, error) {
+	n, err := plainfile.Retry(func() (int, error) {
 		return unix.Poll([]unix.PollFd{{Fd: int32(fd), Events: unix.POLLIN}}, 20_000)
 	})
 	if n != 1 || err != nil {

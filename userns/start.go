@@ -11,6 +11,8 @@ import (
 	"time"
 	"unsafe"
 
+	"coracle/internal/plainfile"
+
 	"golang.org/x/sys/unix"
 )
 
@@ -269,7 +271,7 @@ func (c *Child) Kill() error {
 
 // reap is Wait for a child of whose end nobody asks more.
 func (c *Child) reap() error {
-	_, err := ignoringEINTR(func() (int, error) { return syscall.Wait4(c.PID, nil, 0, nil) })
+	_, err := plainfile.Retry(func() (int, error) { return syscall.Wait4(c.PID, nil, 0, nil) })
 	if err != nil {
 		return fmt.Errorf("wait for %d: %w", c.PID, err)
 	}

@@ -12,7 +12,7 @@ import (
 	"strings"
 	"time"
 
-	"golang.org/x/sys/unix"
+	"coracle/internal/plainfile"
 )
 
 // system is the machine as this package sees it. Tests put a fake root
@@ -28,39 +28,7 @@ func realSystem() system {
 
 func (s system) file(name string) string { return s.root + name }
 
-// read is os.ReadFile with four system calls in place of nine: half a dozen
-// files are read at each start, and none is worth the poller's attention.
-func (s system) read(name string) ([]byte, error) {
-	name = s.file(name)
-	fd, err := ignoringEINTR(func() (int, error) { return unix.Open(name, unix.O_RDONLY|unix.O_CLOEXEC, 0) })
-	if err != nil {
-		return nil, &os.PathError{Op: "open", Path: name, Err: err}
-	}
-	defer unix.Close(fd)
-	data := make([]byte, 0, 4096)
-	for {
-		if len(data) == cap(data) {
-			data = append(data, 0)[:len(data)]
-		}
-		n, err := ignoringEINTR(func() (int, error) { return unix.Read(fd, data[len(data):cap(data)]) })
-		if err != nil {
-			return nil, &os.PathError{Op: "read", Path: name, Err: err}
-		}
-		if n == 0 {
-			return data, nil
-		}
-		data = data[:len(data)+n]
-	}
-}
-
-func ignoringEINTR(call func() (int, error)) (int, error) {
-	for {
-		n, err := call()
-		if !errors.Is(err, unix.EINTR) {
-			return n, err
-		}
-	}
-}
+func (s system) read(name string) ([]byte, error) { return plainfile.Read(s.file(name)) }
 
 // word is the trimmed content of a one-line file, "" where it is missing.
 func (s system) word(name string) string {

@@ -13,7 +13,7 @@ import (
 // Each line says what of this module a package and its subpackages may
 // import; a package that no line names may not exist.
 func mayImport() map[string][]string {
-	leaf := []string{"internal/nofile"}
+	leaf := []string{"internal/nofile", "internal/plainfile"}
 	return map[string][]string{
 		"main":                {"internal/cli", "internal/early", "internal/engine", "images/layer", "cgroupv2", "fuse", "userns", "spec", "internal/nofile"},
 		"userns":              leaf,
@@ -21,18 +21,19 @@ func mayImport() map[string][]string {
 		"netns":               {"internal/later"},
 		"cgroupv2":            leaf,
 		"images":              leaf,
-		"spec":                {"userns", "fuse", "cgroupv2", "internal/nofile"},
+		"spec":                {"userns", "fuse", "cgroupv2", "internal/nofile", "internal/plainfile"},
 		"internal/ctrlog":     nil,
 		"internal/early":      {"internal/oci", "internal/unused"},
 		"internal/oci":        {"internal/foreground", "internal/say", "userns", "spec"},
 		"internal/say":        nil,
 		"internal/unused":     nil,
 		"internal/later":      nil,
-		"internal/foreground": {"spec", "internal/signals"},
+		"internal/foreground": {"spec", "internal/plainfile", "internal/signals"},
 		"internal/nofile":     nil,
+		"internal/plainfile":  nil,
 		"internal/signals":    nil,
 		"internal/stack":      nil,
-		"internal/engine":     {"userns", "fuse", "netns", "cgroupv2", "images", "spec", "internal/nofile", "internal/ctrlog", "internal/signals", "internal/stack", "internal/foreground"},
+		"internal/engine":     {"userns", "fuse", "netns", "cgroupv2", "images", "spec", "internal/nofile", "internal/plainfile", "internal/ctrlog", "internal/signals", "internal/stack", "internal/foreground"},
 		"internal/cli":        {"internal/engine", "internal/foreground", "internal/oci", "internal/say", "userns", "spec", "images", "internal/nofile"},
 		"internal/e2e":        nil,
 	}

@@ -13,6 +13,7 @@ import (
 	"strings"
 	"time"
 
+	"coracle/internal/plainfile"
 	"coracle/spec"
 
 	"github.com/opencontainers/go-digest"
@@ -204,7 +205,7 @@ func newLocked(path, content string) (*os.File, error) {
 	f := os.NewFile(uintptr(fd), path)
 	err = unix.Flock(fd, unix.LOCK_EX|unix.LOCK_NB)
 	if err == nil {
-		_, err = ignoringEINTR(func() (int, error) { return unix.Write(fd, []byte(content)) })
+		_, err = plainfile.Retry(func() (int, error) { return unix.Write(fd, []byte(content)) })
 	}
 	if err == nil {
 		err = unix.Linkat(unix.AT_FDCWD, fmt.Sprintf("/proc/self/fd/%d", fd), unix.AT_FDCWD, path, unix.AT_SYMLINK_FOLLOW)

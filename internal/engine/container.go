@@ -13,6 +13,7 @@ import (
 	"sync"
 	"time"
 
+	"coracle/internal/plainfile"
 	"coracle/netns"
 	"coracle/spec"
 	"coracle/userns"
@@ -121,7 +122,7 @@ func (e *Engine) rewrite(id string, sync bool, f func(*Container)) (Container, e
 		return Container{}, err
 	}
 	defer lock.Close()
-	if _, err := ignoringEINTR(func() (int, error) { return 0, unix.Flock(int(lock.Fd()), unix.LOCK_EX) }); err != nil {
+	if _, err := plainfile.Retry(func() (int, error) { return 0, unix.Flock(int(lock.Fd()), unix.LOCK_EX) }); err != nil {
 		return Container{}, fmt.Errorf("lock the record of container %.12s: %w", id, err)
 	}
 	c, err := readRecord(dir)
@@ -144,7 +145,7 @@ func (e *Engine) syncRecord(id string) {
 
 func readRecord(dir string) (Container, error) {
 	var c Container
-	data, err := readFile(filepath.Join(dir, recordFile))
+	data, err := plainfile.Read(filepath.Join(dir, recordFile))
 	if err != nil {
 		return c, err
 	}

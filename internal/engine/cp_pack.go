@@ -14,6 +14,8 @@ import (
 	"strings"
 	"time"
 
+	"coracle/internal/plainfile"
+
 	"golang.org/x/sys/unix"
 )
 
@@ -195,7 +197,7 @@ func (p *packer) file(fd int, h *tar.Header, size int64) error {
 	}
 	for left := size; left > 0; {
 		b := p.data[:min(left, dataBuffer)]
-		n, err := ignoringEINTR(func() (int, error) { return unix.Read(in, b) })
+		n, err := plainfile.Retry(func() (int, error) { return unix.Read(in, b) })
 		if err != nil {
 			return fmt.Errorf("%s: %w", h.Name, err)
 		}
@@ -266,7 +268,7 @@ func openat2(dir int, name string, flags, resolve uint64) (int, error) {
 }
 
 func openat(dir int, name string, flags int) (int, error) {
-	return ignoringEINTR(func() (int, error) { return unix.Openat(dir, name, flags|unix.O_CLOEXEC, 0) })
+	return plainfile.Retry(func() (int, error) { return unix.Openat(dir, name, flags|unix.O_CLOEXEC, 0) })
 }
 
 // reopen opens the very file that a descriptor is of.

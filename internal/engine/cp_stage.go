@@ -14,6 +14,7 @@ import (
 	"syscall"
 
 	"coracle/fuse"
+	"coracle/internal/plainfile"
 	"coracle/userns"
 
 	"golang.org/x/sys/unix"
@@ -153,14 +154,14 @@ func sendFiles(conn int, data []byte, fds []int) error {
 	if len(fds) > 0 {
 		oob = unix.UnixRights(fds...)
 	}
-	_, err := ignoringEINTR(func() (int, error) { return 0, unix.Sendmsg(conn, data, oob, nil, unix.MSG_NOSIGNAL) })
+	_, err := plainfile.Retry(func() (int, error) { return 0, unix.Sendmsg(conn, data, oob, nil, unix.MSG_NOSIGNAL) })
 	return err
 }
 
 func receiveFiles(conn int) (data []byte, files []*os.File, err error) {
 	data, oob := make([]byte, maxFilesMessage), make([]byte, unix.CmsgSpace(4*250))
 	var n, on int
-	_, err = ignoringEINTR(func() (int, error) {
+	_, err = plainfile.Retry(func() (int, error) {
 		var rerr error
 		n, on, _, _, rerr = unix.Recvmsg(conn, data, oob, unix.MSG_CMSG_CLOEXEC)
 		return n, rerr

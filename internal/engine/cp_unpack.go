@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"coracle/images/layer"
+	"coracle/internal/plainfile"
 
 	"golang.org/x/sys/unix"
 )
@@ -303,7 +304,7 @@ func (u *unpacker) create(parent int, base string) (fd int, err error) {
 		}
 	}
 	err = u.place(parent, base, func() (err error) {
-		fd, err = ignoringEINTR(func() (int, error) { return unix.Openat(parent, base, flags, 0o600) })
+		fd, err = plainfile.Retry(func() (int, error) { return unix.Openat(parent, base, flags, 0o600) })
 		return err
 	})
 	if errors.Is(err, unix.EBUSY) {
@@ -339,7 +340,7 @@ func (u *unpacker) fill(fd int, r io.Reader) error {
 	for {
 		n, err := r.Read(u.data)
 		for b := u.data[:n]; len(b) > 0; {
-			m, werr := ignoringEINTR(func() (int, error) { return unix.Write(fd, b) })
+			m, werr := plainfile.Retry(func() (int, error) { return unix.Write(fd, b) })
 			if werr != nil {
 				return werr
 			}

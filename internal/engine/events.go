@@ -12,6 +12,8 @@ import (
 	"time"
 	"unicode/utf8"
 
+	"coracle/internal/plainfile"
+
 	"github.com/opencontainers/go-digest"
 	"golang.org/x/sys/unix"
 )
@@ -60,7 +62,7 @@ func (e *Engine) emit(events ...Event) {
 	}
 	path := filepath.Join(e.eventsDir(), eventsFile)
 	open := func() (int, error) {
-		return ignoringEINTR(func() (int, error) {
+		return plainfile.Retry(func() (int, error) {
 			return unix.Open(path, unix.O_WRONLY|unix.O_APPEND|unix.O_CREAT|unix.O_CLOEXEC, 0o600)
 		})
 	}
@@ -72,7 +74,7 @@ func (e *Engine) emit(events ...Event) {
 		return
 	}
 	defer unix.Close(fd)
-	_, _ = ignoringEINTR(func() (int, error) { return unix.Write(fd, b) })
+	_, _ = plainfile.Retry(func() (int, error) { return unix.Write(fd, b) })
 	var st unix.Stat_t
 	if unix.Fstat(fd, &st) == nil && st.Size > eventsLimit {
 		e.rotateEvents()

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"coracle/internal/foreground"
+	"coracle/internal/plainfile"
 	"coracle/spec"
 	"coracle/userns"
 
@@ -179,7 +180,7 @@ func (x *execution) endWith(p *spec.Process) {
 	if err == nil {
 		defer unix.Close(fd)
 		if x.box.Status().Status != specs.StateStopped { // looked at after opening: the pidfd is that process
-			_, _ = ignoringEINTR(func() (int, error) {
+			_, _ = plainfile.Retry(func() (int, error) {
 				return unix.Poll([]unix.PollFd{{Fd: int32(fd), Events: unix.POLLIN}}, -1)
 			})
 		}

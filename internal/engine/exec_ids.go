@@ -5,6 +5,7 @@ import (
 	"os"
 	"path/filepath"
 
+	"coracle/internal/plainfile"
 	"coracle/spec"
 
 	"golang.org/x/sys/unix"
@@ -40,7 +41,7 @@ func (e *Engine) execs(id string) []string {
 		var pid int
 		var start uint64
 		name := filepath.Join(dir, entry.Name())
-		data, err := readFile(name)
+		data, err := plainfile.Read(name)
 		if err != nil || len(data) == 0 {
 			continue // gone, or being written
 		}

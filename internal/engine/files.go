@@ -10,6 +10,8 @@ import (
 	"path/filepath"
 	"slices"
 
+	"coracle/internal/plainfile"
+
 	"golang.org/x/sys/unix"
 )
 
@@ -17,7 +19,7 @@ import (
 // would first try each file with the poller, five calls more, and a start
 // writes a dozen files. With excl the file must not exist.
 func writeFile(path string, data []byte, mode uint32, flags int) error {
-	fd, err := ignoringEINTR(func() (int, error) {
+	fd, err := plainfile.Retry(func() (int, error) {
 		return unix.Open(path, unix.O_WRONLY|unix.O_CREAT|unix.O_CLOEXEC|flags, mode)
 	})
 	if err != nil {
@@ -25,7 +27,7 @@ func writeFile(path string, data []byte, mode uint32, flags int) error {
 	}
 	for len(data) > 0 && err == nil {
 		var n int
-		n, err = ignoringEINTR(func() (int, error) { return unix.Write(fd, data) })
+		n, err = plainfile.Retry(func() (int, error) { return unix.Write(fd, data) })
 		data = data[max(n, 0):]
 	}
 	if err == nil && flags&unix.O_SYNC != 0 {
@@ -35,35 +37,6 @@ func writeFile(path string, data []byte, mode uint32, flags int) error {
 		return &fs.PathError{Op: "write", Path: path, Err: err}
 	}
 	return nil
-}
-
-// readFile is os.ReadFile by three system calls, for who reads a thousand files.
-func readFile(path string) ([]byte, error) {
-	fd, err := ignoringEINTR(func() (int, error) { return unix.Open(path, unix.O_RDONLY|unix.O_CLOEXEC, 0) })
-	if err != nil {
-		return nil, &fs.PathError{Op: "open", Path: path, Err: err}
-	}
-	defer unix.Close(fd)
-	data := make([]byte, 0, 2048)
-	for {
-		n, err := ignoringEINTR(func() (int, error) { return unix.Read(fd, data[len(data):cap(data)]) })
-		if err != nil {
-			return nil, &fs.PathError{Op: "read", Path: path, Err: err}
-		}
-		if data = data[:len(data)+n]; len(data) < cap(data) {
-			return data, nil // of a regular file: all of it
-		}
-		data = slices.Grow(data, len(data))
-	}
-}
-
-func ignoringEINTR(call func() (int, error)) (int, error) {
-	for {
-		n, err := call()
-		if err != unix.EINTR {
-			return n, err
-		}
-	}
 }
 
 func writeJSON(path string, v any, sync bool) error {
@@ -141,7 +114,7 @@ func createFile(what, path, content string) error {
 
 // lockFile opens and locks; EWOULDBLOCK when somebody holds it.
 func lockFile(path string, flags int) (*os.File, error) {
-	fd, err := ignoringEINTR(func() (int, error) { return unix.Open(path, unix.O_RDWR|unix.O_CLOEXEC|flags, 0o600) })
+	fd, err := plainfile.Retry(func() (int, error) { return unix.Open(path, unix.O_RDWR|unix.O_CLOEXEC|flags, 0o600) })
 	if err != nil {
 		return nil, err
 	}

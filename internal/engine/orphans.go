@@ -6,6 +6,8 @@ import (
 	"strconv"
 	"strings"
 
+	"coracle/internal/plainfile"
+
 	"golang.org/x/sys/unix"
 )
 
@@ -32,7 +34,7 @@ func endOrphans() {
 			_ = unix.Kill(pid, unix.SIGKILL) // ours, and not reaped: nobody else's number
 		}
 		for _, pid := range pids {
-			_, _ = ignoringEINTR(func() (int, error) { return unix.Wait4(pid, nil, 0, nil) })
+			_, _ = plainfile.Retry(func() (int, error) { return unix.Wait4(pid, nil, 0, nil) })
 		}
 	}
 }

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"coracle/cgroupv2"
+	"coracle/internal/plainfile"
 	"coracle/spec"
 
 	"golang.org/x/sys/unix"
@@ -124,7 +125,7 @@ func (e *Engine) whenOver(id string) <-chan struct{} {
 	go func() {
 		defer close(over)
 		defer unix.Close(fd)
-		_, _ = ignoringEINTR(func() (int, error) { return 0, unix.Flock(fd, unix.LOCK_SH) })
+		_, _ = plainfile.Retry(func() (int, error) { return 0, unix.Flock(fd, unix.LOCK_SH) })
 	}()
 	return over
 }

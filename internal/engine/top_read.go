@@ -9,6 +9,8 @@ import (
 	"strings"
 	"time"
 
+	"coracle/internal/plainfile"
+
 	"golang.org/x/sys/unix"
 )
 
@@ -62,7 +64,7 @@ func readProcess(pid int) (*processFacts, error) {
 // readLimited reads a file of /proc; the arguments of a process can be megabytes.
 // An os.File would be tried with the poller, which takes longer than the reading.
 func readLimited(path string) (string, error) {
-	fd, err := ignoringEINTR(func() (int, error) { return unix.Open(path, unix.O_RDONLY|unix.O_CLOEXEC, 0) })
+	fd, err := plainfile.Retry(func() (int, error) { return unix.Open(path, unix.O_RDONLY|unix.O_CLOEXEC, 0) })
 	if err != nil {
 		return "", &os.PathError{Op: "open", Path: path, Err: err}
 	}
@@ -73,7 +75,7 @@ func readLimited(path string) (string, error) {
 		if len(data) == cap(data) {
 			data = slices.Grow(data, len(data))
 		}
-		n, err := ignoringEINTR(func() (int, error) { return unix.Read(fd, data[len(data):min(cap(data), most)]) })
+		n, err := plainfile.Retry(func() (int, error) { return unix.Read(fd, data[len(data):min(cap(data), most)]) })
 		if errors.Is(err, unix.ESRCH) {
 			err = os.ErrNotExist
 		}

@@ -147,12 +147,3 @@ func untilTold(told <-chan os.Signal) (_ context.Context, stop func() []os.Signa
 		return all
 	}
 }
-
-func ignoringEINTR(call func() (int, error)) (int, error) {
-	for {
-		n, err := call()
-		if !errors.Is(err, unix.EINTR) {
-			return n, err
-		}
-	}
-}

@@ -9,6 +9,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"coracle/internal/plainfile"
 	"coracle/internal/signals"
 	"coracle/spec"
 
@@ -226,12 +227,12 @@ func (s *Streams) pump(to, from *os.File) {
 	fds := []unix.PollFd{{Fd: int32(from.Fd()), Events: unix.POLLIN}, {Fd: int32(s.ended[0].Fd()), Events: unix.POLLIN}}
 	wait, failed := -1, false
 	for {
-		n, err := ignoringEINTR(func() (int, error) { return unix.Poll(fds, wait) })
+		n, err := plainfile.Retry(func() (int, error) { return unix.Poll(fds, wait) })
 		switch {
 		case err != nil || n == 0:
 			return
 		case fds[0].Revents != 0:
-			n, err := ignoringEINTR(func() (int, error) { return unix.Read(int(fds[0].Fd), buf) })
+			n, err := plainfile.Retry(func() (int, error) { return unix.Read(int(fds[0].Fd), buf) })
 			if err == unix.EAGAIN {
 				continue
 			}

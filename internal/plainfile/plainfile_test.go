@@ -1,0 +1,66 @@
+package plainfile
+
+import (
+	"bytes"
+	"errors"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"testing"
+
+	"golang.org/x/sys/unix"
+)
+
+func TestRead(t *testing.T) {
+	dir := t.TempDir()
+	for _, size := range []int{0, 1, 4095, 4096, 4097, 100_000} {
+		path, want := filepath.Join(dir, "f"), bytes.Repeat([]byte("x"), size)
+		if err := os.WriteFile(path, want, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if got, err := Read(path); err != nil || !bytes.Equal(got, want) {
+			t.Errorf("%d bytes: %d, %v", size, len(got), err)
+		}
+		if got, err := ReadInto(path, make([]byte, 10)); err != nil || !bytes.Equal(got, want[:min(size, 10)]) {
+			t.Errorf("10 of %d bytes: %d, %v", size, len(got), err)
+		}
+	}
+	for _, name := range []string{"nothing", "."} { // the second opens, and cannot be read
+		_, err := Read(filepath.Join(dir, name))
+		_, err2 := ReadInto(filepath.Join(dir, name), make([]byte, 1))
+		_, wrong := errors.AsType[*fs.PathError](err)
+		_, wrong2 := errors.AsType[*fs.PathError](err2)
+		if !wrong || !wrong2 {
+			t.Errorf("%s: %v, %v", name, err, err2)
+		}
+	}
+}
+
+func TestOpen(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "new")
+	f, err := Open(path, unix.O_WRONLY|unix.O_CREAT|unix.O_EXCL, 0o600)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	flags, err := unix.FcntlInt(f.Fd(), unix.F_GETFD, 0)
+	if err != nil || flags&unix.FD_CLOEXEC == 0 {
+		t.Errorf("flags %#x, %v", flags, err)
+	}
+	if _, err := Open(path, unix.O_WRONLY|unix.O_CREAT|unix.O_EXCL, 0o600); !errors.Is(err, fs.ErrExist) {
+		t.Errorf("once more: %v", err)
+	}
+}
+
+func TestRetry(t *testing.T) {
+	calls := 0
+	n, err := Retry(func() (int, error) {
+		if calls++; calls < 3 {
+			return -1, unix.EINTR
+		}
+		return 7, unix.EAGAIN
+	})
+	if n != 7 || !errors.Is(err, unix.EAGAIN) || calls != 3 {
+		t.Errorf("%d, %v after %d calls", n, err, calls)
+	}
+}
