@@ -84,21 +84,21 @@ func (e *enableError) field(files []File) string {
 }
 
 func (e *enableError) Error() string {
-	what := "the controller " + strings.Join(e.names, ", ")
+	what, is, belongs := "the controller "+strings.Join(e.names, ", "), " is", " belongs"
 	if len(e.names) > 1 {
-		what = "the controllers " + strings.Join(e.names, ", ")
+		what, is, belongs = "the controllers "+strings.Join(e.names, ", "), " are", " belong"
 	}
 	switch {
 	case e.v1:
-		return what + " belongs to a cgroup v1 hierarchy on this machine"
+		return what + belongs + " to a cgroup v1 hierarchy on this machine"
 	case e.err == nil:
-		return what + " is not in the tree at " + e.dir
+		return what + is + " not in the tree at " + e.dir
 	case errors.Is(e.err, unix.EBUSY):
 		return what + " cannot be given to children of " + e.dir + ", for processes run in it (cgroup v2 allows them in leaves only)"
 	case errors.Is(e.err, unix.EOPNOTSUPP):
 		return what + " cannot be enabled in " + e.dir + ", which is threaded"
 	case errors.Is(e.err, os.ErrPermission), errors.Is(e.err, unix.EROFS):
-		return what + " is not delegated below " + e.dir
+		return what + is + " not delegated below " + e.dir
 	}
 	return what + " cannot be enabled in " + e.dir
 }

@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"strconv"
+	"strings"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -25,6 +27,25 @@ func (c *Cgroup) OOMKills() (uint64, error) {
 		return 0, fmt.Errorf("count OOM kills: %w", err)
 	}
 	return keyValues(s)["oom_kill"], nil
+}
+
+// Room is how much memory the cgroup's own limit leaves; false where there is
+// none, or it cannot be told.
+func (c *Cgroup) Room() (uint64, bool) {
+	if c == nil || c.dir == nil {
+		return 0, false
+	}
+	var n [2]uint64
+	for i, name := range []string{"memory.max", "memory.current"} {
+		s, err := readAt(c.dir, name)
+		if err != nil {
+			return 0, false
+		}
+		if n[i], err = strconv.ParseUint(strings.TrimSpace(s), 10, 64); err != nil {
+			return 0, false // max
+		}
+	}
+	return n[0] - min(n[0], n[1]), true
 }
 
 // Watch calls oom with the new count whenever the kernel has killed processes

@@ -240,7 +240,7 @@ func (e *joining) start(ctx context.Context) error {
 // Newborn. Nobody in the container can name it there: it never is in their pid
 // namespace, only the process that it forks, which has a copy.
 func (e *joining) canShare() bool {
-	return e.first.flags&unix.CLONE_NEWPID != 0 && e.first.flags&unix.CLONE_NEWTIME == 0 && e.s.Process.OOMScoreAdj == nil
+	return e.first.flags&unix.CLONE_NEWPID != 0 && e.first.flags&unix.CLONE_NEWTIME == 0 && e.s.Process.OOMScoreAdj == nil && roomToShare(e.x.Cgroup)
 }
 
 func (e *joining) close() {

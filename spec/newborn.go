@@ -35,7 +35,7 @@ type Newborn struct {
 // userns.Begin.
 func Begin(ctx context.Context, s *specs.Spec, m userns.Map, cg *cgroupv2.Cgroup) *Newborn {
 	n, err := planNamespaces(s)
-	if err != nil || !n.canShare(s) || cg != nil && cg.Pending() {
+	if err != nil || !n.canShare(s) || cg != nil && cg.Pending() || !roomToShare(cg) {
 		return nil
 	}
 	b := n.begin((&Extra{Cgroup: cg}).cgroupFD())
@@ -63,6 +63,15 @@ func (n namespaces) canShare(s *specs.Spec) bool {
 	// The kernel sets oom_score_adj of all that share a memory, and lets nobody
 	// who does enter a time namespace.
 	return n.atOnce() && n.fresh&unix.CLONE_NEWUSER != 0 && n.fresh&unix.CLONE_NEWTIME == 0 && (s.Process == nil || s.Process.OOMScoreAdj == nil)
+}
+
+// roomToShare says whether a cgroup has room for a process that shares our
+// memory: whom the kernel kills for want of it takes all along who share his, and
+// the killer looks at how large that is.
+func roomToShare(cg *cgroupv2.Cgroup) bool {
+	const enough = 4 << 20 // a start takes less than one
+	room, limited := cg.Room()
+	return !limited || room >= enough
 }
 
 func (n namespaces) begin(cgroup int) *Newborn {

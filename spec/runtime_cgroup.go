@@ -2,6 +2,7 @@ package spec
 
 import (
 	"errors"
+	"fmt"
 	"slices"
 	"strings"
 
@@ -130,4 +131,15 @@ func (m *making) giveCgroup() error {
 		return nil
 	}
 	return m.cgroup.Chown(uid, -1)
+}
+
+// forWantOfMemory says so of a start that the kernel ended.
+func (m *making) forWantOfMemory(err error) error {
+	if m.cgroup == nil {
+		return err
+	}
+	if kills, unknown := m.cgroup.OOMKills(); unknown != nil || kills == 0 {
+		return err
+	}
+	return fmt.Errorf("%w: the kernel killed it for want of memory, linux.resources.memory.limit is less than a start takes", err)
 }

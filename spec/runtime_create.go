@@ -101,6 +101,7 @@ func (m *making) make(ctx context.Context, id string) (_ *Process, err error) {
 	p := &Process{}
 	defer func() {
 		if err != nil {
+			err = m.forWantOfMemory(err)
 			m.undo(context.WithoutCancel(ctx), p)
 		}
 		m.close()
