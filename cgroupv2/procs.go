@@ -135,6 +135,12 @@ func walk(root *os.File, visit func(*os.File) error) error {
 
 // children are the names of the cgroups directly below dir.
 func children(dir *os.File) ([]string, error) {
+	// As each directory below has a link to it, two are those of none. Some file
+	// systems do not count, and then say one.
+	var st unix.Stat_t
+	if unix.Fstat(int(dir.Fd()), &st) == nil && st.Nlink == 2 {
+		return nil, nil
+	}
 	f, err := openIn(dir, ".", unix.O_DIRECTORY|unix.O_RDONLY)
 	if err != nil {
 		return nil, err

@@ -114,14 +114,30 @@ func (e *Engine) statsBoxes(o StatsOptions) ([]Container, error) {
 	if err != nil {
 		return nil, err
 	}
+	all := make([]*Container, len(ids))
+	inParallel(len(ids), func(i int) { all[i] = e.loadRunning(ids[i]) })
 	var out []Container
-	for _, l := range e.loadAll(ids) {
-		if l.err == nil && l.c.Running() { // else it is just being made, or has ended
-			out = append(out, l.c)
+	for _, c := range all {
+		if c != nil {
+			out = append(out, *c)
 		}
 	}
 	sortNewest(out)
 	return out, nil
+}
+
+// loadRunning is load for what runs, without a look at whether it is frozen; nil
+// for what does not, or is just being made. While somebody holds the container
+// nobody has waited for its first process, and so its pid is not another's.
+func (e *Engine) loadRunning(id string) *Container {
+	c, err := readRecord(e.containerDir(id))
+	if err != nil || c.Status != Running || !e.alive(id) {
+		return nil
+	}
+	if c.state, err = e.runtimeOf(id).Load(id); err == nil {
+		c.PID = c.state.Pid
+	}
+	return &c
 }
 
 // inParallel does n things, on several processors where that is worth it.
@@ -156,7 +172,6 @@ func (r *statsReading) read(c Container) ContainerStats {
 	if st == nil || !c.Running() {
 		return s
 	}
-	s.MemoryLimit = r.limitOf(st)
 	pids := func() []int { return r.processes(st) }
 	if cg, err := cgroupv2.Open(st.Cgroup); err == nil {
 		defer cg.Close()
@@ -173,6 +188,7 @@ func (r *statsReading) read(c Container) ContainerStats {
 			return s // it is about to end
 		}
 	}
+	s.MemoryLimit = r.limitOf(st, s.MemoryFrom == FromCgroup)
 	if s.CPUFrom == "" || s.MemoryFrom == "" || s.PidsFrom == "" || s.BlockFrom == "" {
 		s.fromProcesses(pids())
 	}
@@ -182,11 +198,16 @@ func (r *statsReading) read(c Container) ContainerStats {
 	return s
 }
 
-// limitOf is the memory that the container can get.
-func (r *statsReading) limitOf(st *spec.Container) uint64 {
+// limitOf is the memory that the container can get: by its own cgroup, where
+// that has the controller, and by those above.
+func (r *statsReading) limitOf(st *spec.Container, own bool) uint64 {
+	dir := st.Cgroup.Path
+	if !own && dir != "" {
+		dir = filepath.Dir(dir)
+	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	return min(r.machine, r.limits.Of(st.Cgroup.Path))
+	return min(r.machine, r.limits.Of(dir))
 }
 
 // fromCgroup takes what the cgroup counts.
