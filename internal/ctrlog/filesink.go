@@ -15,7 +15,7 @@ import (
 // says little gets the small buffer only: its monitor is to be small, too.
 const (
 	smallBuffer = 20 << 10
-	largeBuffer = 256 << 10
+	largeBuffer = 1 << 20
 )
 
 // retryAfter is how long a log that cannot be written is left alone: on a full

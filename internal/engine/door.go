@@ -14,7 +14,7 @@ import (
 )
 
 // door is the socket that a monitor listens on, RUNROOT/monitors/ID: sequenced
-// packets of frames (hub.go). The directory is closed to others.
+// packets of frames (hub_client.go). The directory is closed to others.
 type door struct {
 	path   string
 	listen *os.File
@@ -185,4 +185,12 @@ func (e *Engine) knock(id string, r doorRequest) (*os.File, doorAnswer, error) {
 		return nil, a, fmt.Errorf("ask the monitor: %w", err)
 	}
 	return conn, a, nil
+}
+
+// doorPath is the socket of a container's monitor.
+func (e *Engine) doorPath(id string) string { return filepath.Join(e.monitorDir(id), id) }
+
+// monitorDir has the sockets of monitors, beside the states.
+func (e *Engine) monitorDir(id string) string {
+	return filepath.Join(filepath.Dir(filepath.Dir(e.runDir(id))), "monitors")
 }

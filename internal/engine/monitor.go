@@ -9,7 +9,6 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"path/filepath"
 	"sync"
 	"sync/atomic"
 	"syscall"
@@ -404,34 +403,4 @@ func (m *monitor) signal(sig syscall.Signal) {
 	if m.process != nil {
 		_ = m.process.Signal(sig)
 	}
-}
-
-// backOff is the time between two starts: 100 ms, twice as long each time up to
-// a minute, and from the beginning once a payload ran for ten seconds. Source:
-// docker, "restart policies".
-type backOff struct{ wait time.Duration }
-
-// sleep waits; false when it was told to stop.
-func (b *backOff) sleep(ran time.Duration, stop <-chan struct{}) bool {
-	const least, most, settled = 100 * time.Millisecond, time.Minute, 10 * time.Second
-	b.wait = min(2*b.wait, most)
-	if b.wait == 0 || ran >= settled {
-		b.wait = least
-	}
-	t := time.NewTimer(b.wait)
-	defer t.Stop()
-	select {
-	case <-t.C:
-		return true
-	case <-stop:
-		return false
-	}
-}
-
-// doorPath is the socket of a container's monitor.
-func (e *Engine) doorPath(id string) string { return filepath.Join(e.monitorDir(id), id) }
-
-// monitorDir has the sockets of monitors, beside the states.
-func (e *Engine) monitorDir(id string) string {
-	return filepath.Join(filepath.Dir(filepath.Dir(e.runDir(id))), "monitors")
 }
