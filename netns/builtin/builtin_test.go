@@ -213,6 +213,8 @@ func TestUDP(t *testing.T) {
 			t.Errorf("a closed port: %v", err)
 		}
 	}
+	c.n.udp.mu.Lock()
+	defer c.n.udp.mu.Unlock()
 	if len(c.n.udp.m) == 0 {
 		t.Error("no flow is there: the test shows nothing")
 	}
@@ -233,6 +235,8 @@ func TestFlowsAreFew(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
+	c.n.udp.mu.Lock()
+	defer c.n.udp.mu.Unlock()
 	if n := len(c.n.udp.m); n != maxFlows {
 		t.Errorf("there are %d flows, not %d", n, maxFlows)
 	}

@@ -241,14 +241,11 @@ func (f *flow) send(b []byte) {
 // receive passes on what comes back, until the flow is closed.
 func (n *Network) receive(f *flow) {
 	for {
-		buf := packets.Get().(*[maxPacket]byte)
-		size, err := f.read(buf)
-		if err == nil {
+		err := f.read(func(b []byte) {
 			f.used.Store(clock())
 			f.answered.Store(true)
-			n.passBack(f, buf[:size])
-		}
-		packets.Put(buf)
+			n.passBack(f, b)
+		})
 		switch {
 		case err == nil:
 		case errors.Is(err, unix.ECONNREFUSED), errors.Is(err, unix.EHOSTUNREACH), errors.Is(err, unix.ENETUNREACH):
@@ -260,16 +257,21 @@ func (n *Network) receive(f *flow) {
 	}
 }
 
-// read waits without a buffer of its own, of which there would be a thousand.
-func (f *flow) read(buf *[maxPacket]byte) (n int, err error) {
+// read waits for a datagram, without a buffer: of the flows that wait there are a thousand.
+func (f *flow) read(pass func([]byte)) (err error) {
 	cerr := f.raw.Read(func(fd uintptr) bool {
-		n, _, err = unix.Recvfrom(int(fd), buf[:], unix.MSG_DONTWAIT)
+		buf := packets.Get().(*[maxPacket]byte)
+		defer packets.Put(buf)
+		var n int
+		if n, _, err = unix.Recvfrom(int(fd), buf[:], unix.MSG_DONTWAIT); err == nil {
+			pass(buf[:n])
+		}
 		return !errors.Is(err, unix.EAGAIN) && !errors.Is(err, unix.EINTR)
 	})
 	if cerr != nil {
-		return 0, cerr
+		return cerr
 	}
-	return n, err
+	return err
 }
 
 func (n *Network) passBack(f *flow, b []byte) {
