@@ -15,7 +15,7 @@ func TestSystemd(t *testing.T) {
 	dir := p.join("v", "systemd")
 	must(t, os.MkdirAll(dir, 0o755))
 	out, err := p.v2view(t, testUser, dir, []string{"IN_MEMORY=yes"}, p.join("oci/systemd"), p.join("images/systemd.tar"))
-	const want = "system: running\nactive\nactive\n1\n1\nbox\n0\ndelegated\n137\nbox\nagain\n"
+	const want = "system: running\nactive\nactive\n1\n1\nbox\n0\ndelegated\n137\nkept: running, root is another\n1\nkept\n0\nbox\nagain\nkept\n"
 	if err != nil || string(out) != want {
 		t.Errorf("%v; got:\n%s\nwant:\n%s", err, out, want)
 	}
