@@ -219,7 +219,7 @@ func (c *statsView) live(ctx context.Context, a *app, e engineAPI) error {
 	w := watching{
 		every: time.Duration(c.Interval),
 		title: func() string {
-			return fmt.Sprintf("coracle stats   every %s   %s   by %s", time.Duration(c.Interval), time.Now().Format(time.TimeOnly), c.Sort)
+			return fmt.Sprintf("coracle stats   every %g s   %s   by %s", time.Duration(c.Interval).Seconds(), time.Now().Format(time.TimeOnly), c.Sort)
 		},
 		keysHelp: "   keys: n c m p sort, q ends",
 		note:     func() string { return c.note },
