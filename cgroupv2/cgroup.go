@@ -112,6 +112,10 @@ func (c *Cgroup) FD() int {
 	return int(c.dir.Fd())
 }
 
+// Bounded says whether a cgroup namespace with this cgroup as its root keeps who is
+// in there from the limits, whoever owns the files: see Tree.NSDelegate.
+func (c *Cgroup) Bounded() bool { return c.tree.NSDelegate }
+
 // Close gives the handle back; the cgroup stays.
 func (c *Cgroup) Close() {
 	if c.dir != nil {

@@ -35,6 +35,7 @@ type Tree struct {
 	Own         string   // our cgroup, as our cgroup namespace names it: "/user.slice/…"
 	OwnDir      string   // the directory of Own, "" where Mount does not show it
 	ReadOnly    bool     // the mount is
+	NSDelegate  bool     // namespaces are boundaries: from inside the topmost cgroup's limits cannot be written
 	Controllers []string // that the root of the mount has, sorted
 	Offered     []string // that OwnDir could give to its children, sorted
 	V1          []string // controllers that version 1 hierarchies hold, sorted
@@ -111,6 +112,7 @@ func parseTree(mountinfo, own string, visible func(string) bool) Tree {
 		}
 		t.Mount, t.Root = at, unescape(f[3])
 		t.ReadOnly = slices.Contains(strings.Split(f[5], ","), "ro")
+		t.NSDelegate = slices.Contains(strings.Split(f[len(f)-1], ","), "nsdelegate")
 	}
 	switch {
 	case t.Mount == "":

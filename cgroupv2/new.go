@@ -39,6 +39,11 @@ type Config struct {
 	// (linux.devices) are the nodes that it has.
 	UserNamespace bool
 	Devices       []specs.LinuxDevice
+	// Required makes it an error when there can be no cgroup.
+	Required bool
+	// Before, where there is one, is told the path of a cgroup that is about to be
+	// made: whoever is killed meanwhile leaves a note of it.
+	Before func(path string) error
 }
 
 // New makes the cgroup of a container and writes its limits. All or nothing:
@@ -50,6 +55,9 @@ func New(cfg Config) (*Cgroup, error) {
 	if err != nil {
 		return nil, fmt.Errorf("look for cgroups: %w", err)
 	}
+	if err := tree.offers(cfg); err != nil {
+		return nil, err
+	}
 	if cfg.Systemd {
 		return plan(tree, cfg)
 	}
@@ -57,6 +65,24 @@ func New(cfg Config) (*Cgroup, error) {
 		return auto(tree, cfg)
 	}
 	return create(tree, cfg, realKernel{})
+}
+
+// offers refuses, before anything is done, what needs a controller that the whole
+// tree has not.
+func (t Tree) offers(cfg Config) error {
+	if t.Mount == "" {
+		return nil // said by who needs it
+	}
+	files, err := Files(cfg.Resources, Facts{})
+	if err != nil {
+		return err
+	}
+	missing := without(controllers(files), t.Controllers)
+	if len(missing) == 0 {
+		return nil
+	}
+	e := &enableError{dir: t.Mount, names: missing, v1: len(without(missing, t.V1)) == 0}
+	return &FieldError{Field: e.field(files), Reason: "cannot be enforced: " + e.Error(), kind: ErrUnsupported, hint: t.hint(currentHost(), e)}
 }
 
 func create(tree Tree, cfg Config, sys kernel) (*Cgroup, error) {
@@ -102,7 +128,7 @@ func refuse(tree Tree, cfg Config, files []File, why error) (*Cgroup, error) {
 	if errors.As(why, &field) {
 		return nil, why
 	}
-	if cfg.Path == "" && len(files) == 0 {
+	if cfg.Path == "" && len(files) == 0 && !cfg.Required {
 		c := &Cgroup{tree: tree, reason: "no cgroup: " + why.Error()}
 		if err := c.devices(cfg); err != nil {
 			return nil, err
@@ -171,6 +197,11 @@ type maker struct {
 
 func (m *maker) make(dir string, names []string, cfg Config) (*Cgroup, error) {
 	path := filepath.Join(append([]string{dir}, names...)...)
+	if cfg.Before != nil {
+		if err := cfg.Before(path); err != nil {
+			return nil, err
+		}
+	}
 	if err := m.mkdirs(dir, path); err != nil {
 		return nil, err
 	}

@@ -64,9 +64,9 @@ type generator struct {
 	host environment // the caller's environment
 
 	// The namespaces of its own that the container has.
-	ownPID, ownNet, ownIPC, ownUTS bool
-	noShm                          bool // --ipc none
-	hostPID, hostNet, hostIPC      bool // the host's, and not another container's
+	ownPID, ownNet, ownIPC, ownUTS, ownCgroup bool
+	noShm                                     bool // --ipc none
+	hostPID, hostNet, hostIPC                 bool // the host's, and not another container's
 
 	hostname      string
 	passwd, group []byte // the root's files; nil when missing

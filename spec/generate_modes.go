@@ -19,6 +19,9 @@ func (g *generator) modes() error {
 	if g.ownIPC, g.hostIPC, err = g.private("--ipc", g.opt.IPC, specs.IPCNamespace, "none", "shareable"); err != nil {
 		return err
 	}
+	if err := g.cgroupns(); err != nil {
+		return err
+	}
 	g.noShm = g.opt.IPC == "none"
 	switch g.opt.Network {
 	case "", "none":
@@ -79,7 +82,7 @@ func (g *generator) namespaces() {
 	add(g.ownIPC, specs.IPCNamespace)
 	add(g.ownUTS, specs.UTSNamespace)
 	add(g.ownNet, specs.NetworkNamespace)
-	add(true, specs.CgroupNamespace)
+	add(g.ownCgroup, specs.CgroupNamespace)
 }
 
 // maxHostname is the kernel's __NEW_UTS_LEN.

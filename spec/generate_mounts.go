@@ -79,10 +79,20 @@ func (g *generator) sysMounts() {
 	} else {
 		g.placeDefault("/sys", "bind", "/sys", "rbind", "rprivate", "nosuid", "noexec", "nodev", access)
 	}
+	g.cgroupMount(access)
+}
+
+// cgroupMount shows the container's own cgroup; the host's tree with --cgroupns
+// host, of which nothing can be written to.
+func (g *generator) cgroupMount(access string) {
 	if !g.in.Host.CgroupV2() {
 		return
 	}
-	if g.profile.unmasks("/sys/fs/cgroup") || g.res.Systemd {
+	if !g.ownCgroup {
+		g.placeDefault("/sys/fs/cgroup", "bind", "/sys/fs/cgroup", "rbind", "rprivate", "nosuid", "noexec", "nodev", "ro")
+		return
+	}
+	if g.profile.unmasks("/sys/fs/cgroup") || g.res.Systemd || g.profile.cgroups {
 		access = "rw"
 	}
 	g.placeDefault("/sys/fs/cgroup", "cgroup", "cgroup", "rprivate", "nosuid", "noexec", "nodev", "relatime", access)

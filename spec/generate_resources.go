@@ -5,6 +5,34 @@ import (
 	"strings"
 )
 
+// cgroupns is --cgroupns, and what goes with a cgroup that can be written to.
+func (g *generator) cgroupns() error {
+	switch g.opt.Cgroupns {
+	case "", "private":
+		g.ownCgroup = true
+	case "host":
+		if g.opt.Systemd == "always" {
+			return refuse("--cgroupns", "host", "systemd needs cgroups of its own").hint("leave it out")
+		}
+	default:
+		return refuse("--cgroupns", g.opt.Cgroupns, "unknown mode").choose(g.opt.Cgroupns, []string{"private", "host"})
+	}
+	if !g.profile.cgroups {
+		return nil
+	}
+	const flag, value = "--security-opt", "writable-cgroups"
+	switch {
+	case !g.ownCgroup:
+		return refuse(flag, value, "with --cgroupns host these are the host's").hint("leave --cgroupns out")
+	case g.opt.Cgroups == "disabled":
+		return refuse(flag, value, "with --cgroups disabled the container has none").hint("leave --cgroups out")
+	case !g.in.Host.CgroupV2():
+		return refuse(flag, value, "only cgroup v2 can be delegated, and /sys/fs/cgroup is not that").hint("boot with systemd.unified_cgroup_hierarchy=1")
+	}
+	g.res.WritableCgroup = true
+	return nil
+}
+
 // limits decides what the container may use of the machine, and where in the
 // tree of cgroups it is.
 func (g *generator) limits() (err error) {

@@ -73,10 +73,11 @@ type securityOpt struct {
 	unmasked []string // patterns
 	unmask   bool     // everything
 	procOpts []string
+	cgroups  bool // its own are writable
 }
 
 func securityKeys() []string {
-	return []string{"seccomp=", "apparmor=", "label=", "no-new-privileges", "mask=", "unmask=", "proc-opts=", "systempaths="}
+	return []string{"seccomp=", "apparmor=", "label=", "no-new-privileges", "mask=", "unmask=", "proc-opts=", "systempaths=", "writable-cgroups"}
 }
 
 // parseSecurityOpt reads all --security-opt. docker still takes a colon for
@@ -100,12 +101,14 @@ func (g *generator) securityOptions() (err error) {
 }
 
 func (o *securityOpt) set(key, value string, pair bool) (err error) {
-	if key != "no-new-privileges" && pair && value == "" {
+	if key != "no-new-privileges" && key != "writable-cgroups" && pair && value == "" {
 		return bad("%s needs a value", key)
 	}
 	switch key {
 	case "no-new-privileges":
 		o.noNew, err = parseBool(key, value, pair)
+	case "writable-cgroups":
+		o.cgroups, err = parseBool(key, value, pair)
 	case "seccomp":
 		o.seccomp = value
 	case "apparmor":

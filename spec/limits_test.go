@@ -185,7 +185,7 @@ func TestImplied(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	both := withImplied(asked, implied)
+	both := WithImplied(asked, implied)
 	if *both.Memory.Swap != 128<<20 || *both.Pids.Limit != DefaultPidsLimit || asked.Memory.Swap != nil {
 		t.Errorf("both: %s, asked: %s", limitsJSON(both), limitsJSON(asked))
 	}
@@ -201,7 +201,7 @@ func TestImplied(t *testing.T) {
 	if _, ok := withoutField(&specs.LinuxResources{Pids: &specs.LinuxPids{}}, "linux.resources.memory.limit"); ok {
 		t.Error("a limit that was asked for gives way")
 	}
-	if got := withImplied(nil, implied); got != nil {
+	if got := WithImplied(nil, implied); got != nil {
 		t.Errorf("nothing at all: %s", limitsJSON(got))
 	}
 }

@@ -46,7 +46,7 @@ func TestLimitsChange(t *testing.T) {
 		nowAsked, nowImplied, err := now.Resources(disks{})
 		got := "!"
 		if err == nil {
-			got = limitsJSON(changes(withImplied(asked, implied), withImplied(nowAsked, nowImplied)))
+			got = limitsJSON(changes(WithImplied(asked, implied), WithImplied(nowAsked, nowImplied)))
 		}
 		if got != tt.want {
 			t.Errorf("%s:\n\tgot  %s\n\twant %s (%v)", tt.name, got, tt.want, err)

@@ -44,18 +44,19 @@ func Begin(ctx context.Context, s *specs.Spec, m userns.Map, cg *cgroupv2.Cgroup
 }
 
 // BeginNamespaces starts one while nothing is known but its namespaces, all of
-// them fresh, a user namespace among them; Map follows. Should the
-// configuration have others, Start makes another first process.
-func BeginNamespaces(kinds ...specs.LinuxNamespaceType) *Newborn {
+// them fresh, a user namespace among them, and its cgroup, nil for the caller's;
+// Map follows. Should the configuration have others, Start makes another first
+// process.
+func BeginNamespaces(cg *cgroupv2.Cgroup, kinds ...specs.LinuxNamespaceType) *Newborn {
 	s := &specs.Spec{Linux: &specs.Linux{}}
 	for _, k := range kinds {
 		s.Linux.Namespaces = append(s.Linux.Namespaces, specs.LinuxNamespace{Type: k})
 	}
 	n, err := planNamespaces(s)
-	if err != nil || !n.canShare(s) {
+	if err != nil || !n.canShare(s) || cg != nil && cg.Pending() || !roomToShare(cg) {
 		return nil
 	}
-	return n.begin(-1)
+	return n.begin((&Extra{Cgroup: cg}).cgroupFD())
 }
 
 // canShare says whether the first process may share our memory for a while.

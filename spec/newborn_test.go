@@ -125,7 +125,7 @@ func TestNewbornBeforeItsConfiguration(t *testing.T) {
 		s.Hostname = ""
 		s.Linux.Namespaces = slices.DeleteFunc(s.Linux.Namespaces, func(n specs.LinuxNamespace) bool { return n.Type == specs.UTSNamespace })
 		c.change(s)
-		b := BeginNamespaces(kinds...)
+		b := BeginNamespaces(nil, kinds...)
 		if <-b.born; b.child == nil {
 			t.Fatal("there is none")
 		}
@@ -145,7 +145,7 @@ func TestNewbornBeforeItsConfiguration(t *testing.T) {
 			t.Errorf("%s: process %d is still there: %v", name, pid, err)
 		}
 	}
-	b := BeginNamespaces(specs.UserNamespace, specs.MountNamespace) // and then nothing comes of it
+	b := BeginNamespaces(nil, specs.UserNamespace, specs.MountNamespace) // and then nothing comes of it
 	b.Abandon()
 	if b.child != nil {
 		t.Error("it is still there")

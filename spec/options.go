@@ -202,6 +202,8 @@ type Result struct {
 	Init bool
 	// Systemd says that the command is systemd, which needs a cgroup of its own.
 	Systemd bool `json:",omitempty"`
+	// WritableCgroup says that the container must have a cgroup to write to.
+	WritableCgroup bool `json:",omitempty"`
 	// NoCgroup says that none is wanted (--cgroups disabled).
 	NoCgroup bool `json:",omitempty"`
 	// Implied are limits that nobody asked for, to be set where they can be had.

@@ -11,12 +11,69 @@ import (
 	"github.com/opencontainers/runtime-spec/specs-go"
 )
 
-// makeCgroup makes the container's cgroup, with its limits.
+// LimitedCgroup is a container's cgroup, with its limits.
+type LimitedCgroup struct {
+	*cgroupv2.Cgroup
+	Unlimited []string // the implied limits that could not be had, and why
+}
+
+// NewCgroup makes the cgroup of a container that is yet to be made, so that its
+// first process can be born there while little else is known (BeginNamespaces):
+// for CreateOptions.Cgroup. It is nil where no limit needs one. before is told
+// its path before it is made; the caller removes it, whatever becomes of the
+// container.
+func (r *Runtime) NewCgroup(id string, asked, implied *specs.LinuxResources, before func(path string) error) (*LimitedCgroup, error) {
+	if r.NoCgroup {
+		return nil, nil
+	}
+	return r.limitedCgroup(cgroupv2.Config{ID: id, Resources: asked, UserNamespace: true, Before: before}, implied, true)
+}
+
+// limitedCgroup tries the implied limits on top of those that were asked for,
+// and leaves out those of them that cannot be had here. Where only limits need a
+// cgroup, it may be nil.
+func (r *Runtime) limitedCgroup(cfg cgroupv2.Config, implied *specs.LinuxResources, only bool) (*LimitedCgroup, error) {
+	asked := cfg.Resources
+	cfg.Systemd, cfg.Rootless, cfg.Auto, cfg.Lasting = r.Systemd, !HostRoot(), r.AutoCgroup, r.Lasting
+	cfg.Unasked = asked == nil && cfg.Path == "" && !cfg.Required
+	var unlimited []string
+	for {
+		cfg.Resources = WithImplied(asked, implied)
+		if only && cfg.Resources == nil && cfg.Path == "" {
+			return nil, nil
+		}
+		cg, err := cgroupv2.New(cfg)
+		if err == nil {
+			return &LimitedCgroup{cg, unlimited}, nil
+		}
+		var field *cgroupv2.FieldError
+		if !errors.As(err, &field) || !errors.Is(err, cgroupv2.ErrUnsupported) {
+			return nil, err
+		}
+		left, ok := withoutField(implied, field.Field)
+		if !ok {
+			return nil, err
+		}
+		unlimited = append(unlimited, err.Error())
+		implied = left
+	}
+}
+
+// makeCgroup makes the container's cgroup, unless it was made before.
 func (m *making) makeCgroup() (err error) {
-	if m.rt.NoCgroup {
+	made := m.o.Cgroup
+	if made == nil && m.rt.NoCgroup {
 		return nil
 	}
-	if m.cgroup, err = m.newCgroup(); err != nil || m.cgroup == nil {
+	if made == nil {
+		made, err = m.rt.limitedCgroup(cgroupv2.Config{ID: m.c.ID, Required: m.o.WritableCgroup, Path: m.s.Linux.CgroupsPath, Resources: m.s.Linux.Resources,
+			Devices: m.s.Linux.Devices, UserNamespace: inUserNamespace(m.s) || !HostRoot(), Annotations: m.s.Annotations}, m.o.Implied, m.o.OnlyLimits)
+		if err != nil || made == nil {
+			return err
+		}
+	}
+	m.cgroup, m.c.Unlimited = made.Cgroup, made.Unlimited
+	if err := m.liftable(); err != nil {
 		return err
 	}
 	if why := m.cgroup.Notice(); why != nil {
@@ -24,7 +81,7 @@ func (m *making) makeCgroup() (err error) {
 	}
 	m.c.Cgroup = m.cgroup.Ref()
 	m.o.Extra.Cgroup = m.cgroup
-	if m.cgroup.Path() != "" {
+	if m.cgroup.Path() != "" && m.lock != nil {
 		// At once: a maker that is killed leaves a cgroup that can be deleted.
 		if err := m.c.save(); err != nil {
 			return err
@@ -33,35 +90,9 @@ func (m *making) makeCgroup() (err error) {
 	return m.giveCgroup()
 }
 
-// newCgroup tries the implied limits on top of those that were asked for, and
-// leaves out those of them that cannot be had here.
-func (m *making) newCgroup() (*cgroupv2.Cgroup, error) {
-	implied := m.o.Implied
-	for {
-		r := withImplied(m.s.Linux.Resources, implied)
-		if m.o.OnlyLimits && r == nil && m.s.Linux.CgroupsPath == "" {
-			return nil, nil
-		}
-		cg, err := cgroupv2.New(cgroupv2.Config{ID: m.c.ID, Path: m.s.Linux.CgroupsPath, Resources: r,
-			Devices: m.s.Linux.Devices, UserNamespace: inUserNamespace(m.s) || !HostRoot(),
-			Systemd: m.rt.Systemd, Rootless: !HostRoot(), Annotations: m.s.Annotations,
-			Auto: m.rt.AutoCgroup, Lasting: m.rt.Lasting, Unasked: m.s.Linux.Resources == nil && m.s.Linux.CgroupsPath == ""})
-		var field *cgroupv2.FieldError
-		if err == nil || !errors.As(err, &field) || !errors.Is(err, cgroupv2.ErrUnsupported) {
-			return cg, err
-		}
-		left, ok := withoutField(implied, field.Field)
-		if !ok {
-			return nil, err
-		}
-		m.c.Unlimited = append(m.c.Unlimited, err.Error())
-		implied = left
-	}
-}
-
-// withImplied are the limits of r and those of implied, which has fields of
+// WithImplied are the limits of r and those of implied, which has fields of
 // memory and pids that r has not.
-func withImplied(r, implied *specs.LinuxResources) *specs.LinuxResources {
+func WithImplied(r, implied *specs.LinuxResources) *specs.LinuxResources {
 	if implied == nil {
 		return r
 	}
@@ -142,4 +173,30 @@ func (m *making) forWantOfMemory(err error) error {
 		return err
 	}
 	return fmt.Errorf("%w: the kernel killed it for want of memory, linux.resources.memory.limit is less than a start takes", err)
+}
+
+// ErrLiftable is that a limit would be the container's own to lift.
+const ErrLiftable = sentinel("the container could lift its own limits: it may write to its cgroup, and the cgroup tree is mounted without nsdelegate")
+
+// liftable refuses limits that the payload could take away. The kernel keeps the
+// files of a namespace's topmost cgroup from those inside with nsdelegate only,
+// which systemd mounts the tree with.
+func (m *making) liftable() error {
+	r := m.s.Linux.Resources
+	if !m.o.Final || !limited(r) || m.cgroup.Path() == "" || m.cgroup.Bounded() {
+		return nil
+	}
+	if _, writable := cgroupOwner(m.s); !writable {
+		return nil
+	}
+	return ErrLiftable
+}
+
+// Had are those of the implied limits that the container could get.
+func (c *Container) Had(implied *specs.LinuxResources) *specs.LinuxResources {
+	for _, why := range c.Unlimited {
+		field, _, _ := strings.Cut(why, ":")
+		implied, _ = withoutField(implied, field)
+	}
+	return implied
 }

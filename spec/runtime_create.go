@@ -36,6 +36,9 @@ type CreateOptions struct {
 	// be had, see Container.Unlimited. OnlyLimits makes a cgroup for nothing but limits.
 	Implied    *specs.LinuxResources
 	OnlyLimits bool
+	Cgroup     *LimitedCgroup // made already, see Runtime.NewCgroup
+	// WritableCgroup fails where the container cannot have a cgroup.
+	WritableCgroup bool
 
 	PIDFile       string // gets the pid before Create returns; "" for none
 	ConsoleSocket string // a listening socket that the terminal's master is sent to
@@ -144,7 +147,7 @@ func (m *making) make(ctx context.Context, id string) (_ *Process, err error) {
 
 // unrecorded says whether the start can do without the state directory.
 func (m *making) unrecorded() bool {
-	return m.o.Unrecorded && !m.wait && m.rt.NoCgroup && m.s.Hooks == nil && !m.hostMounts()
+	return m.o.Unrecorded && !m.wait && (m.rt.NoCgroup || m.o.Cgroup != nil) && m.s.Hooks == nil && !m.hostMounts()
 }
 
 // watchOver sees to it that the container does not get lost with its maker: it

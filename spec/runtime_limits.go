@@ -78,7 +78,7 @@ func (c *Container) ChangeLimits(old, now Limits, h Host) error {
 		return err
 	}
 	for {
-		r := changes(withImplied(wasAsked, wasImplied), withImplied(asked, implied))
+		r := changes(WithImplied(wasAsked, wasImplied), WithImplied(asked, implied))
 		if r == nil {
 			return nil
 		}

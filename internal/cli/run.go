@@ -110,7 +110,7 @@ type fileFlags struct {
 }
 
 type securityFlags struct {
-	SecurityOpt []string `name:"security-opt" sep:"none" placeholder:"OPT" help:"seccomp=FILE, no-new-privileges, mask=, unmask=, label=, apparmor=, proc-opts=."`
+	SecurityOpt []string `name:"security-opt" sep:"none" placeholder:"OPT" help:"seccomp=FILE, no-new-privileges, writable-cgroups, mask=, unmask=, label=, apparmor=, proc-opts=."`
 	CapAdd      []string `name:"cap-add" placeholder:"CAP" help:"Add a capability, or all."`
 	CapDrop     []string `name:"cap-drop" placeholder:"CAP" help:"Drop a capability, or all."`
 	Privileged  bool     `help:"All that the user namespace can give."`

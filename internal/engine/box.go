@@ -75,7 +75,11 @@ func (e *Engine) runtimeOf(id string) *spec.Runtime { return e.runtime(e.runDir(
 // forget makes sure that a container does not run, and removes its state.
 func (e *Engine) forget(ctx context.Context, id string) error {
 	door := e.doorPath(id)
+	n, _ := e.readNote(id)
 	err := e.runtimeOf(id).Delete(ctx, id, true)
+	if err == nil {
+		err = dropCgroup(ctx, id, n.cgroup)
+	}
 	if err == nil {
 		_ = unix.Unlink(door) // of a monitor that was killed
 	}
@@ -83,15 +87,17 @@ func (e *Engine) forget(ctx context.Context, id string) error {
 }
 
 // note is what a launcher writes into running/ID: its run directory, the id of
-// the image that it starts from ("" for none), and who it is.
-type note struct{ dir, image, launcher string }
+// the image that it starts from ("" for none), who it is, and the cgroup that it
+// has made before there was a state to name it.
+type note struct{ dir, image, launcher, cgroup string }
 
-func (n note) String() string { return n.dir + "\n" + n.image + "\n" + n.launcher }
+func (n note) String() string { return n.dir + "\n" + n.image + "\n" + n.launcher + "\n" + n.cgroup }
 
 func (e *Engine) readNote(id string) (n note, err error) {
 	data, err := os.ReadFile(e.runningFile(id))
 	n.dir, n.image, _ = strings.Cut(string(data), "\n")
 	n.image, n.launcher, _ = strings.Cut(n.image, "\n")
+	n.launcher, n.cgroup, _ = strings.Cut(n.launcher, "\n")
 	return n, err
 }
 
@@ -123,6 +129,11 @@ func (e *Engine) newBox(ctx context.Context, c Container, replace bool) (*box, e
 	if err != nil {
 		return nil, fmt.Errorf("make the container: %w", err)
 	}
+	return e.newHeldBox(ctx, c, lock, replace)
+}
+
+// newHeldBox is newBox of a container whose lock is taken.
+func (e *Engine) newHeldBox(ctx context.Context, c Container, lock *os.File, replace bool) (*box, error) {
 	b := &box{Container: c, e: e, dir: e.containerDir(c.ID), rt: e.runtime(e.ownRunDir(c.ID)), lock: lock}
 	if err := b.populate(ctx, replace); err != nil {
 		b.remove(ctx)
@@ -171,7 +182,7 @@ func (b *box) remove(ctx context.Context) bool {
 func (e *Engine) claim(id string, image digest.Digest) (*os.File, error) {
 	path := e.runningFile(id)
 	for range 100 {
-		f, err := newLocked(path, note{e.ownRunDir(id), image.String(), self()}.String())
+		f, err := newLocked(path, note{e.ownRunDir(id), image.String(), self(), ""}.String())
 		if errors.Is(err, fs.ErrNotExist) {
 			if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
 				return nil, err

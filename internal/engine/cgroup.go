@@ -19,9 +19,19 @@ const (
 // takes, and who waits for the container can end it without.
 func (r *run) useCgroup() {
 	rt := r.box.rt
-	wanted := r.o.Detached() || r.result.Systemd || r.limited() || r.manager == managerSystemd || r.manager == managerCgroupfs
+	wanted := r.o.Detached() || r.result.Systemd || r.result.WritableCgroup || r.limited() || r.result.Implied != nil && !r.tried || r.manager == managerSystemd || r.manager == managerCgroupfs
 	rt.NoCgroup = !wanted || r.result.NoCgroup || r.manager == managerDisabled
-	rt.Systemd = r.manager == managerSystemd || spec.InSlice(r.result.Spec.Linux.CgroupsPath)
+	r.cgroupsBy(rt)
+}
+
+// onlyLimits says that nothing but limits makes a cgroup of the container.
+func (r *run) onlyLimits() bool {
+	return !r.o.Detached() && !r.result.Systemd && !r.result.WritableCgroup && r.manager != managerSystemd && r.manager != managerCgroupfs
+}
+
+// cgroupsBy says who makes cgroups.
+func (r *run) cgroupsBy(rt *spec.Runtime) {
+	rt.Systemd = r.manager == managerSystemd || spec.InSlice(cgroupsPath(r.result))
 	rt.AutoCgroup = r.manager == "" || r.manager == managerAuto
 	rt.Lasting = r.o.Detached()
 }
@@ -30,10 +40,17 @@ func (r *run) useCgroup() {
 func (r *run) checkManager() error {
 	const op = "make the container's cgroup"
 	switch {
-	case r.manager == managerDisabled && r.limited():
+	case r.manager == managerDisabled && (r.limited() || r.result.WritableCgroup):
 		return &Error{Op: op, Err: errors.New("limits and --cgroup-parent need one, and the cgroup manager is disabled"), Help: "leave --cgroup-manager disabled out, or the limits"}
 	case r.manager == managerCgroupfs && spec.InSlice(r.result.Spec.Linux.CgroupsPath):
 		return &Error{Op: op, Err: errors.New("a slice is systemd's, and the cgroup manager is cgroupfs"), Help: "--cgroup-manager systemd, or a path for --cgroup-parent"}
 	}
 	return nil
+}
+
+func cgroupsPath(r spec.Result) string {
+	if r.Spec == nil { // not known yet
+		return ""
+	}
+	return r.Spec.Linux.CgroupsPath
 }

@@ -71,6 +71,9 @@ func (e *Engine) create(ctx context.Context, o RunOptions, ahead bool) (*box, *h
 	}
 	r := &run{e: e, o: o, id: newID(), ahead: ahead, stub: sync.OnceValues(userns.OpenStub)}
 	defer r.close()
+	if err := r.check(); err != nil {
+		return nil, nil, err
+	}
 	if err := r.resolve(ctx); err != nil {
 		return nil, nil, err
 	}

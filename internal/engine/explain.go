@@ -31,6 +31,9 @@ func (r *run) explain(err error) (Exit, error) {
 
 // explainLimit names the flag that asked for a limit that cannot be had.
 func explainLimit(o spec.Options, err error) error {
+	if errors.Is(err, spec.ErrLiftable) {
+		return &Error{Op: "set the limits", Err: err, Help: "sudo mount -o remount,nsdelegate /sys/fs/cgroup, or leave the limits or the writable cgroup out"}
+	}
 	var field *cgroupv2.FieldError
 	if !errors.As(err, &field) {
 		return err
@@ -38,6 +41,8 @@ func explainLimit(o spec.Options, err error) error {
 	flag := o.Limits.Flag(field.Field)
 	if flag == "" && field.Field == "linux.cgroupsPath" && o.CgroupParent != "" {
 		flag = "--cgroup-parent " + o.CgroupParent
+	} else if flag == "" && field.Field == "linux.cgroupsPath" {
+		flag = "make the container's cgroup"
 	}
 	if flag == "" {
 		return err

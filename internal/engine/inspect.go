@@ -236,9 +236,10 @@ func (in inspector) hostConfig() ContainerHostConfig {
 	}
 	if in.s.Linux != nil {
 		h.Sysctls = in.s.Linux.Sysctl
-		h.CgroupParent = filepath.Dir("/" + in.s.Linux.CgroupsPath)
-		h.limits(in.s.Linux.Resources)
+		h.limits(in.limits())
 	}
+	h.CgroupParent, h.Cgroups, h.CgroupMode = o.CgroupParent, cmp.Or(o.Cgroups, "enabled"), cmp.Or(o.Cgroupns, "private")
+	h.disks(in.c.limitsOf())
 	return h
 }
 

@@ -181,8 +181,11 @@ type ContainerHostConfig struct {
 	Sysctls         map[string]string `json:",omitempty"`
 	Runtime         string
 	Init            bool
+	Cgroups         string // enabled or disabled
+	CgroupMode      string // private or host
 	CgroupParent    string
-	Memory          int64 // 0 is without limit, here and below
+	CgroupConf      map[string]string `json:",omitempty"`
+	Memory          int64             // 0 is without limit, here and below
 	MemorySwap      int64
 	MemoryReserve   int64 `json:"MemoryReservation"`
 	NanoCpus        int64
@@ -192,8 +195,32 @@ type ContainerHostConfig struct {
 	CpusetCpus      string
 	CpusetMems      string
 	PidsLimit       int64
-	Devices         []ContainerDevice
-	Ulimits         []ContainerUlimit
+	MemoryHigh      int64 `json:",omitempty"`
+	BlkioWeight     uint16
+	BlkioDevices
+	Devices []ContainerDevice
+	Ulimits []ContainerUlimit
+}
+
+// BlkioDevices are weights and rates of disks.
+type BlkioDevices struct {
+	BlkioWeightDevice    []ContainerWeight   `json:",omitempty"`
+	BlkioDeviceReadBps   []ContainerThrottle `json:",omitempty"`
+	BlkioDeviceWriteBps  []ContainerThrottle `json:",omitempty"`
+	BlkioDeviceReadIOps  []ContainerThrottle `json:",omitempty"`
+	BlkioDeviceWriteIOps []ContainerThrottle `json:",omitempty"`
+}
+
+// ContainerWeight is --blkio-weight-device.
+type ContainerWeight struct {
+	Path   string
+	Weight uint16
+}
+
+// ContainerThrottle is --device-read-bps and its like.
+type ContainerThrottle struct {
+	Path string
+	Rate uint64 // bytes, or operations, a second
 }
 
 // ContainerLog says where its output is.
@@ -268,6 +295,38 @@ func (h *ContainerHostConfig) limits(r *specs.LinuxResources) {
 	if r.Pids != nil {
 		h.PidsLimit = deref(r.Pids.Limit)
 	}
+	h.MemoryHigh, _ = strconv.ParseInt(r.Unified["memory.high"], 10, 64)
+	if r.BlockIO != nil {
+		h.BlkioWeight = deref(r.BlockIO.Weight)
+	}
+}
+
+// disks takes what was typed of disks, which says their paths.
+func (h *ContainerHostConfig) disks(l spec.Limits) {
+	for _, s := range l.BlkioWeightDevice {
+		path, value := pathAndValue(s)
+		n, _ := strconv.ParseUint(value, 10, 16)
+		h.BlkioWeightDevice = append(h.BlkioWeightDevice, ContainerWeight{path, uint16(n)})
+	}
+	for _, f := range []struct {
+		from []string
+		to   *[]ContainerThrottle
+	}{
+		{l.DeviceReadBps, &h.BlkioDeviceReadBps}, {l.DeviceWriteBps, &h.BlkioDeviceWriteBps},
+		{l.DeviceReadIOPS, &h.BlkioDeviceReadIOps}, {l.DeviceWriteIOPS, &h.BlkioDeviceWriteIOps},
+	} {
+		for _, s := range f.from {
+			path, value := pathAndValue(s)
+			n, _ := spec.ParseBytes(value)                            // what was refused is not recorded
+			*f.to = append(*f.to, ContainerThrottle{path, uint64(n)}) //nolint:gosec // sizes are not negative
+		}
+	}
+	h.CgroupConf = pairs(l.CgroupConf)
+}
+
+func pathAndValue(s string) (path, value string) {
+	at := strings.LastIndexByte(s, ':')
+	return s[:max(at, 0)], s[at+1:]
 }
 
 func deref[T any](p *T) (v T) {

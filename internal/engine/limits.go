@@ -41,7 +41,7 @@ func (e *Engine) updateLimits(c *Container, typed spec.Limits) error {
 	st, err := e.runtimeOf(c.ID).Load(c.ID)
 	switch {
 	case errors.Is(err, spec.ErrNotExist):
-		st = nil
+		st, err = nil, nil
 	case err != nil:
 		return err
 	default:
@@ -102,4 +102,23 @@ func explainUpdate(op string, l spec.Limits, err error) error {
 		return explainLimit(spec.Options{Limits: l}, err)
 	}
 	return fmt.Errorf("%s: %w", op, err)
+}
+
+// limits are those in force, of a container that runs, and else those of its next start.
+func (in inspector) limits() *specs.LinuxResources {
+	asked, implied, err := in.c.limitsOf().Resources(hostFacts{})
+	if err != nil { // a disk that is gone
+		asked = in.s.Linux.Resources
+	}
+	if in.p.Result.NoCgroup {
+		implied = nil
+	}
+	if !in.c.Running() {
+		return spec.WithImplied(asked, implied)
+	}
+	st, err := in.e.runtimeOf(in.c.ID).Load(in.c.ID)
+	if err != nil || st.Cgroup.Path == "" {
+		return asked
+	}
+	return spec.WithImplied(asked, st.Had(implied))
 }

@@ -124,7 +124,7 @@ func (m *monitor) begin() error {
 
 // takeOver makes the monitor the one who holds the container.
 func (e *Engine) takeOver(b *box) error {
-	content := note{e.ownRunDir(b.ID), b.ImageID.String(), self()}.String()
+	content := note{e.ownRunDir(b.ID), b.ImageID.String(), self(), ""}.String()
 	err := b.lock.Truncate(0)
 	if err == nil {
 		_, err = b.lock.WriteAt([]byte(content), 0)
@@ -247,7 +247,7 @@ func (m *monitor) tryLaunch(ctx context.Context) (*spec.Process, error) {
 	defer release()
 	st, p, err := m.box.rt.Run(ctx, m.id, spec.CreateOptions{
 		Bundle: m.box.dir, Config: config, Final: true, Extra: m.extra, Guarded: true, PIDFile: m.o.PIDFile,
-		Implied: m.result.Implied,
+		Implied: m.result.Implied, WritableCgroup: m.result.WritableCgroup,
 	})
 	if err != nil {
 		_, err = m.explain(err)

@@ -29,8 +29,14 @@ func (e *Engine) Run(ctx context.Context, o RunOptions) (_ Exit, err error) {
 	}
 	r := &run{e: e, o: o, id: newID(), stub: sync.OnceValues(userns.OpenStub)}
 	defer r.close()
-	r.begin()
-	if err := r.resolve(ctx); err != nil {
+	err = r.check()
+	if err == nil {
+		err = r.begin()
+	}
+	if err == nil {
+		err = r.resolve(ctx)
+	}
+	if err != nil {
 		return Exit{Code: 125}, err
 	}
 	if o.DryRun {
@@ -64,6 +70,8 @@ type run struct {
 
 	stub    func() (*os.File, error)
 	streams *foreground.Streams // nil for a dry run
+	early   *early              // its cgroup, made before all else; nil without
+	tried   bool                // that was
 	newborn *spec.Newborn
 	ahead   bool // a monitor is wanted at once
 	monitor *hired
@@ -91,6 +99,7 @@ type run struct {
 func (r *run) close() {
 	r.newborn.Abandon()
 	r.disconnect()
+	r.leaveEarly()
 	if r.process != nil {
 		r.process.Release()
 	}
@@ -105,9 +114,8 @@ func (r *run) close() {
 	}
 }
 
-// resolve finds out whose container of what it is. Nothing is made yet, but
-// for the image, which is pulled and unpacked where it is missing.
-func (r *run) resolve(ctx context.Context) (err error) {
+// check looks at what can be said without a look at image and machine.
+func (r *run) check() error {
 	if err := checkName(r.o.Name); err != nil {
 		return err
 	}
@@ -116,10 +124,14 @@ func (r *run) resolve(ctx context.Context) (err error) {
 	}
 	r.manager = r.e.manager
 	if !r.o.DryRun {
-		if err := r.e.ready(); err != nil {
-			return err
-		}
+		return r.e.ready()
 	}
+	return nil
+}
+
+// resolve finds out whose container of what it is. Nothing is made yet, but
+// for the image, which is pulled and unpacked where it is missing.
+func (r *run) resolve(ctx context.Context) (err error) {
 	if r.o.Image == hostImage && !r.o.Rootfs {
 		r.chooseMeanwhile(ctx, hostSource(r.e))
 	}
@@ -159,7 +171,7 @@ func (r *run) chooseMeanwhile(ctx context.Context, root *rootSource) {
 
 func (r *run) makeBox(ctx context.Context) (err error) {
 	c := r.container(r.id)
-	if r.box, err = r.e.newBox(ctx, c, r.o.Replace); err != nil {
+	if r.box, err = r.newBox(ctx, c); err != nil {
 		return err
 	}
 	if err := r.root.stillThere(); err != nil {
@@ -317,6 +329,7 @@ func (r *run) start(ctx context.Context) (p *spec.Process, err error) {
 	r.state, p, err = r.box.rt.Run(ctx, r.box.ID, spec.CreateOptions{
 		Bundle: r.box.dir, Config: config, Final: true, Extra: r.extra,
 		Guarded: true, Unrecorded: true, PIDFile: r.o.PIDFile, Implied: r.result.Implied,
+		OnlyLimits: r.onlyLimits(), Cgroup: r.earlyCgroup(), WritableCgroup: r.result.WritableCgroup,
 	})
 	_, recordErr := recorded()
 	if err != nil {

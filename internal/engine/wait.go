@@ -97,6 +97,7 @@ func (r *run) finish(ctx context.Context, exit Exit, runErr error) error {
 			r.e.warn(fmt.Sprintf("remove the state of container %.12s: %v", b.ID, err), "")
 		}
 	}
+	r.leaveEarly() // while running/ID still names the cgroup
 	b.Status, b.Finished = Stopped, r.ended.UTC()
 	b.ExitCode, b.Signal, b.TimedOut = exit.Code, exit.Signal, exit.TimedOut
 	b.OOMKilled, b.OOMKills = exit.OOMKilled, r.oomKills
