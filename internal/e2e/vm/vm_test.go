@@ -209,7 +209,7 @@ func result(t *testing.T, lines *bufio.Scanner, name string) bool {
 		}
 		switch code {
 		case "0":
-			t.Logf("%s s inside", seconds)
+			t.Logf("%s s inside\n%s", seconds, output.String()) // most say nothing
 		case "77":
 			cannot(t, "%s", output.String())
 		case "124":
