@@ -16,8 +16,8 @@
 //	# boot: 2             after the machine was reset; 1 is the default
 //	# leaves: a container what may still run at its end, for a later script
 //
-// What is at hand is in case; resources is for the scripts that
-// source it. A script has failed when it ends with another
+// What is at hand is in case; resources and bombs are for those that
+// source them. A script has failed when it ends with another
 // code than 0, or leaves processes of coracle's without saying so.
 //
 // The parts: root (the disk) and kernel are recipes, whose results are kept in
