@@ -26,7 +26,7 @@ type batch struct {
 
 // fresh is a layer in the making. Its lock is held until the batch ends.
 type fresh struct {
-	lock       *lock
+	lock       *Lock
 	tmp, final string // directories relative to the root; tmp is "" when there is nothing to remove
 }
 
@@ -85,7 +85,7 @@ func (b *batch) end(ctx context.Context) {
 			b.stage.Remove(context.WithoutCancel(ctx), f.tmp) //nolint:errcheck // the next one to unpack it removes it
 			b.s.dropParent(f.tmp)
 		}
-		f.lock.release()
+		f.lock.Release()
 	}
 	b.root.Close()
 }

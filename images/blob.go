@@ -123,7 +123,7 @@ func (s *Store) putBlob(ctx context.Context, d digest.Digest, size int64, open f
 		return nil, err
 	}
 	if s.hasBlob(d, size) {
-		l.release()
+		l.Release()
 		f, err := os.Open(s.blobPath(d))
 		if err != nil {
 			return nil, err
@@ -132,7 +132,7 @@ func (s *Store) putBlob(ctx context.Context, d digest.Digest, size int64, open f
 	}
 	t, err := s.fetch(ctx, d, size, open, seen)
 	if err != nil {
-		l.release()
+		l.Release()
 		return nil, err
 	}
 	return &blob{store: s, file: t.File, temp: t, lock: l, path: s.blobPath(d), added: true}, nil
@@ -185,7 +185,7 @@ type blob struct {
 	store *Store
 	file  *os.File
 	temp  *tempFile // nil: it was there
-	lock  *lock
+	lock  *Lock
 	path  string
 	added bool
 }
@@ -208,7 +208,7 @@ func (b *blob) abandon() {
 		os.Remove(b.temp.Name())
 	}
 	if b.lock != nil {
-		b.lock.release()
+		b.lock.Release()
 		b.lock = nil
 	}
 }

@@ -92,8 +92,8 @@ func (s *Store) sweepTemp(dir string) {
 	}
 	for _, e := range entries {
 		path := filepath.Join(s.root, dir, e.Name())
-		if l, err := tryLock(path); err == nil && l != nil {
-			l.release()
+		if l, err := TryLock(path); err == nil && l != nil {
+			l.Release()
 		}
 	}
 }

@@ -19,7 +19,7 @@ import (
 
 // lease says what a running operation needs, though index.json does not name
 // it yet. It is a file that is locked as long as its owner lives.
-func (s *Store) lease(ctx context.Context, needs []digest.Digest) (*lock, error) {
+func (s *Store) lease(ctx context.Context, needs []digest.Digest) (*Lock, error) {
 	data, err := json.Marshal(needs)
 	if err != nil {
 		return nil, err
@@ -30,20 +30,20 @@ func (s *Store) lease(ctx context.Context, needs []digest.Digest) (*lock, error)
 	if err != nil {
 		return nil, err
 	}
-	defer l.release()
+	defer l.Release()
 	f, err := os.CreateTemp(filepath.Join(s.root, "leases"), "")
 	if err != nil {
 		return nil, explainWrite(err, s.root)
 	}
 	path := f.Name()
 	f.Close()
-	lease, err := tryLock(path)
+	lease, err := TryLock(path)
 	if lease == nil {
 		os.Remove(path)
 		return nil, fmt.Errorf("lock %s: %w", path, errors.Join(err, errors.New("it is taken")))
 	}
 	if _, err := lease.file.Write(data); err != nil {
-		lease.release()
+		lease.Release()
 		return nil, explainWrite(err, s.root)
 	}
 	return lease, nil
@@ -83,9 +83,9 @@ func (s *Store) leases(each func(needs []digest.Digest)) error {
 	}
 	for _, e := range entries {
 		path := filepath.Join(s.root, "leases", e.Name())
-		l, err := tryLock(path)
+		l, err := TryLock(path)
 		if l != nil {
-			l.release() // its owner is dead
+			l.Release() // its owner is dead
 			continue
 		}
 		if errors.Is(err, fs.ErrNotExist) {
@@ -202,7 +202,7 @@ func (s *Store) collectLocked(ctx context.Context) ([]string, error) {
 	if err != nil {
 		return nil, err
 	}
-	defer l.release()
+	defer l.Release()
 	idx, err := s.readIndex()
 	if err != nil {
 		return nil, err
@@ -245,7 +245,7 @@ func (s *Store) condemnLayers(reached map[digest.Digest]bool) ([]string, error) 
 				continue
 			}
 			// Whoever unpacks it has the lock.
-			l, err := tryLock(filepath.Join(s.root, "locks", "layer-"+c.Name()+"-"+base))
+			l, err := TryLock(filepath.Join(s.root, "locks", "layer-"+c.Name()+"-"+base))
 			if err != nil {
 				return nil, explainWrite(err, s.root)
 			}
@@ -258,7 +258,7 @@ func (s *Store) condemnLayers(reached map[digest.Digest]bool) ([]string, error) 
 					dir = dead
 				}
 			}
-			l.release()
+			l.Release()
 			if err != nil {
 				return nil, explainWrite(err, s.root)
 			}

@@ -124,7 +124,7 @@ func (s *Store) importAs(ctx context.Context, r io.Reader, config *ocispec.Image
 	if err != nil {
 		return nil, err
 	}
-	defer lease.release()
+	defer lease.Release()
 	if err := in.publish(ctx); err != nil {
 		return nil, err
 	}

@@ -193,7 +193,7 @@ func (in *intake) publish(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		defer l.release()
+		defer l.Release()
 		if !s.hasLayer(in.diffID, in.class) { // the lowest layer's chain id is its diffID
 			f.final = layerDir(in.diffID, in.class)
 			old := f.tmp

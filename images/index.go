@@ -60,7 +60,7 @@ func (s *Store) update(ctx context.Context, change func(*index) error) error {
 	if err != nil {
 		return err
 	}
-	defer l.release()
+	defer l.Release()
 	return s.updateLocked(change)
 }
 

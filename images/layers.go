@@ -53,7 +53,7 @@ func (s *Store) Layers(ctx context.Context, img *Image, class string, stage func
 		if err != nil {
 			return nil, err
 		}
-		defer lease.release()
+		defer lease.Release()
 		open := func(_ context.Context, i int) (*blob, error) {
 			f, err := os.Open(s.blobPath(img.Layers[i].Digest))
 			if os.IsNotExist(err) {
@@ -228,7 +228,7 @@ func (u *unpacking) take(ctx context.Context, i int) (*fresh, error) {
 			return nil, err
 		}
 		if u.s.hasLayer(chain, u.class) {
-			l.release()
+			l.Release()
 		} else {
 			f.lock = l
 			u.fresh = append(u.fresh, f) // only the one whose turn it is does

@@ -11,44 +11,49 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// lock is an flock on a file under ROOT/locks. It ends with the process.
-type lock struct {
+// Lock is an flock on a file under ROOT/locks. It ends with the process. Locks of
+// several objects are taken in the order of their names.
+type Lock struct {
 	file *os.File
 	path string
 }
 
-// acquire waits for the lock of that name. It polls: a blocking flock could
-// not be left when ctx ends.
-func (s *Store) acquire(ctx context.Context, name string) (*lock, error) {
-	path := filepath.Join(s.root, "locks", name)
+func (s *Store) acquire(ctx context.Context, name string) (*Lock, error) {
+	l, err := Acquire(ctx, filepath.Join(s.root, "locks", name))
+	if err != nil {
+		err = explainWrite(err, s.root)
+	}
+	return l, err
+}
+
+// Acquire waits for the lock of that path, in a directory that is there. It polls:
+// a blocking flock could not be left when ctx ends.
+func Acquire(ctx context.Context, path string) (*Lock, error) {
 	for wait := time.Millisecond; ; wait = min(wait*3/2, 50*time.Millisecond) {
-		l, err := tryLock(path)
-		if err != nil {
-			return nil, explainWrite(fmt.Errorf("lock %s: %w", path, err), s.root)
-		}
-		if l != nil {
-			return l, nil
+		l, err := TryLock(path)
+		if l != nil || err != nil {
+			return l, err
 		}
 		select {
 		case <-ctx.Done():
-			return nil, fmt.Errorf("wait for the lock %s: %w", name, context.Cause(ctx))
+			return nil, fmt.Errorf("wait for the lock %s: %w", path, context.Cause(ctx))
 		case <-time.After(wait):
 		}
 	}
 }
 
-// tryLock returns nil, nil when another holds it.
-func tryLock(path string) (*lock, error) {
+// TryLock returns nil, nil when another holds it.
+func TryLock(path string) (*Lock, error) {
 	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE|unix.O_NOFOLLOW, 0o600)
 	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("lock: %w", err) // with the path
 	}
 	if err := unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
 		f.Close()
 		if errors.Is(err, unix.EWOULDBLOCK) {
 			return nil, nil
 		}
-		return nil, err
+		return nil, fmt.Errorf("lock %s: %w", path, err)
 	}
 	// The last holder removed the file: what was locked may no longer be
 	// what others find under that name.
@@ -56,7 +61,7 @@ func tryLock(path string) (*lock, error) {
 		f.Close()
 		return nil, nil
 	}
-	return &lock{f, path}, nil
+	return &Lock{f, path}, nil
 }
 
 func sameFile(f *os.File, path string) bool {
@@ -65,9 +70,9 @@ func sameFile(f *os.File, path string) bool {
 		here.Ino == there.Ino && here.Dev == there.Dev
 }
 
-// release removes the file while it is still locked, so that nothing is left
+// Release removes the file while it is still locked, so that nothing is left
 // behind; whoever waits sees that and makes a new one.
-func (l *lock) release() {
+func (l *Lock) Release() {
 	os.Remove(l.path)
 	l.file.Close()
 }

@@ -215,7 +215,7 @@ func (p *pull) run(ctx context.Context) (*Image, error) {
 	if err != nil {
 		return nil, err
 	}
-	defer lease.release()
+	defer lease.Release()
 	if err := p.layers(ctx, img); err != nil {
 		return nil, err
 	}

@@ -166,7 +166,7 @@ func (s *Store) create() error {
 	if err != nil {
 		return err
 	}
-	defer l.release()
+	defer l.Release()
 	if ok, err := s.check(); ok || err != nil {
 		return err // another process was faster
 	}

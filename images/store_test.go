@@ -161,7 +161,7 @@ func TestLockIsExclusive(t *testing.T) {
 			mu.Lock()
 			in--
 			mu.Unlock()
-			l.release()
+			l.Release()
 		})
 	}
 	wg.Wait()
@@ -172,7 +172,7 @@ func TestLockIsExclusive(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer l.release()
+	defer l.Release()
 	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Millisecond)
 	defer cancel()
 	if _, err := s.acquire(ctx, "x"); !errors.Is(err, context.DeadlineExceeded) {

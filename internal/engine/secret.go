@@ -81,7 +81,7 @@ func (e *Engine) CreateSecret(ctx context.Context, o SecretOptions) (Secret, err
 	if err != nil {
 		return Secret{}, fmt.Errorf("%s: %w", op, err)
 	}
-	defer lock.release()
+	defer lock.Release()
 	now := time.Now().UTC()
 	x := Secret{ID: secretID(), Name: o.Name, CreatedAt: now, UpdatedAt: now, Labels: o.Labels, Driver: "file", Data: data}
 	if _, err := e.readSecret(o.Name); err == nil && !o.Replace {
@@ -198,7 +198,7 @@ func (e *Engine) RemoveSecret(ctx context.Context, name string) (string, error) 
 	if err != nil {
 		return "", fmt.Errorf("remove secret %s: %w", x.Name, err)
 	}
-	defer lock.release()
+	defer lock.Release()
 	_ = unix.Unlink(e.secretFile(x.Name) + ".tmp") // of one who was killed
 	err = unix.Unlink(e.secretFile(x.Name))
 	if isNotFound(err) {

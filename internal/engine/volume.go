@@ -102,7 +102,7 @@ func (e *Engine) CreateVolume(ctx context.Context, o VolumeOptions) (Volume, err
 	if err != nil {
 		return Volume{}, fmt.Errorf("%s: %w", op, err)
 	}
-	defer lock.release()
+	defer lock.Release()
 	v, err := e.readVolume(o.Name)
 	if err == nil && o.Ignore {
 		return v, nil

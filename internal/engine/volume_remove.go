@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"strings"
 
+	"coracle/images"
 	"coracle/images/layer"
 	"coracle/spec"
 
@@ -120,7 +121,7 @@ func (e *Engine) removeUnused(ctx context.Context, name string) (users []string,
 	if err != nil {
 		return nil, fmt.Errorf("remove volume %s: %w", name, err)
 	}
-	defer lock.release()
+	defer lock.Release()
 	// Who wants it has said so before it waits for the lock.
 	all, err := e.volumeUsers()
 	if err != nil {
@@ -181,14 +182,14 @@ func (e *Engine) sweepVolumes(ctx context.Context) {
 		if !ok || !strings.HasPrefix(d.Name(), ".new-") && !strings.HasPrefix(d.Name(), ".dead-") {
 			continue
 		}
-		lock, err := tryObjectLock(filepath.Join(e.root, "locks", "volume-"+name))
+		lock, err := images.TryLock(filepath.Join(e.root, "locks", "volume-"+name))
 		if err != nil || lock == nil {
 			continue
 		}
 		if err := e.removeVolumeTree(ctx, d.Name()); err != nil {
 			e.warn(fmt.Sprintf("remove what is left of volume %s: %v", name, err), "")
 		}
-		lock.release()
+		lock.Release()
 	}
 	e.sweepLocks()
 }
@@ -204,8 +205,8 @@ func (e *Engine) sweepLocks() {
 		if !strings.HasPrefix(d.Name(), "volume-") && !strings.HasPrefix(d.Name(), "secret-") {
 			continue
 		}
-		if lock, err := tryObjectLock(filepath.Join(dir, d.Name())); err == nil && lock != nil {
-			lock.release()
+		if lock, err := images.TryLock(filepath.Join(dir, d.Name())); err == nil && lock != nil {
+			lock.Release()
 		}
 	}
 }

@@ -88,7 +88,7 @@ func (e *Engine) withVolume(ctx context.Context, name, op string, work func(*sto
 	if err != nil {
 		return fmt.Errorf("%s volume %s: %w", op, name, err)
 	}
-	defer lock.release()
+	defer lock.Release()
 	ids, err := e.defaultIDs(ctx)
 	if err != nil {
 		return err

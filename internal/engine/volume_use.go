@@ -41,7 +41,7 @@ func (r *run) makeVolume(ctx context.Context, stage *storeStage, m spec.Mounted)
 	if err != nil {
 		return fmt.Errorf("use volume %s: %w", m.Name, err)
 	}
-	defer lock.release()
+	defer lock.Release()
 	v, err := e.readVolume(m.Name)
 	if isNotFound(err) {
 		v, err = e.makeVolume(ctx, VolumeOptions{Name: m.Name, anonymous: m.Anonymous})
