@@ -51,8 +51,12 @@ func (r *Runtime) limitedCgroup(cfg cgroupv2.Config, implied *specs.LinuxResourc
 			return nil, err
 		}
 		left, ok := withoutField(implied, field.Field)
-		if !ok {
+		if !ok && (asked == nil || implied == nil) {
 			return nil, err
+		}
+		if !ok { // once more: the reason is to name what was asked for, and nothing else
+			implied = nil
+			continue
 		}
 		unlimited = append(unlimited, err.Error())
 		implied = left
