@@ -31,8 +31,7 @@ func TestLater(t *testing.T) {
 			got = append(got, strings.TrimSuffix(f[2], "..inittask"))
 		}
 	}
-	list := tasks()
-	if !slices.Equal(got, want) || len(list) != len(want) {
+	if !slices.Equal(got, want) || len(tasks()) != len(want) {
 		t.Errorf("the list is\n%s\nand must be\n%s", strings.Join(got, "\n"), strings.Join(want, "\n"))
 	}
 }
