@@ -15,16 +15,17 @@ type task struct{ state, functions uint32 }
 
 const initialised = 2
 
-// The packages, each after those that it imports: the order of `go list -deps`.
+// The packages, each after those that it imports; machine are those of one
+// architecture, which come after t5.
 //
 //go:linkname t0 gvisor.dev/gvisor/pkg/gohacks..inittask
 //go:linkname t1 gvisor.dev/gvisor/pkg/state/wire..inittask
 //go:linkname t2 gvisor.dev/gvisor/pkg/state..inittask
 //go:linkname t3 gvisor.dev/gvisor/pkg/sync..inittask
-//go:linkname t4 gvisor.dev/gvisor/pkg/atomicbitops..inittask
-//go:linkname t5 gvisor.dev/gvisor/pkg/bits..inittask
-//go:linkname t6 gvisor.dev/gvisor/pkg/linewriter..inittask
-//go:linkname t7 gvisor.dev/gvisor/pkg/log..inittask
+//go:linkname t4 gvisor.dev/gvisor/pkg/linewriter..inittask
+//go:linkname t5 gvisor.dev/gvisor/pkg/log..inittask
+//go:linkname t6 gvisor.dev/gvisor/pkg/atomicbitops..inittask
+//go:linkname t7 gvisor.dev/gvisor/pkg/bits..inittask
 //go:linkname t8 gvisor.dev/gvisor/pkg/waiter..inittask
 //go:linkname t9 gvisor.dev/gvisor/pkg/context..inittask
 //go:linkname t10 gvisor.dev/gvisor/pkg/refs..inittask
@@ -101,12 +102,11 @@ var (
 )
 
 func tasks() []*task {
-	return []*task{
-		&t0, &t1, &t2, &t3, &t4, &t5, &t6, &t7, &t8, &t9, &t10, &t11,
-		&t12, &t13, &t14, &t15, &t16, &t17, &t18, &t19, &t20, &t21, &t22, &t23,
-		&t24, &t25, &t26, &t27, &t28, &t29, &t30, &t31, &t32, &t33, &t34, &t35,
-		&t36, &t37, &t38, &t39,
-	}
+	first := append([]*task{&t0, &t1, &t2, &t3, &t4, &t5}, machine()...)
+	return append(first,
+		&t6, &t7, &t8, &t9, &t10, &t11, &t12, &t13, &t14, &t15, &t16, &t17,
+		&t18, &t19, &t20, &t21, &t22, &t23, &t24, &t25, &t26, &t27, &t28, &t29,
+		&t30, &t31, &t32, &t33, &t34, &t35, &t36, &t37, &t38, &t39)
 }
 
 var _ = putOff()
