@@ -164,6 +164,9 @@ func (c *Container) firstProcess() (t firstProcess, err error) {
 			return t, fmt.Errorf("look at our own %s namespace: %w", k.kind, err)
 		}
 		now, err := namespaceInode("/proc/" + strconv.Itoa(c.Pid) + "/ns/" + k.file)
+		if isGone(err) { // between the two looks, or about to: then it has no namespaces
+			return t, &idError{c.ID, ErrNotRunning}
+		}
 		if err != nil {
 			return t, fmt.Errorf("look at the %s namespace of container %s: %w", k.kind, c.ID, err)
 		}
@@ -176,7 +179,9 @@ func (c *Container) firstProcess() (t firstProcess, err error) {
 		}
 	}
 	if t.flags&unix.CLONE_NEWNS == 0 {
-		if t.root, err = os.OpenFile(fmt.Sprintf("/proc/%d/root", c.Pid), unix.O_PATH|unix.O_DIRECTORY, 0); err != nil {
+		if t.root, err = os.OpenFile(fmt.Sprintf("/proc/%d/root", c.Pid), unix.O_PATH|unix.O_DIRECTORY, 0); isGone(err) {
+			return t, &idError{c.ID, ErrNotRunning}
+		} else if err != nil {
 			return t, fmt.Errorf("open the root of container %s: %w", c.ID, err)
 		}
 	}
