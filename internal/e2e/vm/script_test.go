@@ -15,6 +15,7 @@ type script struct {
 	timeout           int // seconds
 	boot              int // 1: the first
 	leaves            bool
+	asked             bool // it runs only when it is asked for
 }
 
 // plan is the script's line for guest.
@@ -48,6 +49,8 @@ func parseHead(name, text string) (script, error) {
 			s.boot, err = strconv.Atoi(value)
 		case "leaves":
 			s.leaves = value != ""
+		case "asked":
+			s.asked = value != ""
 		}
 		if err != nil {
 			return bad(key + " is not a number")
@@ -78,9 +81,9 @@ func (s script) check(bad func(string) (script, error)) error {
 }
 
 func TestHeads(t *testing.T) {
-	const good = "# Shows it.\n# user: alice\n# login: ssh\n# timeout: 5\n# boot: 2\n# leaves: a container\ntrue\n# user: nobody\n"
+	const good = "# Shows it.\n# user: alice\n# login: ssh\n# timeout: 5\n# boot: 2\n# leaves: a container\n# asked: it measures\ntrue\n# user: nobody\n"
 	s, err := parseHead("10-x", good)
-	if want := (script{"10-x", "alice", "ssh", 5, 2, true}); err != nil || s != want {
+	if want := (script{"10-x", "alice", "ssh", 5, 2, true, true}); err != nil || s != want {
 		t.Errorf("%v, %v", s, err)
 	}
 	if got, want := s.plan(), "10-x alice ssh 5 2 something\n"; got != want {
