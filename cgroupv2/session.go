@@ -49,6 +49,11 @@ func auto(tree Tree, cfg Config) (*Cgroup, error) {
 	if why == nil && (cfg.Unasked || len(files) == 0 && cfg.Path == "") {
 		why = outlives
 	}
+	if why == nil && cfg.Unasked && !cfg.Lasting {
+		// logind ends what a session leaves, and the launcher would escape that;
+		// and its first question to systemd takes longer than all else.
+		why = errors.New("what asks for no limit, and ends with its launcher, stays in the session")
+	}
 	if why == nil {
 		var entered Tree
 		if entered, why = enterShared(context.Background(), busAddresses(true, os.Geteuid(), os.Getenv)); why == nil {

@@ -205,7 +205,11 @@ func (e *Engine) freeze(name, op string, f func(*spec.Container) error) error {
 	case err == nil:
 		e.emit(event)
 	case errors.Is(err, cgroupv2.ErrNone):
-		return &Error{Op: op, Err: errors.New("it has no cgroup"), Help: "pausing needs a cgroup v2 of yours: see coracle doctor"}
+		why := "it has no cgroup"
+		if reason := strings.TrimPrefix(st.Cgroup.None, "no cgroup: "); reason != "" {
+			why += ": " + reason
+		}
+		return &Error{Op: op, Err: errors.New(why), Help: "pausing needs a cgroup v2 of yours: see coracle doctor"}
 	default:
 		return &Error{Op: op, Err: err, Help: "pausing needs a cgroup v2 of yours: see coracle doctor"}
 	}
