@@ -196,9 +196,12 @@ func (e *Engine) claim(id string, image digest.Digest) (*os.File, error) {
 		if err == nil && sameFile(f, path) {
 			return f, nil
 		}
-		if err == nil {
+		switch {
+		case err == nil:
 			f.Close() // its holder removed it while we waited
-		} else if !errors.Is(err, fs.ErrNotExist) {
+		case errors.Is(err, unix.EWOULDBLOCK) && !e.alive(id):
+			time.Sleep(time.Millisecond) // somebody looks whether it is held
+		case !errors.Is(err, fs.ErrNotExist):
 			return nil, err
 		}
 	}
