@@ -93,15 +93,21 @@ func TestResolverLocal(t *testing.T) {
 // server answers every query over UDP and TCP as f says.
 func server(t *testing.T, ip string, port int, f func(query []byte, stream bool) []byte) int {
 	t.Helper()
-	l, err := net.ListenTCP("tcp", &net.TCPAddr{IP: net.ParseIP(ip), Port: port})
-	if err != nil {
-		t.Fatal(err)
+	var l *net.TCPListener
+	var u *net.UDPConn
+	for tries := 0; u == nil; tries++ { // a port that is free over TCP may be taken over UDP
+		var err error
+		if l, err = net.ListenTCP("tcp", &net.TCPAddr{IP: net.ParseIP(ip), Port: port}); err != nil {
+			t.Fatal(err)
+		}
+		if u, err = net.ListenUDP("udp", &net.UDPAddr{IP: net.ParseIP(ip), Port: l.Addr().(*net.TCPAddr).Port}); err != nil {
+			l.Close()
+			if u = nil; port != 0 || tries == 20 {
+				t.Fatal(err)
+			}
+		}
 	}
 	port = l.Addr().(*net.TCPAddr).Port
-	u, err := net.ListenUDP("udp", &net.UDPAddr{IP: net.ParseIP(ip), Port: port})
-	if err != nil {
-		t.Skip("the port is taken over UDP") // by chance; the next run has another
-	}
 	t.Cleanup(func() { l.Close(); u.Close() })
 	go func() {
 		for {

@@ -144,10 +144,10 @@ func (r *Runtime) removeDir(id string) error {
 }
 
 // removeState removes the directory: mostly of two files, and no others need to be
-// looked for.
+// looked for. The state goes last: who is killed before can delete once more.
 func (r *Runtime) removeState(id string) error {
 	dir := r.dir(id)
-	for _, name := range []string{stateFile, configFile} {
+	for _, name := range []string{configFile, stateFile} {
 		_ = unix.Unlink(filepath.Join(dir, name))
 	}
 	if unix.Rmdir(dir) == nil {
