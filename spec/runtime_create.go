@@ -8,9 +8,11 @@ import (
 	"path/filepath"
 
 	"coracle/cgroupv2"
+	"coracle/internal/plainfile"
 	"coracle/userns"
 
 	"github.com/opencontainers/runtime-spec/specs-go"
+	"golang.org/x/sys/unix"
 )
 
 // CreateOptions are what a container is made with besides its configuration.
@@ -221,7 +223,7 @@ func (m *making) record(pid int) (err error) {
 	}
 	config, err := encodeJSON(m.s)
 	if err == nil {
-		err = newSmallFile(filepath.Join(m.c.dir(), configFile), config)
+		err = plainfile.Write(filepath.Join(m.c.dir(), configFile), config, 0o600, unix.O_TRUNC|unix.O_NOFOLLOW)
 	}
 	if err != nil {
 		return fmt.Errorf("write the configuration of container %s: %w", m.c.ID, err)

@@ -70,16 +70,3 @@ func decodeState(data []byte) (record, error) {
 		data = rest[:start]
 	}
 }
-
-// newSmallFile makes a file that is not there.
-func newSmallFile(path string, data []byte) error {
-	f, err := plainfile.Open(path, unix.O_WRONLY|unix.O_CREAT|unix.O_TRUNC|unix.O_NOFOLLOW, 0o600)
-	if err != nil {
-		return err
-	}
-	_, err = f.Write(data)
-	if cerr := f.Close(); err == nil {
-		err = cerr
-	}
-	return err
-}

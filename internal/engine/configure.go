@@ -13,6 +13,7 @@ import (
 	specs "github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sys/unix"
 
+	"coracle/internal/plainfile"
 	"coracle/internal/stack"
 	"coracle/spec"
 	"coracle/spec/seccomp"
@@ -148,7 +149,7 @@ func (r *run) write() error {
 		}
 	}
 	for name, data := range r.result.Files {
-		if err := writeFile(filepath.Join(files, name), data, 0o644, unix.O_EXCL); err != nil {
+		if err := plainfile.Write(filepath.Join(files, name), data, 0o644, unix.O_EXCL); err != nil {
 			return fmt.Errorf("write the container's files: %w", err)
 		}
 	}
@@ -195,7 +196,7 @@ func (r *run) record() error {
 	if err != nil {
 		return fmt.Errorf("write config.json: %w", err)
 	}
-	if err := writeFile(filepath.Join(r.box.dir, "config.json"), config, 0o644, unix.O_EXCL); err != nil || r.o.Remove && !r.o.Detached() {
+	if err := plainfile.Write(filepath.Join(r.box.dir, "config.json"), config, 0o644, unix.O_EXCL); err != nil || r.o.Remove && !r.o.Detached() {
 		return err // what ends with its launcher is never started again
 	}
 	return r.blueprint().write(r.box.dir)

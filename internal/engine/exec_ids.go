@@ -26,8 +26,8 @@ func (e *Engine) noteExec(id, exec string, pid int) (forget func()) {
 	dir := e.execDir(id)
 	name := filepath.Join(dir, exec)
 	text := fmt.Appendf(nil, "%d %d\n", pid, start)
-	if err := writeFile(name, text, 0o600, unix.O_EXCL); isNotFound(err) && unix.Mkdir(dir, 0o700) == nil {
-		_ = writeFile(name, text, 0o600, unix.O_EXCL)
+	if err := plainfile.Write(name, text, 0o600, unix.O_EXCL); isNotFound(err) && unix.Mkdir(dir, 0o700) == nil {
+		_ = plainfile.Write(name, text, 0o600, unix.O_EXCL)
 	}
 	return func() { _ = unix.Unlink(name) }
 }

@@ -15,30 +15,6 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// writeFile writes a whole file in one write, by plain system calls: os.File
-// would first try each file with the poller, five calls more, and a start
-// writes a dozen files. With excl the file must not exist.
-func writeFile(path string, data []byte, mode uint32, flags int) error {
-	fd, err := plainfile.Retry(func() (int, error) {
-		return unix.Open(path, unix.O_WRONLY|unix.O_CREAT|unix.O_CLOEXEC|flags, mode)
-	})
-	if err != nil {
-		return &fs.PathError{Op: "open", Path: path, Err: err}
-	}
-	for len(data) > 0 && err == nil {
-		var n int
-		n, err = plainfile.Retry(func() (int, error) { return unix.Write(fd, data) })
-		data = data[max(n, 0):]
-	}
-	if err == nil && flags&unix.O_SYNC != 0 {
-		err = unix.Fsync(fd)
-	}
-	if err = errors.Join(err, unix.Close(fd)); err != nil {
-		return &fs.PathError{Op: "write", Path: path, Err: err}
-	}
-	return nil
-}
-
 func writeJSON(path string, v any, sync bool) error {
 	data, err := json.Marshal(v)
 	if err != nil {
@@ -53,7 +29,7 @@ func replaceFile(path string, data []byte, mode uint32, sync bool) error {
 	if sync {
 		flags |= unix.O_SYNC
 	}
-	err := writeFile(tmp, data, mode, flags)
+	err := plainfile.Write(tmp, data, mode, flags)
 	if err == nil {
 		err = unix.Rename(tmp, path)
 	}
@@ -102,7 +78,7 @@ func overwriteFile(path string, data []byte) error {
 
 // createFile writes --cidfile, which must not exist.
 func createFile(what, path, content string) error {
-	err := writeFile(path, []byte(content), 0o644, unix.O_EXCL)
+	err := plainfile.Write(path, []byte(content), 0o644, unix.O_EXCL)
 	if errors.Is(err, fs.ErrExist) {
 		return &Error{Op: "write the " + what, Err: fmt.Errorf("%s exists", path), Help: "remove it, or name another file"}
 	}

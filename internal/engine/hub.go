@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"coracle/internal/ctrlog"
+	"coracle/internal/plainfile"
 
 	"golang.org/x/sys/unix"
 )
@@ -72,7 +73,7 @@ const monitorLog = "monitor.log"
 // note keeps what the monitor has to say when nobody is there to hear it.
 func (h *hub) note(msg string) {
 	line := time.Now().UTC().Format(time.RFC3339Nano) + " " + msg + "\n"
-	_ = writeFile(filepath.Join(h.b.dir, monitorLog), []byte(line), 0o600, unix.O_APPEND)
+	_ = plainfile.Write(filepath.Join(h.b.dir, monitorLog), []byte(line), 0o600, unix.O_APPEND)
 }
 
 // streams makes what the payload gets as its standard streams; with a terminal

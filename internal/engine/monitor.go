@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"coracle/fuse"
+	"coracle/internal/plainfile"
 	"coracle/internal/signals"
 	"coracle/spec"
 	"coracle/userns"
@@ -45,7 +46,7 @@ type monitor struct {
 
 // MonitorMain is the monitor's main function; it returns the exit code.
 func MonitorMain() int {
-	_ = writeFile("/proc/self/comm", []byte("coracle:monitor"), 0, 0) // else ps -o comm shows "exe"
+	_ = plainfile.Write("/proc/self/comm", []byte("coracle:monitor"), 0, 0) // else ps -o comm shows "exe"
 	reports := os.NewFile(reportFD, "reports")
 	unix.CloseOnExec(reportFD)
 	unix.CloseOnExec(lockFD)

@@ -14,6 +14,7 @@ import (
 	"coracle/cgroupv2"
 	"coracle/fuse"
 	"coracle/internal/foreground"
+	"coracle/internal/plainfile"
 	"coracle/spec"
 	"coracle/userns"
 
@@ -209,7 +210,7 @@ func (r *run) sayNoNetwork() {
 	if r.o.Network != "" || !foreground.IsTerminal(r.o.Stderr) {
 		return
 	}
-	if writeFile(filepath.Join(r.e.runRoot, "said-no-network"), nil, 0o600, unix.O_EXCL) == nil {
+	if plainfile.Write(filepath.Join(r.e.runRoot, "said-no-network"), nil, 0o600, unix.O_EXCL) == nil {
 		r.e.warn("containers have no network unless one is asked for", "--network host shares the host's; --network none says that none is wanted")
 	}
 }

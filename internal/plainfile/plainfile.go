@@ -63,6 +63,29 @@ func Read(path string) ([]byte, error) {
 	}
 }
 
+// Write writes a whole file, which is made where it is missing; flags are further
+// ones of open(2), such as O_EXCL. With O_SYNC it is on the disk afterwards.
+func Write(path string, data []byte, mode uint32, flags int) error {
+	fd, err := Retry(func() (int, error) {
+		return unix.Open(path, unix.O_WRONLY|unix.O_CREAT|unix.O_CLOEXEC|flags, mode)
+	})
+	if err != nil {
+		return &fs.PathError{Op: "open", Path: path, Err: err}
+	}
+	for len(data) > 0 && err == nil {
+		var n int
+		n, err = Retry(func() (int, error) { return unix.Write(fd, data) })
+		data = data[max(n, 0):]
+	}
+	if err == nil && flags&unix.O_SYNC != 0 {
+		err = unix.Fsync(fd)
+	}
+	if err = errors.Join(err, unix.Close(fd)); err != nil {
+		return &fs.PathError{Op: "write", Path: path, Err: err}
+	}
+	return nil
+}
+
 // ReadInto reads what one read(2) gives of a file, which is all of a short one,
 // and returns that part of buf.
 func ReadInto(path string, buf []byte) ([]byte, error) {
