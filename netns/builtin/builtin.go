@@ -6,7 +6,9 @@
 package builtin
 
 import (
+	"errors"
 	"fmt"
+	"io"
 	"net/netip"
 	"os"
 	"sync"
@@ -29,6 +31,8 @@ import (
 type Network struct {
 	config   netns.Config
 	resolver *netns.Resolver
+	gate     netns.Gate // nil: all may go out
+	tap      netns.Tap  // nil: nobody listens
 
 	link  *link
 	stack *stack.Stack
@@ -61,6 +65,13 @@ func New(c netns.Config) *Network {
 	return &Network{config: c, resolver: netns.NewResolver(c), conns: map[*conn]struct{}{}, names: make(chan struct{}, maxQuestions)}
 }
 
+// Guard has a gate decide what goes out, and Tap a listener hear of all packets;
+// both are for before Attach.
+func (n *Network) Guard(g netns.Gate) { n.gate = g }
+
+// Tap is Guard's counterpart.
+func (n *Network) Tap(t netns.Tap) { n.tap = t }
+
 // initialise is for before anything of gVisor's is used.
 var initialise = sync.OnceFunc(later.GVisor)
 
@@ -76,6 +87,7 @@ func (n *Network) Attach(dev *os.File) (err error) {
 	if n.link, err = newLink(dev, n.config.MTU); err != nil {
 		return err
 	}
+	n.link.tap = n.tap
 	n.stack = stack.New(stack.Options{
 		NetworkProtocols:   []stack.NetworkProtocolFactory{ipv4.NewProtocol, ipv6.NewProtocol},
 		TransportProtocols: []stack.TransportProtocolFactory{tcp.NewProtocol, udp.NewProtocol, icmp.NewProtocol4, icmp.NewProtocol6},
@@ -157,6 +169,34 @@ func (n *Network) outside(to netip.AddrPort) (netip.AddrPort, bool) {
 	}
 	return netip.AddrPortFrom(a, to.Port()), netns.Refused(a) == ""
 }
+
+// open asks whether the container may talk to somebody, and where that one is.
+// Without a gate the flow is one that nobody looks at.
+func (n *Network) open(protocol string, to netip.AddrPort) (dst netip.AddrPort, f netns.Flow, ok bool) {
+	if n.gate == nil {
+		dst, ok = n.outside(to)
+		return dst, unseen{}, ok
+	}
+	if f = n.gate.Open(netns.Destination{Protocol: protocol, Addr: to}); f == nil {
+		return dst, nil, false
+	}
+	if dst, ok = n.outside(to); !ok {
+		f.Close(errNowhere)
+	}
+	return dst, f, ok
+}
+
+var errNowhere = errors.New("nobody can be reached there")
+
+// unseen is a flow without a gate.
+type unseen struct{}
+
+func (unseen) Check() func(netns.Reader, io.Writer) error { return nil }
+func (unseen) Datagram([]byte) bool                       { return true }
+func (unseen) Revoked(func())                             {}
+func (unseen) Sent(int)                                   {}
+func (unseen) Received(int)                               {}
+func (unseen) Close(error)                                {}
 
 // Close ends everything.
 func (n *Network) Close() error {

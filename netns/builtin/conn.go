@@ -9,6 +9,8 @@ import (
 	"time"
 	"unsafe"
 
+	"coracle/netns"
+
 	"golang.org/x/sys/unix"
 	"gvisor.dev/gvisor/pkg/tcpip"
 	"gvisor.dev/gvisor/pkg/tcpip/adapters/gonet"
@@ -24,6 +26,7 @@ type conn struct {
 	ep   tcpip.Endpoint
 	wq   *waiter.Queue
 	host *net.TCPConn
+	flow netns.Flow
 	raw  syscall.RawConn
 	fd   uintptr // of host, which is closed when nobody uses it any more
 	once sync.Once
@@ -42,7 +45,7 @@ func (n *Network) handleTCP(r *tcp.ForwarderRequest) {
 		n.serveNames(r)
 		return
 	}
-	dst, ok := n.outside(to)
+	dst, flow, ok := n.open(netns.TCP, to)
 	if !ok {
 		r.Complete(true)
 		return
@@ -50,9 +53,11 @@ func (n *Network) handleTCP(r *tcp.ForwarderRequest) {
 	d := net.Dialer{Timeout: dialTimeout, KeepAliveConfig: keepAlive}
 	c, err := d.Dial("tcp", dst.String())
 	if err != nil {
+		flow.Close(err)
 		r.Complete(true)
 		return
 	}
+	defer flow.Close(nil)
 	host := c.(*net.TCPConn)
 	wq := new(waiter.Queue)
 	ep, e := r.CreateEndpoint(wq)
@@ -61,12 +66,12 @@ func (n *Network) handleTCP(r *tcp.ForwarderRequest) {
 		reset(host)
 		return
 	}
-	n.splice(ep, wq, host)
+	n.splice(ep, wq, host, flow)
 }
 
 // splice carries the bytes until both directions have ended.
-func (n *Network) splice(ep tcpip.Endpoint, wq *waiter.Queue, host *net.TCPConn) {
-	c := &conn{n: n, ep: ep, wq: wq, host: host}
+func (n *Network) splice(ep tcpip.Endpoint, wq *waiter.Queue, host *net.TCPConn, flow netns.Flow) {
+	c := &conn{n: n, ep: ep, wq: wq, host: host, flow: flow}
 	raw, err := host.SyscallConn()
 	if err == nil {
 		c.raw = raw
@@ -84,6 +89,7 @@ func (n *Network) splice(ep tcpip.Endpoint, wq *waiter.Queue, host *net.TCPConn)
 		}
 	})
 	wq.EventRegister(&failed)
+	flow.Revoked(c.abort)
 	down := make(chan struct{})
 	go func() {
 		defer close(down)
@@ -131,6 +137,12 @@ func reset(host *net.TCPConn) {
 
 // up carries what the container sends.
 func (c *conn) up() {
+	if check := c.flow.Check(); check != nil {
+		if err := check(gonet.NewTCPConn(c.wq, c.ep), c.host); err != nil {
+			c.abort()
+			return
+		}
+	}
 	entry, ready := waiter.NewChannelEntry(waiter.ReadableEvents | waiter.EventHUp | waiter.EventErr)
 	c.wq.EventRegister(&entry)
 	defer c.wq.EventUnregister(&entry)
@@ -205,6 +217,7 @@ func (p *pusher) push(c *conn) (full bool, _ tcpip.Error) {
 	default:
 		return false, &tcpip.ErrConnectionReset{}
 	}
+	c.flow.Sent(int(n))
 	drop := tcpip.LimitedWriter{W: io.Discard, N: int64(n)}
 	_, err = c.ep.Read(&drop, tcpip.ReadOptions{})
 	return int(n) < p.n, err
@@ -230,7 +243,9 @@ func (c *conn) down() {
 			_ = c.ep.Shutdown(tcpip.ShutdownWrite)
 			return
 		}
-		switch _, err := c.ep.Write(&p, tcpip.WriteOptions{}); err.(type) {
+		n, err := c.ep.Write(&p, tcpip.WriteOptions{})
+		c.flow.Received(int(n))
+		switch err.(type) {
 		case nil:
 		case *tcpip.ErrWouldBlock:
 			<-ready

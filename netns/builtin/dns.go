@@ -51,5 +51,8 @@ func (n *Network) answer(query []byte, stream bool) []byte {
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), answerTime)
 	defer cancel()
+	if n.gate != nil {
+		return n.gate.Answer(ctx, query, stream, n.resolver.Answer)
+	}
 	return n.resolver.Answer(ctx, query, stream)
 }

@@ -7,6 +7,8 @@ import (
 	"syscall"
 	"unsafe"
 
+	"coracle/netns"
+
 	"golang.org/x/sys/unix"
 	"gvisor.dev/gvisor/pkg/buffer"
 	"gvisor.dev/gvisor/pkg/tcpip"
@@ -25,6 +27,7 @@ type link struct {
 	fd   int // for writing: valid until writers is 0
 	mtu  atomic.Uint32
 	done chan struct{} // closed when nothing is read any more
+	tap  netns.Tap     // nil without
 
 	mu   sync.RWMutex // held for reading while fd is in use
 	shut bool
@@ -111,6 +114,9 @@ func (l *link) serve() {
 			return
 		}
 		if n > vnetHeader {
+			if l.tap != nil {
+				l.tap.Packet(room.AsSlice()[:n-vnetHeader])
+			}
 			room = deliver(disp, room, n-vnetHeader)
 		}
 	}
@@ -211,6 +217,9 @@ func (l *link) WritePackets(pkts stack.PacketBufferList) (int, tcpip.Error) {
 				iov = append(iov, unix.Iovec{Base: &s[0], Len: uint64(len(s))})
 			}
 		}
+		if l.tap != nil {
+			l.tap.Packet(pkt.AsSlices()...)
+		}
 		if errno := l.writev(iov); errno != 0 {
 			return i, tcpip.TranslateErrno(errno)
 		}
@@ -268,6 +277,9 @@ func (l *link) inject(headers []byte, ip, csum int, payload []byte) {
 	iov := []unix.Iovec{{Base: &head[0], Len: vnetHeader}, {Base: &headers[0], Len: uint64(len(headers))}}
 	if len(payload) > 0 {
 		iov = append(iov, unix.Iovec{Base: &payload[0], Len: uint64(len(payload))})
+	}
+	if l.tap != nil {
+		l.tap.Packet(headers, payload)
 	}
 	_ = l.writev(iov) // as any network, this one may lose packets
 }

@@ -124,7 +124,7 @@ func (l *tcpListener) pass(c *net.TCPConn) {
 		reset(c)
 		return
 	}
-	l.n.splice(ep, wq, c)
+	l.n.splice(ep, wq, c, unseen{})
 }
 
 // inside says how the container sees a client, and where in the container it goes:

@@ -10,6 +10,8 @@ import (
 	"syscall"
 	"time"
 
+	"coracle/netns"
+
 	"golang.org/x/sys/unix"
 	"gvisor.dev/gvisor/pkg/tcpip/stack"
 )
@@ -30,6 +32,7 @@ type flow struct {
 	key      flowKey
 	sock     *os.File
 	raw      syscall.RawConn
+	gate     netns.Flow
 	used     atomic.Int64 // when, in seconds of clock()
 	answered atomic.Bool
 }
@@ -86,23 +89,33 @@ func (n *Network) handleUDP(id stack.TransportEndpointID, pkt *stack.PacketBuffe
 		s.send(contents(pkt))
 		return true
 	}
-	dst, ok := n.outside(to)
-	if !ok {
-		return false
-	}
-	f, err := n.udp.find(key, dst)
+	f, err := n.udp.find(key)
 	if err != nil {
-		return false
+		if n.gate == nil {
+			return false
+		}
+		n.refuse(key, true)
+		return true
 	}
-	f.send(contents(pkt))
+	n.sendOut(f, contents(pkt))
 	return true
+}
+
+// sendOut sends a datagram if it may go out.
+func (n *Network) sendOut(f *flow, b []byte) {
+	if !f.gate.Datagram(b) {
+		n.refuse(f.key, true)
+		return
+	}
+	f.send(b)
+	f.gate.Sent(len(b))
 }
 
 // contents are a copy of what a packet carries.
 func contents(pkt *stack.PacketBuffer) []byte { return pkt.Data().AsRange().ToSlice() }
 
 // find gives the flow, a new one where there is none.
-func (f *flows) find(key flowKey, dst netip.AddrPort) (*flow, error) {
+func (f *flows) find(key flowKey) (*flow, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if known := f.m[key]; known != nil {
@@ -112,17 +125,40 @@ func (f *flows) find(key flowKey, dst netip.AddrPort) (*flow, error) {
 	if f.m == nil {
 		return nil, os.ErrClosed
 	}
+	dst, gate, ok := f.n.open(protocol(key), key.to)
+	if !ok {
+		return nil, errNowhere
+	}
 	if len(f.m) >= maxFlows {
 		f.evict()
 	}
 	fresh, err := newFlow(key, dst)
 	if err != nil {
+		gate.Close(err)
 		return nil, err
 	}
+	fresh.gate = gate
 	f.m[key] = fresh
+	gate.Revoked(func() { f.revoke(fresh) })
 	f.watch()
 	go f.n.receive(fresh)
 	return fresh, nil
+}
+
+func protocol(key flowKey) string {
+	if key.proto == unix.IPPROTO_UDP {
+		return netns.UDP
+	}
+	return netns.ICMP
+}
+
+// revoke ends a flow that may go on no longer.
+func (f *flows) revoke(c *flow) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.m[c.key] == c {
+		f.end(c)
+	}
 }
 
 // evict ends the flow that is unused for longest.
@@ -139,6 +175,7 @@ func (f *flows) evict() {
 func (f *flows) end(c *flow) {
 	delete(f.m, c.key)
 	c.sock.Close()
+	c.gate.Close(nil)
 }
 
 // watch sees to it that flows end; it sleeps while there are none.
@@ -244,6 +281,7 @@ func (n *Network) receive(f *flow) {
 		err := f.read(func(b []byte) {
 			f.used.Store(clock())
 			f.answered.Store(true)
+			f.gate.Received(len(b))
 			n.passBack(f, b)
 		})
 		switch {
@@ -316,17 +354,12 @@ func (n *Network) handleEcho(id stack.TransportEndpointID, pkt *stack.PacketBuff
 	}
 	from, to = netip.AddrPortFrom(from.Addr(), binary.BigEndian.Uint16(h[4:])), netip.AddrPortFrom(to.Addr(), 0)
 	key := flowKey{icmpProto(to.Addr()), from, to}
-	dst, ok := n.outside(to)
-	if !ok {
-		n.refuse(key, true)
-		return true
-	}
-	f, err := n.udp.find(key, dst)
+	f, err := n.udp.find(key)
 	if err != nil {
 		n.refuse(key, true)
 		return true
 	}
-	f.send(append(h[:len(h):len(h)], contents(pkt)...))
+	n.sendOut(f, append(h[:len(h):len(h)], contents(pkt)...))
 	return true
 }
 
