@@ -79,7 +79,7 @@ func explainCommand(command, in, what string, ee *userns.ExecError) *Error {
 func stepHint(se *userns.StepError) string {
 	switch {
 	case strings.HasPrefix(se.Step, "open /dev/net/tun"):
-		return "a network of its own needs that device: sudo modprobe tun && sudo chmod 666 /dev/net/tun; or do without: --network none, --network host"
+		return "a network of its own needs that device: sudo modprobe tun && sudo chmod 666 /dev/net/tun; or do without: --network none, or --network host; for good: network = 'none' under [run] of the configuration"
 	case se.Step == "create namespaces":
 		return "find out why: coracle doctor"
 	case strings.HasPrefix(se.Step, "mount proc ") && se.Errno == unix.EPERM:

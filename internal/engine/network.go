@@ -23,6 +23,10 @@ type network struct {
 	driver netns.Driver // nil while it is not connected
 }
 
+// defaultNetwork is what a container has that nobody asked about. Records without a
+// word are of versions that had no default: none is what those have.
+const defaultNetwork = "private"
+
 // ownNetwork says whether a value of --network means a network of the container's
 // own in user space, and with which options.
 func ownNetwork(mode string) (options string, own bool) {
@@ -64,7 +68,7 @@ func refuseNetworkOptions(o RunOptions) error {
 	default:
 		return nil
 	}
-	why, help := "the container has no network", "add --network private"
+	why, help := "the container has no network", "leave --network out, or use --network private"
 	switch {
 	case o.Network == "host":
 		why, help = "the container has the host's network, and all ports that it listens on", "leave it out, or use --network private"

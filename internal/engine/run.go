@@ -14,7 +14,6 @@ import (
 	"coracle/cgroupv2"
 	"coracle/fuse"
 	"coracle/internal/foreground"
-	"coracle/internal/plainfile"
 	"coracle/spec"
 	"coracle/userns"
 
@@ -53,7 +52,6 @@ func (e *Engine) Run(ctx context.Context, o RunOptions) (_ Exit, err error) {
 	if err := r.makeBox(ctx); err != nil {
 		return Exit{Code: 125}, err
 	}
-	r.sayNoNetwork()
 	exit, err := r.run(ctx)
 	return exit, errors.Join(err, r.finish(ctx, exit, err))
 }
@@ -123,6 +121,7 @@ func (r *run) check() error {
 	if err := checkReport(r.o.Report); err != nil {
 		return err
 	}
+	r.o.Network = cmp.Or(r.o.Network, defaultNetwork)
 	r.manager = r.e.manager
 	if !r.o.DryRun {
 		return r.e.ready()
@@ -202,17 +201,6 @@ func (r *run) makeBox(ctx context.Context) (err error) {
 		r.box.remove(ctx)
 	}
 	return err
-}
-
-// sayNoNetwork tells a person, once in each boot, that the default is no
-// network yet: people know other tools to give one.
-func (r *run) sayNoNetwork() {
-	if r.o.Network != "" || !foreground.IsTerminal(r.o.Stderr) {
-		return
-	}
-	if plainfile.Write(filepath.Join(r.e.runRoot, "said-no-network"), nil, 0o600, unix.O_EXCL) == nil {
-		r.e.warn("containers have no network unless one is asked for", "--network host shares the host's; --network none says that none is wanted")
-	}
 }
 
 func (r *run) container(id string) Container {
