@@ -161,7 +161,8 @@ func (a *app) dispatch(args []string) (int, error) {
 	if err := a.logs.open(a.global, a.err); err != nil {
 		return exitOurs, err
 	}
-	return cmd.run(a)
+	code, err := cmd.run(a)
+	return code, ofContainer(lead.verb, err)
 }
 
 // engine opens the engine with the global flags.

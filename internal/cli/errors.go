@@ -29,6 +29,16 @@ func doing(op, object string, err error) error {
 	return fmt.Errorf("%s %s: %w", op, object, err)
 }
 
+// ofContainer says by which command a container was looked for that is not
+// there, where its error does not begin with an operation: the one place for
+// all commands.
+func ofContainer(verb string, err error) error {
+	if missing, ok := err.(interface{ Container() string }); ok { //nolint:errorlint // one that is wrapped has its operation
+		return doing(verb, missing.Container(), err)
+	}
+	return err
+}
+
 // printError writes `error:` and `hint:`, the log line where a log was asked
 // for, and with --debug the chain.
 func (a *app) printError(err error) {

@@ -37,6 +37,7 @@ type rootPrint struct {
 	Direct   string `json:",omitempty"`
 	Host     bool   `json:",omitempty"`
 	Outsider bool   `json:",omitempty"`
+	Driver   string `json:",omitempty"` // of the storage, as it was chosen; "" where there is no choice
 }
 
 const blueprintFile = "create.json"
@@ -47,6 +48,11 @@ func (r *run) blueprint() blueprint {
 		Direct: r.root.direct, Host: r.root.host, Outsider: r.root.outsider,
 	}}
 	p.IDs.Reservation = nil
+	// What the container has changed lies where its driver keeps it: another one,
+	// asked for or found by a later start, would not see it.
+	if root, err := r.rootfs(); err == nil && !r.root.host && r.root.direct == "" {
+		p.Root.Driver = root.Driver
+	}
 	return p
 }
 
@@ -128,6 +134,6 @@ func (e *Engine) rebuild(b *box, p blueprint) *run {
 	return &run{
 		e: e, o: p.Options, id: b.ID, ids: p.IDs, box: b, result: p.Result, health: p.Health, manager: p.Manager, joined: p.Joined,
 		root: &rootSource{e: e, config: p.Root.Config, imageID: p.Root.ImageID, lowers: p.Root.Lowers, meta: p.Root.Meta,
-			direct: p.Root.Direct, host: p.Root.Host, outsider: p.Root.Outsider},
+			direct: p.Root.Direct, host: p.Root.Host, outsider: p.Root.Outsider, driver: p.Root.Driver},
 	}
 }

@@ -170,6 +170,7 @@ func (e *Error) ExitCode() int {
 // errNotFound is a name that no container has.
 type errNotFound string
 
-func (e errNotFound) Error() string   { return fmt.Sprintf("no container is called %q", string(e)) }
-func (e errNotFound) Is(t error) bool { return t == fs.ErrNotExist }
-func (e errNotFound) Hint() string    { return "see coracle ps -a" }
+func (e errNotFound) Error() string     { return fmt.Sprintf("no container is called %q", string(e)) }
+func (e errNotFound) Is(t error) bool   { return t == fs.ErrNotExist }
+func (e errNotFound) Hint() string      { return "see coracle ps -a" }
+func (e errNotFound) Container() string { return string(e) }

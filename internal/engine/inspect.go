@@ -12,6 +12,7 @@ import (
 	"strings"
 	"time"
 
+	"coracle/fuse"
 	"coracle/images"
 	"coracle/spec"
 
@@ -98,7 +99,7 @@ func (in inspector) inspect() ContainerInspection {
 		ID: c.ID, Created: c.Created, Args: []string{}, State: in.state(), Image: hexOf(c.ImageID), ImageName: c.Image,
 		ResolvConfPath: in.generated("resolv.conf"), HostnamePath: in.generated("hostname"), HostsPath: in.generated("hosts"),
 		StaticDir: in.dir, OCIConfigPath: filepath.Join(in.dir, "config.json"), OCIRuntime: "coracle", PidFile: in.p.Options.PIDFile,
-		LogPath: in.e.logPathOf(c), Name: c.Name, RestartCount: c.Restarts, Driver: "overlay", ExecIDs: []string{}, Dependencies: append([]string{}, c.Owners...),
+		LogPath: in.e.logPathOf(c), Name: c.Name, RestartCount: c.Restarts, Driver: in.driver(), ExecIDs: []string{}, Dependencies: append([]string{}, c.Owners...),
 		Rootfs: in.p.Root.Direct, GraphDriver: in.graph(), Mounts: containerMounts(c.Mounts), Config: in.config(), HostConfig: in.hostConfig(),
 		NetworkSettings: in.network(),
 	}
@@ -147,8 +148,11 @@ func (in inspector) generated(name string) string {
 	return ""
 }
 
+// driver is how the root is mounted; containers of earlier versions do not say.
+func (in inspector) driver() string { return cmp.Or(in.p.Root.Driver, fuse.DriverOverlay) }
+
 func (in inspector) graph() ContainerGraph {
-	g := ContainerGraph{Name: "overlay", Data: map[string]string{}}
+	g := ContainerGraph{Name: in.driver(), Data: map[string]string{}}
 	if in.p.Root.Direct == "" {
 		g.Data["LowerDir"] = strings.Join(in.p.Root.Lowers, ":")
 	}

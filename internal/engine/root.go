@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -32,6 +33,7 @@ type rootSource struct {
 	meta   string   // the metadata tree that translates ids (keep-id), or ""
 	direct string   // --rootfs: used as it is
 	host   bool
+	driver string // of a container that was made before: its own; "" is the one asked for now
 
 	outsider bool // see outsider
 }
@@ -146,7 +148,7 @@ func (r *rootSource) choose(ctx context.Context, dir string, disposable bool) (*
 	req := fuse.Request{
 		LayersDir: filepath.Join(r.e.root, "layers"), Lowers: r.lowers, Meta: r.meta,
 		Upper: filepath.Join(dir, "upper"), Work: filepath.Join(dir, "work"), Disposable: disposable,
-		Driver: r.e.driver, Copy: filepath.Join(dir, "copy"), Cache: r.e.runRoot,
+		Driver: cmp.Or(r.driver, r.e.driver), Copy: filepath.Join(dir, copyDir), Cache: r.e.runRoot,
 	}
 	choose := fuse.Choose
 	if r.host {
@@ -174,15 +176,7 @@ func (r *rootSource) prepare(ctx context.Context, dir string, ids userns.Resolve
 	}
 	stage := r.e.stage(ctx, ids.Base)
 	if root.Kind == fuse.Copy {
-		req := fuse.TreeRequest{Dst: "/" + filepath.Join(rel, "copy")}
-		for _, l := range root.Lowers {
-			inStore, err := filepath.Rel(r.e.root, l)
-			if err != nil {
-				return err
-			}
-			req.Lowers = append(req.Lowers, "/"+inStore)
-		}
-		err = stage.Call(ctx, copyOp, req, nil)
+		err = r.copy(ctx, rel, stage, root)
 	}
 	if err == nil && outsider(ids) {
 		req := dirsRequest{}
@@ -194,6 +188,34 @@ func (r *rootSource) prepare(ctx context.Context, dir string, ids userns.Resolve
 		err = stage.Call(ctx, dirsOp, req, nil)
 	}
 	return errors.Join(err, stage.Close())
+}
+
+// copyDir has the copy of a container's image, with what the container has
+// changed; one that is just being made has another name.
+const copyDir = "copy"
+
+// copy makes the copy that is a container's root, once: rel is its directory,
+// seen from the store.
+func (r *rootSource) copy(ctx context.Context, rel string, stage *storeStage, root *fuse.Rootfs) error {
+	if _, err := os.Lstat(root.Source); err == nil {
+		return nil // from an earlier start
+	}
+	young := filepath.Join(rel, copyDir+".new")
+	if err := stage.Remove(ctx, young); err != nil { // of a start that was killed
+		return err
+	}
+	req := fuse.TreeRequest{Dst: "/" + young}
+	for _, l := range root.Lowers {
+		inStore, err := filepath.Rel(r.e.root, l)
+		if err != nil {
+			return err
+		}
+		req.Lowers = append(req.Lowers, "/"+inStore)
+	}
+	if err := stage.Call(ctx, copyOp, req, nil); err != nil {
+		return err
+	}
+	return os.Rename(filepath.Join(r.e.root, young), root.Source)
 }
 
 // outsider says that the caller's own id is not in the container's map: its
