@@ -25,8 +25,10 @@ func (c *chosen) toOCI() error {
 		switch l.MediaType {
 		case dockerLayer:
 			l.MediaType = ocispec.MediaTypeImageLayer
-		case dockerLayerGzip, dockerForeignLayer:
+		case dockerLayerGzip:
 			l.MediaType = ocispec.MediaTypeImageLayerGzip
+		case dockerForeignLayer:
+			l.MediaType = ocispec.MediaTypeImageLayerNonDistributableGzip //nolint:staticcheck // deprecated for makers: this one is somebody else's
 		case dockerLayerZstd:
 			l.MediaType = ocispec.MediaTypeImageLayerZstd
 		}

@@ -90,16 +90,7 @@ func (s *Store) openTar(ctx context.Context, name string) (files, error) {
 	if err != nil {
 		return nil, sourceMissing(err)
 	}
-	t := &tarFiles{file: f, members: map[string]member{}}
-	if err := t.uncompress(ctx, s); err != nil {
-		t.close()
-		return nil, err
-	}
-	if err := t.scan(ctx); err != nil {
-		t.close()
-		return nil, err
-	}
-	return t, nil
+	return s.indexTar(ctx, f)
 }
 
 // uncompress makes an archive that cannot be read in place one that can: a

@@ -44,7 +44,7 @@ type PullOptions struct {
 
 	// Progress gets the bytes of each blob as they come; nil: silent. It is
 	// called from several goroutines, what it returns from one at a time.
-	Progress func(name string, size int64) io.WriteCloser
+	Progress Progress
 
 	stall time.Duration // 0: stallTimeout
 }
@@ -279,23 +279,8 @@ func (p *pull) layers(ctx context.Context, img *Image) error {
 }
 
 func (p *pull) fetch(ctx context.Context, d ocispec.Descriptor) (*blob, error) {
-	var bar io.WriteCloser
-	seen := func(b []byte) {
-		if p.opts.Progress == nil {
-			return
-		}
-		if bar == nil {
-			bar = p.opts.Progress(d.Digest.Encoded()[:12], d.Size)
-		}
-		if bar != nil {
-			bar.Write(b) //nolint:errcheck // a bar that fails shows less
-		}
-	}
-	defer func() {
-		if bar != nil {
-			bar.Close()
-		}
-	}()
+	seen, end := p.opts.Progress.watch(d)
+	defer end()
 	return p.s.putBlob(ctx, d.Digest, d.Size, func() (io.ReadCloser, error) { return p.src.blob(ctx, d) }, seen)
 }
 

@@ -23,6 +23,7 @@ type dockerSource struct {
 	item    dockerItem
 	members map[digest.Digest]string
 	raw     []byte // the manifest that we made
+	bare    bool   // without a name in the archive it gets none
 }
 
 // dockerItem is one image of manifest.json.
@@ -49,11 +50,15 @@ func newDockerSource(f files, ref Reference) (*dockerSource, error) {
 	if err := strictJSON(raw, &list); err != nil {
 		return nil, fail(ErrCorrupt, "read manifest.json").because(err)
 	}
-	s := &dockerSource{files: f, ref: ref, members: map[digest.Digest]string{}}
+	s := newDockerItem(f, ref, dockerItem{})
 	if err := s.choose(list); err != nil {
 		return nil, err
 	}
 	return s, s.makeManifest()
+}
+
+func newDockerItem(f files, ref Reference, item dockerItem) *dockerSource {
+	return &dockerSource{files: f, ref: ref, item: item, members: map[digest.Digest]string{}}
 }
 
 func (s *dockerSource) choose(list []dockerItem) error {
@@ -174,7 +179,7 @@ func (s *dockerSource) names() []string {
 		}
 	}
 	slices.Sort(out)
-	if out = slices.Compact(out); len(out) == 0 {
+	if out = slices.Compact(out); len(out) == 0 && !s.bare {
 		return []string{localName(s.ref.File, "")}
 	}
 	return out

@@ -21,6 +21,17 @@ type layoutSource struct {
 }
 
 func newLayoutSource(f files, ref Reference) (*layoutSource, error) {
+	list, err := readLayoutIndex(f, ref)
+	if err != nil {
+		return nil, err
+	}
+	s := &layoutSource{files: f, ref: ref}
+	s.desc, err = s.choose(list)
+	return s, err
+}
+
+// readLayoutIndex reads what a layout's index.json lists.
+func readLayoutIndex(f files, ref Reference) ([]ocispec.Descriptor, error) {
 	var layout ocispec.ImageLayout
 	raw, err := readFile(f, ocispec.ImageLayoutFile, 64<<10)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -43,9 +54,7 @@ func newLayoutSource(f files, ref Reference) (*layoutSource, error) {
 	if err != nil {
 		return nil, fail(nil, "read index.json").because(err)
 	}
-	s := &layoutSource{files: f, ref: ref}
-	s.desc, err = s.choose(*doc.Manifests)
-	return s, err
+	return *doc.Manifests, nil
 }
 
 func layoutHint(f files, ref Reference) string {

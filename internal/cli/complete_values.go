@@ -268,7 +268,7 @@ func (c *completer) argument(fields []field) {
 	case name == "IMAGE" && c.entry.name == "pull":
 		c.images()
 		c.transports()
-	case name == "NAME" && c.entry.name == "images":
+	case name == "IMAGE" && n == 0, name == "IMAGE" && c.entry.name == "save", name == "NAME" && (c.entry.name == "images" || c.entry.name == "untag"):
 		c.images()
 	case name == "NAME" && c.entry.name == "inspect":
 		c.inspected()

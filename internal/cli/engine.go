@@ -51,6 +51,7 @@ type engineAPI interface {
 	Ports(name, only string) ([]string, error)
 	RemoveContainer(ctx context.Context, name string, force, volumes bool) error
 
+	imageAPI
 	volumeAPI
 	secretAPI
 }

@@ -1,0 +1,49 @@
+package images
+
+import (
+	"context"
+	"io"
+	"os"
+
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+)
+
+// dirSink writes skopeo's dir: a manifest.json, and blobs named by the hexadecimal
+// digits of their digests.
+type dirSink struct{ dirLayout }
+
+func openDirSink(dir string) (dirSink, error) {
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		return dirSink{}, err
+	}
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		return dirSink{}, err
+	}
+	if _, err := os.Lstat(dir + "/version"); err != nil && len(entries) > 0 {
+		return dirSink{}, fail(nil, "write an image into %s: it has other files in it", quote(dir)).hint("name a new or an empty directory")
+	}
+	root, err := os.OpenRoot(dir)
+	return dirSink{dirLayout{root}}, err
+}
+
+func (d dirSink) blob(ctx context.Context, x part, seen func([]byte)) error {
+	if d.has(x.desc.Digest.Encoded(), x.desc.Size) {
+		return nil
+	}
+	return d.put(x.desc.Digest.Encoded(), x.desc.Size, func(w io.Writer) error { return copySeen(ctx, w, x, seen) })
+}
+
+func (d dirSink) manifest(_ context.Context, raw []byte, desc ocispec.Descriptor, top bool) error {
+	name := desc.Digest.Encoded() + ".manifest.json"
+	if top {
+		name = "manifest.json"
+		if err := d.put("version", 0, func(w io.Writer) error {
+			_, err := io.WriteString(w, "Directory Transport Version: 1.1\n")
+			return err
+		}); err != nil {
+			return err
+		}
+	}
+	return d.put(name, int64(len(raw)), func(w io.Writer) error { _, err := w.Write(raw); return err })
+}

@@ -1,0 +1,185 @@
+package images
+
+import (
+	"archive/tar"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"sync"
+
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+)
+
+// layoutSink writes an OCI image layout: a directory, which may have images
+// already, or an archive.
+type layoutSink struct {
+	files layoutFiles
+	name  string // of the image that comes next, "" for none
+	full  string
+	idx   *index
+	mu    sync.Mutex
+	have  map[string]bool
+}
+
+// layoutFiles are where a layout is written.
+type layoutFiles interface {
+	// put writes a file of a known size; none appears by halves.
+	put(name string, size int64, write func(io.Writer) error) error
+	has(name string, size int64) bool
+}
+
+func newLayoutSink(f layoutFiles) *layoutSink {
+	return &layoutSink{files: f, idx: newIndex(), have: map[string]bool{}}
+}
+
+// blob: an archive takes one at a time, so all do.
+func (l *layoutSink) blob(ctx context.Context, x part, seen func([]byte)) error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	name := blobName(x.desc)
+	if l.have[name] || l.files.has(name, x.desc.Size) {
+		return nil
+	}
+	l.have[name] = true
+	return l.files.put(name, x.desc.Size, func(w io.Writer) error { return copySeen(ctx, w, x, seen) })
+}
+
+func (l *layoutSink) manifest(_ context.Context, raw []byte, d ocispec.Descriptor, top bool) error {
+	name := blobName(d)
+	if !l.have[name] && !l.files.has(name, d.Size) {
+		l.have[name] = true
+		if err := l.putBytes(name, raw); err != nil {
+			return err
+		}
+	}
+	if !top {
+		return nil
+	}
+	d.Annotations = map[string]string{}
+	if l.name != "" {
+		d.Annotations[ocispec.AnnotationRefName] = l.name
+		l.idx.Manifests = deleteNamed(l.idx.Manifests, l.name)
+	}
+	if l.full != "" {
+		d.Annotations[annotationName] = l.full
+	}
+	l.idx.Manifests = append(l.idx.Manifests, d)
+	return nil
+}
+
+// deleteNamed drops the entry of a name: a name stands for one image.
+func deleteNamed(list []ocispec.Descriptor, name string) []ocispec.Descriptor {
+	out := []ocispec.Descriptor{}
+	for _, d := range list {
+		if d.Annotations[ocispec.AnnotationRefName] != name {
+			out = append(out, d)
+		}
+	}
+	return out
+}
+
+func (l *layoutSink) putBytes(name string, data []byte) error {
+	return l.files.put(name, int64(len(data)), func(w io.Writer) error { _, err := w.Write(data); return err })
+}
+
+// finish writes the index, which makes the images visible, and the mark.
+func (l *layoutSink) finish() error {
+	raw, err := json.Marshal(l.idx)
+	if err != nil {
+		return fmt.Errorf("encode index.json: %w", err)
+	}
+	if err := l.putBytes(ocispec.ImageLayoutFile, []byte(layoutText)); err != nil {
+		return err
+	}
+	return l.putBytes(ocispec.ImageIndexFile, raw)
+}
+
+// tarLayout writes the files into an archive.
+type tarLayout struct{ w *tar.Writer }
+
+func (t tarLayout) has(string, int64) bool { return false }
+
+func (t tarLayout) put(name string, size int64, write func(io.Writer) error) error {
+	// No times and no owners: the same image makes the same archive.
+	if err := t.w.WriteHeader(&tar.Header{Typeflag: tar.TypeReg, Name: name, Mode: 0o644, Size: size, Format: tar.FormatPAX}); err != nil {
+		return err
+	}
+	return write(t.w)
+}
+
+// dirLayout writes them below a directory.
+type dirLayout struct{ root *os.Root }
+
+// openLayout opens a directory to write a layout into, made where there is none,
+// and reads what it has. One with other files is refused.
+func openLayout(dir string) (*layoutSink, *os.Root, error) {
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		return nil, nil, err
+	}
+	root, err := os.OpenRoot(dir)
+	if err != nil {
+		return nil, nil, err
+	}
+	l := newLayoutSink(dirLayout{root})
+	if err := l.read(dir, root); err != nil {
+		root.Close() //nolint:errcheck // another error is told
+		return nil, nil, err
+	}
+	if err := root.MkdirAll("blobs/sha256", 0o755); err != nil {
+		root.Close() //nolint:errcheck // another error is told
+		return nil, nil, err
+	}
+	return l, root, nil
+}
+
+func (l *layoutSink) read(dir string, root *os.Root) error {
+	raw, err := readFile(dirFiles{root}, ocispec.ImageIndexFile, maxIndexFile)
+	if errors.Is(err, fs.ErrNotExist) {
+		entries, err := os.ReadDir(dir)
+		if err == nil && len(entries) > 0 {
+			return fail(nil, "write an image layout into %s: it has other files in it", quote(dir)).hint("name a new or an empty directory")
+		}
+		return err
+	}
+	if err != nil {
+		return err
+	}
+	if err := strictJSON(raw, l.idx); err != nil {
+		return fail(ErrCorrupt, "read %s", filepath.Join(dir, ocispec.ImageIndexFile)).because(err)
+	}
+	return nil
+}
+
+func (d dirLayout) has(name string, size int64) bool {
+	st, err := d.root.Lstat(name)
+	return err == nil && st.Mode().IsRegular() && st.Size() == size
+}
+
+func (d dirLayout) put(name string, _ int64, write func(io.Writer) error) (err error) {
+	temp := name + ".coracle-tmp"
+	f, err := d.root.OpenFile(temp, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o644)
+	if err != nil {
+		return err
+	}
+	defer func() {
+		if err != nil {
+			d.root.Remove(temp) //nolint:errcheck // another error is told
+		}
+	}()
+	err = write(f)
+	if err == nil {
+		err = f.Sync()
+	}
+	if cerr := f.Close(); err == nil {
+		err = cerr
+	}
+	if err != nil {
+		return err
+	}
+	return d.root.Rename(temp, name)
+}

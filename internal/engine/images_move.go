@@ -1,0 +1,149 @@
+package engine
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+
+	"coracle/images"
+	"coracle/images/layer"
+	"coracle/internal/foreground"
+)
+
+// Tag gives an image more names.
+func (e *Engine) Tag(ctx context.Context, name string, names []string) error {
+	store, err := e.store()
+	if err != nil {
+		return err
+	}
+	img, err := store.Lookup(name)
+	if err != nil {
+		return fmt.Errorf("tag %s: %w", name, err)
+	}
+	for _, n := range names {
+		if err := store.Tag(ctx, name, n); err != nil {
+			return fmt.Errorf("tag %s: %w", name, err)
+		}
+		e.emit(imageEvent("tag", img.ID.Encoded(), n))
+	}
+	return nil
+}
+
+// Untag takes names from an image, all of them where none is given. The image
+// stays.
+func (e *Engine) Untag(ctx context.Context, name string, names []string) error {
+	store, err := e.store()
+	if err != nil {
+		return err
+	}
+	img, err := store.Lookup(name)
+	if err != nil {
+		return fmt.Errorf("untag %s: %w", name, err)
+	}
+	if len(names) == 0 {
+		names = img.Names
+	}
+	for _, n := range names {
+		other, err := store.Lookup(n)
+		if err == nil && other.Manifest.Digest != img.Manifest.Digest {
+			err = errors.New("it is the name of another image")
+		}
+		if err == nil {
+			err = store.Untag(ctx, n)
+		}
+		if err != nil {
+			return fmt.Errorf("untag %s from %s: %w", n, name, err)
+		}
+		e.emit(imageEvent("untag", img.ID.Encoded(), n))
+	}
+	return nil
+}
+
+// SaveOptions are one `coracle save`.
+type SaveOptions struct {
+	images.SaveOptions
+	Output string // a file or, for the kinds that are one, a directory; "" for Stdout
+	Stdout *os.File
+}
+
+// Save writes images into a file or a directory.
+func (e *Engine) Save(ctx context.Context, names []string, o SaveOptions) error {
+	store, err := e.store()
+	if err != nil {
+		return err
+	}
+	if o.Kind == images.SaveOCIDir || o.Kind == images.SaveDockerDir {
+		if o.Output == "" {
+			return &Error{Err: fmt.Errorf("save: a %s needs a place", o.Kind), Help: "name it with --output DIR"}
+		}
+		return store.SaveDir(ctx, o.Output, names, o.SaveOptions)
+	}
+	if o.Output == "" {
+		if foreground.IsTerminal(o.Stdout) {
+			return &Error{Err: errors.New("refusing to write an archive to a terminal"), Help: "coracle save -o FILE.tar " + names[0]}
+		}
+		return store.Save(ctx, o.Stdout, names, o.SaveOptions)
+	}
+	return writeWhole(o.Output, func(f *os.File) error { return store.Save(ctx, f, names, o.SaveOptions) })
+}
+
+// writeWhole writes a file that appears when it is complete. What is no regular
+// file (a pipe, a device) is written to as it is.
+func writeWhole(path string, write func(*os.File) error) (err error) {
+	if st, serr := os.Stat(path); serr == nil && !st.Mode().IsRegular() {
+		f, err := os.OpenFile(path, os.O_WRONLY, 0)
+		if err != nil {
+			return err
+		}
+		return errors.Join(write(f), f.Close())
+	}
+	temp := filepath.Join(filepath.Dir(path), "."+filepath.Base(path)+"."+rand.Text()[:8])
+	f, err := os.OpenFile(temp, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o666) //nolint:gosec // the caller's umask decides, as for any file
+	if err != nil {
+		return err
+	}
+	defer func() {
+		if err != nil {
+			os.Remove(temp)
+		}
+	}()
+	err = errors.Join(write(f), f.Close())
+	if err != nil {
+		return err
+	}
+	return os.Rename(temp, path)
+}
+
+// LoadOptions are one `coracle load`.
+type LoadOptions struct {
+	Input    string // a file or a directory; "-" for Stdin
+	Stdin    *os.File
+	Platform string
+	Progress images.Progress
+}
+
+// Load takes all images of an archive into the store.
+func (e *Engine) Load(ctx context.Context, o LoadOptions) ([]*images.Image, error) {
+	if o.Input == "-" && foreground.IsTerminal(o.Stdin) {
+		return nil, &Error{Err: errors.New("refusing to read an archive from a terminal"), Help: "coracle load -i FILE.tar, or coracle load <FILE.tar"}
+	}
+	ids, err := e.defaultIDs(ctx)
+	if err != nil {
+		return nil, err
+	}
+	store, err := e.store()
+	if err != nil {
+		return nil, err
+	}
+	stage := e.stage(ctx, ids.Base)
+	list, err := store.Load(ctx, o.Input, o.Stdin, images.PullOptions{
+		Platform: o.Platform, Class: ids.Base.Class(), Stage: func() (layer.Stage, error) { return stage, nil }, Progress: o.Progress,
+	})
+	for _, img := range list {
+		e.emit(imageEvent("loadfromarchive", img.ID.Encoded(), o.Input))
+	}
+	return list, errors.Join(err, stage.Close())
+}
