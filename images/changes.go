@@ -7,9 +7,15 @@ import (
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 )
 
+// Settings are what an image's configuration says of how it is run.
+type Settings struct {
+	ocispec.ImageConfig
+	Healthcheck *Healthcheck // docker's extension; nil: none
+}
+
 // applyChanges changes an image's configuration by instructions of a
 // Dockerfile, as docker import --change and docker commit --change do.
-func applyChanges(c *ocispec.ImageConfig, changes []string) error {
+func applyChanges(c *Settings, changes []string) error {
 	for _, line := range changes {
 		word, rest, _ := strings.Cut(strings.TrimSpace(line), " ")
 		// podman also takes CMD=…
@@ -18,7 +24,7 @@ func applyChanges(c *ocispec.ImageConfig, changes []string) error {
 		}
 		if why := applyChange(c, strings.ToUpper(word), strings.TrimSpace(rest)); why != "" {
 			return fail(nil, "invalid change %s: %s", quote(line), why).
-				hint("changes are CMD, ENTRYPOINT, ENV, EXPOSE, LABEL, STOPSIGNAL, USER, VOLUME or WORKDIR, as in a Dockerfile")
+				hint("changes are CMD, ENTRYPOINT, ENV, EXPOSE, HEALTHCHECK, LABEL, STOPSIGNAL, USER, VOLUME or WORKDIR, as in a Dockerfile")
 		}
 	}
 	return nil
@@ -26,13 +32,13 @@ func applyChanges(c *ocispec.ImageConfig, changes []string) error {
 
 func isInstruction(w string) bool {
 	switch strings.ToUpper(w) {
-	case "CMD", "ENTRYPOINT", "ENV", "EXPOSE", "LABEL", "STOPSIGNAL", "USER", "VOLUME", "WORKDIR":
+	case "CMD", "ENTRYPOINT", "ENV", "EXPOSE", "HEALTHCHECK", "LABEL", "STOPSIGNAL", "USER", "VOLUME", "WORKDIR":
 		return true
 	}
 	return false
 }
 
-func applyChange(c *ocispec.ImageConfig, word, rest string) string {
+func applyChange(c *Settings, word, rest string) string {
 	if !isInstruction(word) {
 		return "unknown instruction " + quote(word)
 	}
@@ -49,14 +55,9 @@ func applyChange(c *ocispec.ImageConfig, word, rest string) string {
 	case "LABEL":
 		return eachPair(rest, func(k, v string) { put(&c.Labels, k, v) })
 	case "EXPOSE":
-		for _, p := range strings.Fields(rest) {
-			if port, proto, ok := strings.Cut(p, "/"); !isPortRange(port) || ok && proto != "tcp" && proto != "udp" && proto != "sctp" {
-				return quote(p) + " is not PORT[-PORT][/tcp|udp|sctp]"
-			} else if !ok {
-				p += "/tcp"
-			}
-			put(&c.ExposedPorts, p, struct{}{})
-		}
+		return expose(c, strings.Fields(rest))
+	case "HEALTHCHECK":
+		return setHealthcheck(c, rest)
 	case "VOLUME":
 		var list []string
 		if json.Unmarshal([]byte(rest), &list) != nil {
@@ -74,6 +75,18 @@ func applyChange(c *ocispec.ImageConfig, word, rest string) string {
 			return "the directory must be absolute"
 		}
 		c.WorkingDir = rest
+	}
+	return ""
+}
+
+func expose(c *Settings, ports []string) string {
+	for _, p := range ports {
+		if port, proto, ok := strings.Cut(p, "/"); !isPortRange(port) || ok && proto != "tcp" && proto != "udp" && proto != "sctp" {
+			return quote(p) + " is not PORT[-PORT][/tcp|udp|sctp]"
+		} else if !ok {
+			p += "/tcp"
+		}
+		put(&c.ExposedPorts, p, struct{}{})
 	}
 	return ""
 }
@@ -172,3 +185,9 @@ func splitWords(s string) (words []string, why string) {
 	}
 	return words, ""
 }
+
+// SetEnv sets a variable of the environment.
+func (s *Settings) SetEnv(name, value string) { s.Env = setEnv(s.Env, name, value) }
+
+// Expose adds a port, PORT[-PORT]/PROTOCOL.
+func (s *Settings) Expose(port string) { put(&s.ExposedPorts, port, struct{}{}) }

@@ -29,6 +29,8 @@ type ImportOptions struct {
 	Stage func() (layer.Stage, error)
 
 	Progress func(name string, size int64) io.WriteCloser
+
+	ours bool // the archive was written by this program, plain
 }
 
 // ImportFile is Import of a file; "-" is standard input.
@@ -60,7 +62,8 @@ func (s *Store) Import(ctx context.Context, r io.Reader, o ImportOptions) (*Imag
 	}
 	now := time.Now().UTC()
 	img := ocispec.Image{Created: &now, Platform: platform}
-	if err := applyChanges(&img.Config, o.Changes); err != nil {
+	var settings Settings
+	if err := applyChanges(&settings, o.Changes); err != nil {
 		return nil, err
 	}
 	var names []string
@@ -72,14 +75,14 @@ func (s *Store) Import(ctx context.Context, r io.Reader, o ImportOptions) (*Imag
 		names = []string{name}
 	}
 	s.sweepTemp("tmp")
-	out, err := s.importAs(ctx, r, &img, o, names)
+	out, err := s.importAs(ctx, r, &img, settings, o, names)
 	if err != nil {
 		return nil, explainWrite(err, s.root)
 	}
 	return out, nil
 }
 
-func (s *Store) importAs(ctx context.Context, r io.Reader, config *ocispec.Image, o ImportOptions, names []string) (*Image, error) {
+func (s *Store) importAs(ctx context.Context, r io.Reader, config *ocispec.Image, settings Settings, o ImportOptions, names []string) (*Image, error) {
 	if o.Progress != nil {
 		size := int64(-1)
 		if f, ok := r.(*os.File); ok {
@@ -103,18 +106,27 @@ func (s *Store) importAs(ctx context.Context, r io.Reader, config *ocispec.Image
 	}
 	config.RootFS = ocispec.RootFS{Type: "layers", DiffIDs: []digest.Digest{in.diffID}}
 	config.History = []ocispec.History{{Created: config.Created, Comment: message}}
-	rawConfig, err := json.Marshal(config)
+	rawConfig, err := encodeConfig(nil, config, settings)
 	if err != nil {
 		return nil, err
 	}
 	manifest := ocispec.Manifest{Versioned: specs.Versioned{SchemaVersion: 2}, MediaType: ocispec.MediaTypeImageManifest,
-		Config: ocispec.Descriptor{MediaType: ocispec.MediaTypeImageConfig, Digest: sha256Of(rawConfig), Size: int64(len(rawConfig))},
 		Layers: []ocispec.Descriptor{in.desc}}
+	return s.assemble(ctx, rawConfig, manifest, in, names)
+}
+
+// assemble stores an image that was made here: its layer first, its name last.
+func (s *Store) assemble(ctx context.Context, rawConfig []byte, manifest ocispec.Manifest, in *intake, names []string) (*Image, error) {
+	manifest.Config = ocispec.Descriptor{MediaType: ocispec.MediaTypeImageConfig, Digest: sha256Of(rawConfig), Size: int64(len(rawConfig))}
 	raw, err := json.Marshal(manifest)
 	if err != nil {
 		return nil, err
 	}
 	doc, err := parseDocument(raw, "")
+	if err != nil {
+		return nil, err
+	}
+	config, err := parseConfig(rawConfig, doc)
 	if err != nil {
 		return nil, err
 	}
@@ -125,8 +137,10 @@ func (s *Store) importAs(ctx context.Context, r io.Reader, config *ocispec.Image
 		return nil, err
 	}
 	defer lease.Release()
-	if err := in.publish(ctx); err != nil {
-		return nil, err
+	if in != nil {
+		if err := in.publish(ctx); err != nil {
+			return nil, err
+		}
 	}
 	for _, b := range [][]byte{rawConfig, raw} {
 		if err := s.putBytes(ctx, b); err != nil {

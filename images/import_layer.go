@@ -49,16 +49,21 @@ func (s *Store) takeLayer(ctx context.Context, r io.Reader, o ImportOptions) (_ 
 		return nil, err
 	}
 	kind := sniff(head)
-	switch kind {
-	case plain:
+	switch {
+	case o.ours:
+		err = nil
+	case kind == plain:
 		err = (&tarCheck{head}).err()
-	case otherwise:
+	case kind == otherwise:
 		err = otherCompression()
 	default:
 		err = nil
 	}
 	if err != nil {
 		return nil, err
+	}
+	if o.ours {
+		kind = plain
 	}
 	if o.Stage != nil {
 		if err := in.startUnpacking(ctx, o); err != nil {

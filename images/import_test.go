@@ -10,6 +10,7 @@ import (
 	"strings"
 	"testing"
 	"testing/iotest"
+	"time"
 
 	"coracle/images/layer"
 
@@ -176,17 +177,28 @@ func TestChanges(t *testing.T) {
 		{`USER 1:2`, config{User: "1:2"}},
 		{`STOPSIGNAL SIGINT`, config{StopSignal: "SIGINT"}},
 	} {
-		var got config
-		if err := applyChanges(&got, []string{c.line}); err != nil || !reflect.DeepEqual(got, c.want) {
+		var got Settings
+		if err := applyChanges(&got, []string{c.line}); err != nil || !reflect.DeepEqual(got.ImageConfig, c.want) {
 			t.Errorf("%s: %+v, %v", c.line, got, err)
 		}
 	}
-	var env config
+	var env Settings
 	if err := applyChanges(&env, []string{"ENV A=1 B=2", "ENV A=3"}); err != nil || !reflect.DeepEqual(env.Env, []string{"A=3", "B=2"}) {
 		t.Errorf("%v, %v", env.Env, err)
 	}
-	for _, bad := range []string{"", "RUN x", "ENV", "ENV A", "ENV A=1 B", `ENV A="x`, "EXPOSE http", "EXPOSE 80/ip", "WORKDIR a", "COPY a b", "USER"} {
-		if err := applyChanges(&config{}, []string{bad}); err == nil {
+	for line, want := range map[string]Healthcheck{
+		"HEALTHCHECK NONE":          {Test: []string{"NONE"}},
+		"HEALTHCHECK CMD curl -f x": {Test: []string{"CMD-SHELL", "curl -f x"}},
+		`HEALTHCHECK --interval=5m --timeout=3s  --retries=2 --start-period=1s --start-interval=2s CMD ["a", "b"]`: {Test: []string{"CMD", "a", "b"},
+			Interval: 5 * time.Minute, Timeout: 3 * time.Second, Retries: 2, StartPeriod: time.Second, StartInterval: 2 * time.Second},
+	} {
+		var got Settings
+		if err := applyChanges(&got, []string{line}); err != nil || !reflect.DeepEqual(*got.Healthcheck, want) {
+			t.Errorf("%s: %+v, %v", line, got.Healthcheck, err)
+		}
+	}
+	for _, bad := range []string{"", "RUN x", "ENV", "ENV A", "ENV A=1 B", `ENV A="x`, "EXPOSE http", "EXPOSE 80/ip", "WORKDIR a", "COPY a b", "USER", "HEALTHCHECK", "HEALTHCHECK CMD", "HEALTHCHECK NONE x", "HEALTHCHECK --retries=-1 CMD x", "HEALTHCHECK --tries=1 CMD x", "HEALTHCHECK CMD [1]"} {
+		if err := applyChanges(&Settings{}, []string{bad}); err == nil {
 			t.Errorf("%q is accepted", bad)
 		}
 	}

@@ -17,13 +17,16 @@ type merged struct {
 	lastName string
 	last     *mergedDir
 	strict   bool // links are not followed, as the overlay itself does not when it merges
+	marked   bool // the topmost is one that fuse-overlayfs writes: see marks.go
 }
 
 // mergedDir is one directory of the merged tree: those of the layers that make
 // it up, topmost first.
 type mergedDir struct {
-	fds  []int
-	name string // without links
+	fds    []int
+	layers []int  // which layer each of them is of, 0 the topmost
+	name   string // without links
+	marked bool   // see merged
 }
 
 func (d *mergedDir) close() {
@@ -51,14 +54,19 @@ func (m *merged) close() {
 type found struct {
 	dir   *mergedDir // nil when it is none
 	dirfd int        // where base is, otherwise; good as long as its mergedDir
+	layer int        // whose it is; of a directory, whose mode and owner
 	st    unix.Stat_t
 }
 
 // child looks one name up. It is ENOENT when there is none.
 func (d *mergedDir) child(base string) (found, error) {
 	var f found
-	sub := &mergedDir{name: joinName(d.name, base)}
-	for _, fd := range d.fds {
+	sub := &mergedDir{name: joinName(d.name, base), marked: d.marked}
+	for i, fd := range d.fds {
+		marked := d.marked && d.layers[i] == 0
+		if marked && hasMark(fd, base) {
+			break
+		}
 		var st unix.Stat_t
 		err := unix.Fstatat(fd, base, &st, unix.AT_SYMLINK_NOFOLLOW)
 		if errors.Is(err, unix.ENOENT) || errors.Is(err, unix.ENAMETOOLONG) {
@@ -73,7 +81,7 @@ func (d *mergedDir) child(base string) (found, error) {
 			break
 		}
 		if !isDir {
-			return found{dirfd: fd, st: st}, nil
+			return found{dirfd: fd, layer: d.layers[i], st: st}, nil
 		}
 		n, err := openat(fd, base, openDir, 0)
 		if err != nil {
@@ -81,10 +89,10 @@ func (d *mergedDir) child(base string) (found, error) {
 			return f, err
 		}
 		if len(sub.fds) == 0 {
-			f.st = st
+			f.st, f.layer = st, d.layers[i]
 		}
-		sub.fds = append(sub.fds, n)
-		if opaque(n) == "y" {
+		sub.fds, sub.layers = append(sub.fds, n), append(sub.layers, d.layers[i])
+		if opaque(n) == "y" || marked && markedOpaque(n) {
 			break
 		}
 	}
@@ -96,14 +104,14 @@ func (d *mergedDir) child(base string) (found, error) {
 }
 
 func (m *merged) root() (*mergedDir, error) {
-	d := &mergedDir{name: "."}
-	for _, fd := range m.lowers {
+	d := &mergedDir{name: ".", marked: m.marked}
+	for i, fd := range m.lowers {
 		n, err := openat(fd, ".", openDir, 0)
 		if err != nil {
 			d.close()
 			return nil, err
 		}
-		d.fds = append(d.fds, n)
+		d.fds, d.layers = append(d.fds, n), append(d.layers, i)
 	}
 	return d, nil
 }

@@ -42,6 +42,7 @@ func commands() []entry {
 		{"rename", "Containers", "CONTAINER NAME", "give a container another name", false, func() command { return &renameCmd{} }},
 		{"cp", "Containers", "[flags] SRC DST", "copy files between containers and the host", false, func() command { return &cpCmd{} }},
 		{"diff", "Containers", "[flags] CONTAINER", "list what a container has changed in its image's files", false, func() command { return &diffCmd{} }},
+		{"commit", "Containers", "[flags] CONTAINER [IMAGE]", "make an image of what a container has changed", false, func() command { return &commitCmd{} }},
 		{"export", "Containers", "[flags] CONTAINER", "write a container's root as a tar file", false, func() command { return &exportCmd{} }},
 		{"ps", "Containers", "[flags]", "list containers", false, func() command { return &psCmd{} }},
 		{"stats", "Containers", "[flags] [CONTAINER...]", "show what containers use, as it changes", false, func() command { return &statsCmd{} }},
@@ -85,7 +86,7 @@ func commands() []entry {
 // plannedCommands have their names taken, so that asking for one that is not
 // there yet is answered by name.
 func plannedCommands() []string {
-	return strings.Fields(`apply attach build checkpoint commit create discard
+	return strings.Fields(`apply attach build checkpoint create discard
 		events exec history kill load login logout mount pack pause port prune
 		push rename restart restore resume review sandbox save start stop tag top
 		unmount unpack update wait`)

@@ -17,6 +17,7 @@ type engineAPI interface {
 	Pull(ctx context.Context, name string, opts engine.PullOptions) (*images.Image, error)
 	Images() ([]images.Image, error)
 	RemoveImage(ctx context.Context, name string, force bool) ([]string, error)
+	Commit(ctx context.Context, name string, opts engine.CommitOptions) (*images.Image, error)
 	Import(ctx context.Context, src string, opts engine.ImportOptions) (*images.Image, error)
 	Inspect(ctx context.Context, name string, o engine.InspectOptions) (any, error)
 	UpdateContainer(name string, o engine.UpdateOptions) error

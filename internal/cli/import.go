@@ -7,7 +7,7 @@ import (
 )
 
 type importCmd struct {
-	Change   []string `short:"c" sep:"none" placeholder:"INSTRUCTION" help:"Set CMD, ENTRYPOINT, ENV, EXPOSE, LABEL, STOPSIGNAL, USER, VOLUME or WORKDIR."`
+	Change   []string `short:"c" sep:"none" placeholder:"INSTRUCTION" help:"Set CMD, ENTRYPOINT, ENV, EXPOSE, HEALTHCHECK, LABEL, STOPSIGNAL, USER, VOLUME or WORKDIR."`
 	Message  string   `short:"m" placeholder:"TEXT" help:"Note TEXT in the image's history."`
 	Platform string   `placeholder:"OS/ARCH" help:"What the files are for (default: this machine)."`
 	Quiet    bool     `short:"q" help:"Print the id only."`

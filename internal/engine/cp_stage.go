@@ -28,7 +28,7 @@ import (
 //	launcher                         stage
 //	open, the root or its layers  →  mounts the layers where it runs not
 //	                              ←  what went wrong, if anything
-//	stat | out | in | diff        →  with a pipe for tar or text
+//	stat | out | in | …           →  with a pipe for tar or text
 //	close                         →  ends the server of FUSE that it has started
 //	                              ←  the answer, once all is read or written
 const FilesStage = "[coracle:files]"
@@ -41,6 +41,8 @@ type filesRequest struct {
 	Pack  packOptions  `json:",omitzero"`
 	Store storeOptions `json:",omitzero"`
 	Diff  diffRequest  `json:",omitzero"`
+
+	Changes changesRequest `json:",omitzero"`
 }
 
 // filesReply is the stage's answer.
@@ -49,6 +51,7 @@ type filesReply struct {
 	Errno syscall.Errno `json:",omitempty"`
 	Stat  fileStat      `json:",omitzero"`
 	Notes []string      `json:",omitempty"` // what was left out, and why
+	Count int64         `json:",omitempty"` // changes: entries
 }
 
 // fileStat says what is at a path.
@@ -234,7 +237,7 @@ func (s *filesStage) serve(r filesRequest, files []*os.File, reply *filesReply) 
 	if r.Op == "open" {
 		return s.open(r.Root, files)
 	}
-	if r.Op != "diff" && s.root < 0 {
+	if r.Op != "diff" && s.root < 0 && (r.Op != "changes" || r.Changes.Root) {
 		return errors.New("no root was opened")
 	}
 	switch r.Op {
@@ -250,6 +253,8 @@ func (s *filesStage) serve(r filesRequest, files []*os.File, reply *filesReply) 
 		reply.Notes, err = s.in(r, files)
 	case "diff":
 		err = s.diff(r.Diff, files)
+	case "changes":
+		err = s.changes(r.Changes, files, reply)
 	default:
 		err = fmt.Errorf("%q is no request", r.Op)
 	}

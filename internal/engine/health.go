@@ -34,6 +34,11 @@ type HealthCheck struct {
 	OnFailure     string        `json:",omitempty"` // "" for none; kill, restart, stop
 }
 
+// ofImage is the check as an image's configuration has it.
+func (h HealthCheck) ofImage() *images.Healthcheck {
+	return &images.Healthcheck{Test: h.Test, Interval: h.Interval, Timeout: h.Timeout, StartPeriod: h.StartPeriod, StartInterval: h.StartInterval, Retries: h.Retries}
+}
+
 // The defaults of docker and podman.
 const (
 	healthInterval      = 30 * time.Second
