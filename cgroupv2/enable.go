@@ -16,12 +16,7 @@ const subtreeControl = "cgroup.subtree_control"
 
 // enable gives the children of dir the controllers that the files need.
 func (m *maker) enable(dir string, files []File) error {
-	err := m.enableIn(dir, controllers(files))
-	var e *enableError
-	if !errors.As(err, &e) {
-		return err
-	}
-	return &FieldError{Field: e.field(files), Reason: "cannot be enforced: " + e.Error(), Err: e.err, kind: ErrUnsupported, hint: m.tree.hint(currentHost(), e)}
+	return m.tree.fieldOf(m.enableIn(dir, controllers(files)), files)
 }
 
 // enableIn goes up as far as controllers are missing: they come from the top.

@@ -19,7 +19,7 @@ import (
 // inside are the tests' halves that run as another user, in namespaces or in a
 // cgroup of their own: argv[0] is "[inside:NAME]". They print what went wrong.
 func inside(name string) func(args []string) error {
-	return map[string]func([]string) error{"delegated": insideDelegated, "unified": insideUnified, "namespace": insideNamespace, "shared": insideShared, "sweep": insideSweep}[name]
+	return map[string]func([]string) error{"delegated": insideDelegated, "unified": insideUnified, "namespace": insideNamespace, "shared": insideShared, "walk": insideWalk, "sweep": insideSweep}[name]
 }
 
 func TestMain(m *testing.M) {

@@ -8,6 +8,7 @@ import (
 	"os/user"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -41,25 +42,13 @@ func auto(tree Tree, cfg Config) (*Cgroup, error) {
 		}
 		here = err
 	}
-	outlives := tree.outlives(cfg)
-	why := tree.mayLeave(readIn)
-	if why != nil {
-		why = &hinted{why, "--cgroup-manager systemd leaves it nevertheless"}
-	}
-	if why == nil && (cfg.Unasked || len(files) == 0 && cfg.Path == "") {
-		why = outlives
-	}
-	if why == nil && cfg.Unasked && !cfg.Lasting {
-		// logind ends what a session leaves, and the launcher would escape that;
-		// and its first question to systemd takes longer than all else.
-		why = errors.New("what asks for no limit, and ends with its launcher, stays in the session")
-	}
+	why := tree.stays(cfg, len(files) == 0)
 	if why == nil {
 		var entered Tree
-		if entered, why = enterShared(context.Background(), busAddresses(true, os.Geteuid(), os.Getenv)); why == nil {
+		if entered, why = tree.enterShared(context.Background(), busAddresses(true, os.Geteuid(), os.Getenv)); why == nil {
 			c, err := createShared(entered, cfg, realKernel{})
 			if err == nil {
-				c.notice = outlives
+				c.notice = tree.outlives(cfg)
 			}
 			return c, err
 		}
@@ -68,6 +57,24 @@ func auto(tree Tree, cfg Config) (*Cgroup, error) {
 		return nil, here // which says more
 	}
 	return refuse(tree, cfg, files, why)
+}
+
+// stays says why we are not to enter the shared scope.
+func (t Tree) stays(cfg Config, unlimited bool) error {
+	if why := t.mayLeave(readIn); why != nil {
+		return &hinted{why, "--cgroup-manager systemd leaves it nevertheless"}
+	}
+	if cfg.Unasked || unlimited && cfg.Path == "" {
+		if why := t.outlives(cfg); why != nil {
+			return why
+		}
+	}
+	if cfg.Unasked && !cfg.Lasting {
+		// logind ends what a session leaves, and the launcher would escape that;
+		// and its first question to systemd takes longer than all else.
+		return errors.New("what asks for no limit, and ends with its launcher, stays in the session")
+	}
+	return nil
 }
 
 // createShared is create in the shared scope. Who has made the scope is in its own
@@ -151,33 +158,64 @@ func (e *hinted) Unwrap() error { return e.error }
 
 // enterShared moves this process into the shared scope, which is made where it is
 // not there, and gives the tree as it is seen from there. Our threads go along.
-func enterShared(ctx context.Context, buses []busAddress) (Tree, error) {
-	ctx, cancel := context.WithTimeout(ctx, busPatience)
-	defer cancel()
-	s, err := dialSystemd(ctx, buses)
-	if err != nil {
-		return Tree{}, &hinted{err, lingerHint()}
+func (t Tree) enterShared(ctx context.Context, buses []busAddress) (Tree, error) {
+	dir := t.sharedDir()
+	if !t.walkIn(dir) {
+		ctx, cancel := context.WithTimeout(ctx, busPatience)
+		defer cancel()
+		s, err := dialSystemd(ctx, buses)
+		if err != nil {
+			return Tree{}, &hinted{err, lingerHint()}
+		}
+		defer s.Close()
+		if err := t.enter(ctx, s, dir); err != nil {
+			return Tree{}, fmt.Errorf("enter %s: %w", sharedUnit, err)
+		}
 	}
-	defer s.Close()
 	tree, err := Detect()
-	if err == nil {
-		err = tree.enter(ctx, s)
-	}
-	if err != nil {
-		return Tree{}, fmt.Errorf("enter %s: %w", sharedUnit, err)
-	}
-	tree, err = Detect()
 	if err == nil && filepath.Base(tree.Delegate) != sharedUnit {
 		err = fmt.Errorf("enter %s: systemd has put us into %s", sharedUnit, tree.Own)
 	}
 	return tree, err
 }
 
-// enter joins the scope or makes it. One that ends at this moment is not there for
-// the next try, and one that somebody makes at this moment is.
-func (t Tree) enter(ctx context.Context, s Systemd) error {
+// sharedDir is where the scope is if it is there, "" where that cannot be told: the
+// slice is of our own choice, and the user's manager mostly where systemd has it.
+func (t Tree) sharedDir() string {
+	manager := t.userUnit(t.OwnDir)
+	if manager == "" {
+		manager = t.dirOf(fmt.Sprintf("/user.slice/user-%d.slice/user@%[1]d.service", os.Geteuid()))
+	}
+	if manager == "" {
+		return ""
+	}
+	return filepath.Join(manager, sharedSlice, sharedUnit)
+}
+
+// walkIn enters the scope without a word to systemd, where the kernel lets us:
+// that is from units of the same manager, and into what was delegated to us. Not
+// where nobody else is: an empty scope may be about to end.
+func (t Tree) walkIn(dir string) bool {
+	leaf := filepath.Join(dir, launchers)
+	m := maker{tree: t}
+	if dir == "" || !inhabited(leaf) || mayWrite(filepath.Join(m.common(leaf), "cgroup.procs")) != nil {
+		return false
+	}
+	return os.WriteFile(filepath.Join(leaf, "cgroup.procs"), []byte("0"), 0) == nil && inhabited(leaf)
+}
+
+// inhabited says whether others than we are in a cgroup.
+func inhabited(dir string) bool {
+	self := strconv.Itoa(os.Getpid())
+	return slices.ContainsFunc(strings.Fields(readIn(dir, "cgroup.procs")), func(pid string) bool { return pid != self })
+}
+
+// enter joins the scope, which is probably in dir, or makes it. One that ends at
+// this moment is not there for the next try, and one that somebody makes at this
+// moment is.
+func (t Tree) enter(ctx context.Context, s Systemd, dir string) error {
 	for wait := 5 * time.Millisecond; ; wait = min(2*wait, 200*time.Millisecond) {
-		err := t.joinShared(s)
+		err := t.joinShared(s, dir)
 		if err == nil {
 			return nil
 		}
@@ -200,26 +238,27 @@ func lingerHint() string {
 	return "is your service manager running? sudo loginctl enable-linger " + currentHost().name
 }
 
-// joinShared enters the scope that is there. Looking for it afterwards tells
-// whether systemd had it end meanwhile.
-func (t Tree) joinShared(s Systemd) error {
-	dir, err := t.sharedDir(s)
-	if err != nil {
-		return err
-	}
-	if err := makeLeaf(dir); err != nil {
-		return err
+// joinShared enters the scope that is there. systemd, which does one thing after the
+// other, lets nobody into one that has ended, and does not end one that somebody is in.
+func (t Tree) joinShared(s Systemd, dir string) error {
+	if dir == "" || makeLeaf(dir) != nil {
+		var err error
+		if dir, err = t.askShared(s); err == nil {
+			err = makeLeaf(dir)
+		}
+		if err != nil {
+			return err
+		}
 	}
 	if err := s.Attach(sharedUnit, "/"+launchers, os.Getpid()); err != nil {
 		return fmt.Errorf("attach to %s: %w", sharedUnit, err)
 	}
-	_, err = t.sharedDir(s)
-	return err
+	return nil
 }
 
 // settleShared goes down into the leaf of the scope that was made for us.
 func (t Tree) settleShared(s Systemd) error {
-	dir, err := t.sharedDir(s)
+	dir, err := t.askShared(s)
 	if err != nil {
 		return err
 	}
@@ -239,7 +278,8 @@ func makeLeaf(dir string) error {
 	return nil
 }
 
-func (t Tree) sharedDir(s Systemd) (string, error) {
+// askShared has systemd say where the scope is.
+func (t Tree) askShared(s Systemd) (string, error) {
 	group, err := s.ControlGroup(sharedUnit)
 	if err != nil {
 		return "", err

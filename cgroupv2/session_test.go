@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"syscall"
@@ -81,6 +82,7 @@ func (e busError) Error() string   { return string(e) }
 func (e busError) BusName() string { return "org.freedesktop.systemd1." + string(e) }
 
 func (s *scriptedSystemd) ControlGroup(name string) (string, error) {
+	s.calls = append(s.calls, "ask")
 	if !s.exists {
 		return "", errors.New("it is not running")
 	}
@@ -120,11 +122,12 @@ func (s *scriptedSystemd) StartScope(name string, p []Property) error {
 // TestEnterShared: whatever happens to the scope meanwhile, we end up in its leaf.
 func TestEnterShared(t *testing.T) {
 	for script, want := range map[string]string{
-		"none":    "start",
+		"none":    "ask start ask",
 		"there":   "attach",
-		"ends":    "attach start",
-		"races":   "start start start",
-		"refused": "start",
+		"hidden":  "ask attach",
+		"ends":    "attach start ask",
+		"races":   "ask start ask start ask start ask",
+		"refused": "ask start",
 	} {
 		t.Run(script, func(t *testing.T) {
 			tree, name := realTree(t)
@@ -140,7 +143,11 @@ func insideShared(args []string) error {
 		return err
 	}
 	s := &scriptedSystemd{group: tree.Own, dir: dir}
-	if script == "there" || script == "ends" {
+	guess := dir + "/" + sharedUnit
+	if script == "hidden" {
+		guess = ""
+	}
+	if script == "there" || script == "ends" || script == "hidden" {
 		s.exists = true
 		if err := os.Mkdir(dir+"/"+sharedUnit, 0o755); err != nil {
 			return err
@@ -157,7 +164,7 @@ func insideShared(args []string) error {
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
-	err = tree.enter(ctx, s)
+	err = tree.enter(ctx, s, guess)
 	if got := strings.Join(s.calls, " "); got != want {
 		return fmt.Errorf("asked systemd to %s, want %s: %w", got, want, err)
 	}
@@ -176,6 +183,69 @@ func insideShared(args []string) error {
 		err = fmt.Errorf("we are in %s, want %s", now.Own, where)
 	}
 	return err
+}
+
+// TestWalkIn: systemd is not asked where the kernel lets us in and somebody is there.
+func TestWalkIn(t *testing.T) {
+	tree, name := realTree(t)
+	runInside(t, "walk", tree.Mount+name, syscall.SysProcAttr{}, tree.Mount+name)
+}
+
+func insideWalk(args []string) error {
+	dir := args[0] + "/" + sharedUnit
+	tree, err := Detect()
+	if err != nil {
+		return err
+	}
+	if tree.walkIn("") || tree.walkIn(dir) {
+		return errors.New("into what is not there")
+	}
+	leaf := dir + "/" + launchers
+	if err := os.MkdirAll(leaf, 0o755); err != nil {
+		return err
+	}
+	if tree.walkIn(dir) {
+		return errors.New("into one that is empty, and may end")
+	}
+	other := exec.Command("sleep", "60")
+	if err := other.Start(); err != nil {
+		return err
+	}
+	defer func() { _, _ = other.Process.Kill(), other.Wait() }()
+	if err := os.WriteFile(leaf+"/cgroup.procs", fmt.Append(nil, other.Process.Pid), 0); err != nil {
+		return err
+	}
+	if !tree.walkIn(dir) {
+		return errors.New("not into one that has somebody in it")
+	}
+	now, err := Detect()
+	if want := tree.Own + "/" + sharedUnit + "/" + launchers; err == nil && now.Own != want {
+		err = fmt.Errorf("we are in %s, want %s", now.Own, want)
+	}
+	return err
+}
+
+// TestSharedDir: where the scope is, as seen from places that users come from.
+func TestSharedDir(t *testing.T) {
+	manager := fmt.Sprintf("/user.slice/user-%d.slice/user@%[1]d.service", os.Geteuid())
+	for name, tt := range map[string]struct{ root, own, want string }{
+		"login session":     {"/", filepath.Dir(manager) + "/session-1.scope", "/m" + manager},
+		"cron":              {"/", "/system.slice/cron.service", "/m" + manager},
+		"a unit of his":     {"/", manager + "/app.slice/x.scope", "/m" + manager},
+		"below another":     {"/", "/lxc/a" + manager + "/app.slice/x.scope", "/m/lxc/a" + manager},
+		"out of the mount":  {"/x", "/x/y", ""},
+		"another namespace": {"/..", "/", ""},
+	} {
+		tree := Tree{Mount: "/m", Root: tt.root, Own: tt.own}
+		tree.OwnDir = tree.dirOf(tt.own)
+		want := tt.want
+		if want != "" {
+			want += "/" + sharedSlice + "/" + sharedUnit
+		}
+		if got := tree.sharedDir(); got != want {
+			t.Errorf("%s: %q, want %q", name, got, want)
+		}
+	}
 }
 
 // leaving is a scope whose maker goes down into the leaf at the third look.

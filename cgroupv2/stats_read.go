@@ -89,8 +89,8 @@ func expand(list string) []uint16 {
 				continue
 			}
 		}
-		for n := a; n <= b; n++ {
-			out = append(out, uint16(n))
+		for n := int(a); n <= int(b); n++ { // a uint16 would never be more than 65535
+			out = append(out, uint16(n)) //nolint:gosec // at most b
 		}
 	}
 	return out

@@ -12,6 +12,8 @@ import (
 	"strings"
 	"time"
 
+	"coracle/cgroupv2"
+
 	"github.com/checkpoint-restore/go-criu/v8/rpc"
 	"github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sys/unix"
@@ -76,6 +78,7 @@ type dump struct {
 	log          string
 	made         bool     // the directory of the images
 	before       []string // what was in it
+	yard         string   // where CRIU finds the cgroup tree; "" where it mounts it itself
 }
 
 func openDump(o CheckpointOptions, log string, write bool) (_ *dump, err error) {
@@ -144,6 +147,10 @@ func checkParent(o CheckpointOptions) error {
 }
 
 func (d *dump) close() {
+	if d.yard != "" {
+		_ = os.Remove(filepath.Join(d.yard, "unified"))
+		_ = os.Remove(d.yard)
+	}
 	for _, f := range []*os.File{d.images, d.work} {
 		if f != nil {
 			f.Close()
@@ -194,6 +201,28 @@ func (d *dump) sweep() {
 	}
 }
 
+// makeYard gives CRIU the cgroup tree that is mounted, by the name under which it
+// looks for it. Otherwise it mounts the tree once more, without options: these are the
+// whole machine's, and nsdelegate, which keeps those inside a cgroup namespace from
+// the limits of its root, would be gone from then on.
+func (d *dump) makeYard() error {
+	tree, err := cgroupv2.Detect()
+	if err != nil || tree.Mount == "" {
+		return err
+	}
+	work, err := filepath.Abs(d.work.Name())
+	if err == nil {
+		d.yard, err = os.MkdirTemp(work, ".cgyard.")
+	}
+	if err == nil {
+		err = os.Symlink(tree.Mount, filepath.Join(d.yard, "unified"))
+	}
+	if err != nil {
+		return fmt.Errorf("show CRIU the cgroup tree: %w", err)
+	}
+	return nil
+}
+
 // lend lets the root of a container's user namespace, as which CRIU reads them
 // in the end, at the images: by the directory's group, for the files may be
 // read by all.
@@ -231,6 +260,12 @@ func (d *dump) options(s *specs.Spec, o CheckpointOptions) (*rpc.CriuOpts, error
 		TcpEstablished: &o.TCPEstablished, ExtUnixSk: &o.ExtUnixSk, ShellJob: &o.ShellJob, FileLocks: &o.FileLocks,
 		AutoDedup: &o.AutoDedup, LazyPages: &o.LazyPages,
 		ManageCgroups: asked(mode != rpc.CriuCgMode_IGNORE), ManageCgroupsMode: &mode,
+	}
+	if HostRoot() && mode != rpc.CriuCgMode_IGNORE && onlyUnified() {
+		if err := d.makeYard(); err != nil {
+			return nil, err
+		}
+		opts.CgroupYard = &d.yard
 	}
 	if name := criuConfig(s); name != "" {
 		opts.ConfigFile = &name

@@ -45,6 +45,9 @@ type Runtime struct {
 	// Warn is told what does not stop a command, Debug what the specification
 	// wants logged and nobody misses; nil: nobody is.
 	Warn, Debug func(msg string)
+	// FlagOf gives the words that the user has asked for a field of config.json
+	// with, "" where there are none; nil: there are none.
+	FlagOf func(field string) string
 }
 
 // Errors that callers tell apart; the words are those that callers of runc look for.

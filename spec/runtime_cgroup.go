@@ -1,6 +1,7 @@
 package spec
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"slices"
@@ -13,38 +14,51 @@ import (
 
 // LimitedCgroup is a container's cgroup, with its limits.
 type LimitedCgroup struct {
-	*cgroupv2.Cgroup
-	Unlimited []string // the implied limits that could not be had, and why
+	*cgroupv2.Cgroup          // nil where no limit needs one
+	Unlimited        []string // the implied limits that could not be had, and why
 }
 
 // NewCgroup makes the cgroup of a container that is yet to be made, so that its
 // first process can be born there while little else is known (BeginNamespaces):
-// for CreateOptions.Cgroup. It is nil where no limit needs one. before is told
+// for CreateOptions.Cgroup. before is told
 // its path before it is made; the caller removes it, whatever becomes of the
 // container.
 func (r *Runtime) NewCgroup(id string, asked, implied *specs.LinuxResources, before func(path string) error) (*LimitedCgroup, error) {
 	if r.NoCgroup {
-		return nil, nil
+		return &LimitedCgroup{}, nil
 	}
 	return r.limitedCgroup(cgroupv2.Config{ID: id, Resources: asked, UserNamespace: true, Before: before}, implied, true)
 }
 
-// limitedCgroup tries the implied limits on top of those that were asked for,
-// and leaves out those of them that cannot be had here. Where only limits need a
-// cgroup, it may be nil.
+// limitedCgroup is the cgroup with the limits that can be had, see withLimits. Where
+// only limits need a cgroup, there may be none.
 func (r *Runtime) limitedCgroup(cfg cgroupv2.Config, implied *specs.LinuxResources, only bool) (*LimitedCgroup, error) {
+	var made *cgroupv2.Cgroup
+	unlimited, err := r.withLimits(cfg, implied, only, func(cfg cgroupv2.Config) (err error) {
+		made, err = cgroupv2.New(cfg)
+		return err
+	})
+	if err != nil {
+		return nil, err
+	}
+	return &LimitedCgroup{made, unlimited}, nil
+}
+
+// withLimits tries the implied limits on top of those that were asked for, and
+// leaves out those of them that cannot be had here: why, it returns. Where only
+// limits need a cgroup, and there are none, try is not called.
+func (r *Runtime) withLimits(cfg cgroupv2.Config, implied *specs.LinuxResources, only bool, try func(cgroupv2.Config) error) (unlimited []string, err error) {
 	asked := cfg.Resources
 	cfg.Systemd, cfg.Rootless, cfg.Auto, cfg.Lasting = r.Systemd, !HostRoot(), r.AutoCgroup, r.Lasting
 	cfg.Unasked = asked == nil && cfg.Path == "" && !cfg.Required
-	var unlimited []string
 	for {
 		cfg.Resources = WithImplied(asked, implied)
 		if only && cfg.Resources == nil && cfg.Path == "" {
-			return nil, nil
+			return unlimited, nil
 		}
-		cg, err := cgroupv2.New(cfg)
+		err := try(cfg)
 		if err == nil {
-			return &LimitedCgroup{cg, unlimited}, nil
+			return unlimited, nil
 		}
 		var field *cgroupv2.FieldError
 		if !errors.As(err, &field) || !errors.Is(err, cgroupv2.ErrUnsupported) {
@@ -66,23 +80,29 @@ func (r *Runtime) limitedCgroup(cfg cgroupv2.Config, implied *specs.LinuxResourc
 // makeCgroup makes the container's cgroup, unless it was made before.
 func (m *making) makeCgroup() (err error) {
 	made := m.o.Cgroup
+	m.c.Unlimited = m.o.Unlimited
 	if made == nil && m.rt.NoCgroup {
 		return nil
 	}
 	if made == nil {
 		made, err = m.rt.limitedCgroup(cgroupv2.Config{ID: m.c.ID, Required: m.o.WritableCgroup, Path: m.s.Linux.CgroupsPath, Resources: m.s.Linux.Resources,
 			Devices: m.s.Linux.Devices, UserNamespace: inUserNamespace(m.s) || !HostRoot(), Annotations: m.s.Annotations}, m.o.Implied, m.o.OnlyLimits)
-		if err != nil || made == nil {
+		if err != nil {
 			return err
 		}
+		m.c.Unlimited = made.Unlimited
 	}
-	m.cgroup, m.c.Unlimited = made.Cgroup, made.Unlimited
+	if made.Cgroup == nil {
+		return nil
+	}
+	m.cgroup = made.Cgroup
 	if err := m.liftable(); err != nil {
 		return err
 	}
 	if why := m.cgroup.Notice(); why != nil {
 		m.rt.warn("the container may end when you log out: %v", why)
 	}
+	m.rt.warnAbove(m.cgroup, m.s.Linux.Resources)
 	m.c.Cgroup = m.cgroup.Ref()
 	m.o.Extra.Cgroup = m.cgroup
 	if m.cgroup.Path() != "" && m.lock != nil {
@@ -92,6 +112,64 @@ func (m *making) makeCgroup() (err error) {
 		}
 	}
 	return m.giveCgroup()
+}
+
+// warnAbove tells of limits that have no effect, for those above are tighter. Such
+// are no error: they hold what they promise, which is no more than that.
+func (r *Runtime) warnAbove(cg *cgroupv2.Cgroup, asked *specs.LinuxResources) {
+	for _, a := range cg.Above(asked) {
+		if r.FlagOf != nil {
+			a.Field = cmp.Or(r.FlagOf(a.Field), a.Field)
+		}
+		r.warn("%s", a)
+	}
+}
+
+// ForeseenCgroup is what a container's cgroup would be.
+type ForeseenCgroup struct {
+	Path      string          `json:"path"`  // its directory, or its scope in a slice of systemd's; "" for none
+	None      string          `json:"none"`  // why there would be none
+	Files     []ForeseenLimit `json:"files"` // what would be written there, in this order
+	Unlimited []string        `json:"unlimited"`
+}
+
+// ForeseenLimit is a file of a cgroup.
+type ForeseenLimit struct {
+	Name    string `json:"name"`
+	Value   string `json:"value"`
+	Field   string `json:"field"`   // of config.json, that asks for it
+	Default bool   `json:"default"` // nobody asked for it
+}
+
+// ForeseeCgroup says what Create would make of these limits, and makes nothing; only
+// is CreateOptions.OnlyLimits.
+func (r *Runtime) ForeseeCgroup(id, path string, asked, implied *specs.LinuxResources, only bool) (ForeseenCgroup, error) {
+	out := ForeseenCgroup{Files: []ForeseenLimit{}, Unlimited: []string{}}
+	if r.NoCgroup {
+		out.None = "there is to be none"
+		return out, nil
+	}
+	seen := cgroupv2.Outlook{None: "only limits would need one"}
+	unlimited, err := r.withLimits(cgroupv2.Config{ID: id, Path: path, Resources: asked, UserNamespace: true}, implied, only, func(cfg cgroupv2.Config) error {
+		o, err := cgroupv2.Foresee(cfg)
+		if err == nil {
+			seen = o
+		}
+		return err
+	})
+	if err != nil {
+		return out, err
+	}
+	own, err := cgroupv2.Files(asked, cgroupv2.Facts{})
+	if err != nil {
+		return out, err
+	}
+	out.Path, out.None = seen.Path, seen.None
+	out.Unlimited = append(out.Unlimited, unlimited...)
+	for _, f := range seen.Files {
+		out.Files = append(out.Files, ForeseenLimit{f.Name, f.Value, f.Field, !slices.ContainsFunc(own, func(o cgroupv2.File) bool { return o.Name == f.Name && o.Value == f.Value })})
+	}
+	return out, nil
 }
 
 // WithImplied are the limits of r and those of implied, which has fields of

@@ -39,6 +39,7 @@ type CreateOptions struct {
 	Implied    *specs.LinuxResources
 	OnlyLimits bool
 	Cgroup     *LimitedCgroup // made already, see Runtime.NewCgroup
+	Unlimited  []string       // that has said so already
 	// WritableCgroup fails where the container cannot have a cgroup.
 	WritableCgroup bool
 
@@ -121,6 +122,9 @@ func (m *making) make(ctx context.Context, id string) (_ *Process, err error) {
 		return nil, err
 	}
 	p.PID = l.child.PID
+	if m.cgroup != nil && m.cgroup.Path() != m.c.Cgroup.Path { // a scope, which is there only now
+		m.rt.warnAbove(m.cgroup, m.s.Linux.Resources)
+	}
 	// While the child is at its mounts.
 	if err := m.watchOver(p); err != nil {
 		return nil, err

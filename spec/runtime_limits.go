@@ -35,6 +35,7 @@ func (c *Container) Update(r *specs.LinuxResources) error {
 	if err := cg.Apply(r, s.Linux.Devices...); err != nil {
 		return fmt.Errorf("update container %s: %w", c.ID, explainNone(cg, err))
 	}
+	c.rt.warnAbove(cg, r)
 	return nil
 }
 

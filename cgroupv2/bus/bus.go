@@ -50,13 +50,14 @@ func Dial(ctx context.Context, socket string, own bool) (*Conn, error) {
 	}
 	var conn *dbus.Conn
 	if err == nil {
-		conn, err = dbus.NewConn(&handshake{Conn: sock}, dbus.WithContext(ctx))
+		var known *handshake
+		if known, err = greet(sock); err == nil {
+			conn, err = dbus.NewConn(known, dbus.WithContext(ctx))
+		}
 	}
 	if err != nil {
-		return nil, errors.Join(err, sock.Close())
+		return nil, errors.Join(fmt.Errorf("talk to %s: %w", socket, err), sock.Close())
 	}
-	// No name: the other side takes the id that the kernel gives, which is
-	// right in a user namespace too, where we do not know ours.
 	err = conn.Auth([]dbus.Auth{dbus.AuthExternal("")})
 	if err == nil && !own {
 		err = conn.Hello()

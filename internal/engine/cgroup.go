@@ -14,12 +14,12 @@ const (
 	managerDisabled = "disabled"
 )
 
-// useCgroup says how the container's cgroup is made. One in the foreground has a
+// useCgroup says how rt makes the container's cgroup. One in the foreground has a
 // cgroup only where something needs it: it is a part of the time that a start
 // takes, and who waits for the container can end it without.
-func (r *run) useCgroup() {
-	rt := r.box.rt
+func (r *run) useCgroup(rt *spec.Runtime) {
 	wanted := r.o.Detached() || r.result.Systemd || r.result.WritableCgroup || r.limited() || r.result.Implied != nil && !r.tried || r.manager == managerSystemd || r.manager == managerCgroupfs
+	rt.FlagOf = r.o.Limits.Flag
 	rt.NoCgroup = !wanted || r.result.NoCgroup || r.manager == managerDisabled
 	r.cgroupsBy(rt)
 }

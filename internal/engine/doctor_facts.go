@@ -42,6 +42,8 @@ type doctorFacts struct {
 
 	fuse, tun error // opening the device
 	cgroup    cgroupFacts
+	unlimited []string // why default limits cannot be had
+	limits    error
 	runtime   error  // the runtime directory
 	xdg       string // XDG_RUNTIME_DIR
 	systemd   bool   // is the init of this machine
@@ -93,6 +95,7 @@ func (e *Engine) doctorFacts(ctx context.Context) doctorFacts {
 	}
 	f.fuse, f.tun = tryDevice("/dev/fuse"), tryDevice("/dev/net/tun")
 	f.cgroup = readCgroup(f.host.UID)
+	f.unlimited, f.limits = e.defaultLimits()
 	_, err := os.Stat("/run/systemd/system")
 	f.systemd = err == nil
 	_, err = os.Stat("/var/lib/systemd/linger/" + f.id.Name)

@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -8,6 +9,7 @@ import (
 	"strconv"
 	"strings"
 
+	"coracle/spec"
 	"coracle/userns"
 )
 
@@ -61,6 +63,19 @@ func checkCgroup(f doctorFacts) Check {
 			"sudo mkdir -p /etc/systemd/system/user@.service.d && printf '[Service]\\nDelegate=cpu cpuset io memory pids\\n' | sudo tee /etc/systemd/system/user@.service.d/delegate.conf && sudo systemctl daemon-reload; then log in again")
 	}
 	return passes(name, strings.Join(c.controllers, " ")+" are delegated at "+c.path)
+}
+
+// checkLimits says whether the limits that nobody asks for can be had; without them
+// a run works, and a fork bomb too.
+func checkLimits(f doctorFacts) Check {
+	const name = "default-limits"
+	switch {
+	case f.limits != nil:
+		return warns(name, f.limits.Error(), cmp.Or(hintFrom(f.limits), "see the check \"cgroup\""))
+	case len(f.unlimited) > 0:
+		return warns(name, "containers may have any number of processes: "+strings.Join(f.unlimited, "; "), "see the check \"cgroup\"; --pids-limit N makes it an error")
+	}
+	return passes(name, fmt.Sprintf("containers in the background may have %d processes and threads, those in the foreground where they have a cgroup", spec.DefaultPidsLimit))
 }
 
 func checkRuntimeDir(f doctorFacts) Check {

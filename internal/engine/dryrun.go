@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"strings"
 
 	"coracle/spec"
 
@@ -14,11 +15,12 @@ import (
 
 // plan is what `run --dry-run --format json` prints.
 type plan struct {
-	Namespaces []string    `json:"namespaces"`
-	UIDMap     any         `json:"uidMap"`
-	GIDMap     any         `json:"gidMap"`
-	Steps      []string    `json:"steps"`
-	Config     *specs.Spec `json:"config"`
+	Namespaces []string            `json:"namespaces"`
+	UIDMap     any                 `json:"uidMap"`
+	GIDMap     any                 `json:"gidMap"`
+	Cgroup     spec.ForeseenCgroup `json:"cgroup"`
+	Steps      []string            `json:"steps"`
+	Config     *specs.Spec         `json:"config"`
 }
 
 // print shows what a run would do, without making the container.
@@ -35,6 +37,9 @@ func (r *run) print(ctx context.Context) error {
 		return err
 	}
 	p := plan{Namespaces: namespaceNames(flags), UIDMap: r.ids.Map.UIDs, GIDMap: r.ids.Map.GIDs, Config: r.result.Spec}
+	if p.Cgroup, err = r.foreseeCgroup(); err != nil {
+		return err
+	}
 	for _, l := range prog.Labels() {
 		if l != "" && (len(p.Steps) == 0 || p.Steps[len(p.Steps)-1] != l) {
 			p.Steps = append(p.Steps, l)
@@ -48,13 +53,39 @@ func (r *run) print(ctx context.Context) error {
 	return p.text(r.o.Stdout)
 }
 
+// foreseeCgroup says which cgroup the container would have, and which limits. What
+// cannot be had is an error here, too.
+func (r *run) foreseeCgroup() (spec.ForeseenCgroup, error) {
+	rt := r.e.runtime(r.e.ownRunDir(r.id))
+	r.useCgroup(rt)
+	l := r.result.Spec.Linux
+	seen, err := rt.ForeseeCgroup(r.id, l.CgroupsPath, l.Resources, r.result.Implied, r.onlyLimits())
+	return seen, explainLimit(r.o.Options, err)
+}
+
 func (p plan) text(w io.Writer) error {
-	_, err := fmt.Fprintf(w, "namespaces: %v\nuid map:    %s\ngid map:    %s\nsteps of the container's first process:\n", p.Namespaces, mapText(p.UIDMap), mapText(p.GIDMap))
-	for i, s := range p.Steps {
-		if err == nil {
-			_, err = fmt.Fprintf(w, "%4d  %s\n", i+1, s)
-		}
+	var b strings.Builder
+	fmt.Fprintf(&b, "namespaces: %v\nuid map:    %s\ngid map:    %s\n", p.Namespaces, mapText(p.UIDMap), mapText(p.GIDMap))
+	if c := p.Cgroup; c.Path == "" {
+		fmt.Fprintf(&b, "cgroup:     none: %s\n", c.None)
+	} else {
+		fmt.Fprintf(&b, "cgroup:     %s\n", c.Path)
 	}
+	for _, f := range p.Cgroup.Files {
+		why := f.Field
+		if f.Default {
+			why = "default"
+		}
+		fmt.Fprintf(&b, "      %s = %s (%s)\n", f.Name, strings.ReplaceAll(f.Value, "\n", ", "), why)
+	}
+	for _, why := range p.Cgroup.Unlimited {
+		fmt.Fprintf(&b, "      no default limit: %s\n", why)
+	}
+	b.WriteString("steps of the container's first process:\n")
+	for i, s := range p.Steps {
+		fmt.Fprintf(&b, "%4d  %s\n", i+1, s)
+	}
+	_, err := io.WriteString(w, b.String())
 	return err
 }
 

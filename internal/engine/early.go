@@ -44,15 +44,16 @@ func (r *run) beginCgroup() (*cgroupv2.Cgroup, error) {
 	rt.NoCgroup = false
 	r.cgroupsBy(rt)
 	cg, err := rt.NewCgroup(r.id, asked, implied, r.noteCgroup)
-	if cg == nil {
+	if err != nil {
 		r.leaveEarly()
 		return nil, explainLimit(r.o.Options, err)
 	}
-	r.early.cgroup = cg
-	if cg.Path() == "" {
+	r.unlimited = cg.Unlimited
+	if cg.Cgroup == nil || cg.Path() == "" {
 		r.leaveEarly()
 		return nil, nil
 	}
+	r.early.cgroup = cg
 	return cg.Cgroup, nil
 }
 

@@ -26,6 +26,7 @@ type HostInfo struct {
 	Container   string   `json:"container,omitempty"` // what runs around us
 	Cgroup      int      `json:"cgroupVersion"`       // 0 for none
 	Controllers []string `json:"cgroupControllers"`   // delegated to the caller
+	Unlimited   []string `json:"unlimited"`           // default limits that containers cannot have, and why
 	Security    []string `json:"security"`            // LSMs in force, seccomp
 }
 
@@ -86,6 +87,10 @@ func hostInfo(f doctorFacts) HostInfo {
 	h := HostInfo{
 		OS: prettyName(), Kernel: f.kernel, Arch: runtime.GOARCH, CPUs: runtime.NumCPU(),
 		Container: f.host.Container, Cgroup: f.cgroup.version, Controllers: []string{}, Security: []string{},
+		Unlimited: append([]string{}, f.unlimited...),
+	}
+	if f.limits != nil {
+		h.Unlimited = append(h.Unlimited, f.limits.Error())
 	}
 	if f.cgroup.writable && f.cgroup.controllers != nil {
 		h.Controllers = f.cgroup.controllers

@@ -240,7 +240,9 @@ func (in inspector) hostConfig() ContainerHostConfig {
 	}
 	if in.s.Linux != nil {
 		h.Sysctls = in.s.Linux.Sysctl
-		h.limits(in.limits())
+		had, unlimited := in.limits()
+		h.limits(had)
+		h.Unlimited = unlimited
 	}
 	h.CgroupParent, h.Cgroups, h.CgroupMode = o.CgroupParent, cmp.Or(o.Cgroups, "enabled"), cmp.Or(o.Cgroupns, "private")
 	h.disks(in.c.limitsOf())

@@ -195,7 +195,8 @@ type ContainerHostConfig struct {
 	CpusetCpus      string
 	CpusetMems      string
 	PidsLimit       int64
-	MemoryHigh      int64 `json:",omitempty"`
+	Unlimited       []string `json:",omitempty"` // default limits that it could not have, and why
+	MemoryHigh      int64    `json:",omitempty"`
 	BlkioWeight     uint16
 	BlkioDevices
 	Devices []ContainerDevice

@@ -38,7 +38,9 @@ func (e *Engine) updateLimits(c *Container, typed spec.Limits) error {
 	if err != nil {
 		return err
 	}
-	st, err := e.runtimeOf(c.ID).Load(c.ID)
+	rt := e.runtimeOf(c.ID)
+	rt.FlagOf = now.Flag
+	st, err := rt.Load(c.ID)
 	switch {
 	case errors.Is(err, spec.ErrNotExist):
 		st, err = nil, nil
@@ -104,8 +106,9 @@ func explainUpdate(op string, l spec.Limits, err error) error {
 	return fmt.Errorf("%s: %w", op, err)
 }
 
-// limits are those in force, of a container that runs, and else those of its next start.
-func (in inspector) limits() *specs.LinuxResources {
+// limits are those in force, of a container that runs, and else those of its next
+// start; and the default ones that it could not have, with the reason.
+func (in inspector) limits() (had *specs.LinuxResources, unlimited []string) {
 	asked, implied, err := in.c.limitsOf().Resources(hostFacts{})
 	if err != nil { // a disk that is gone
 		asked = in.s.Linux.Resources
@@ -114,11 +117,29 @@ func (in inspector) limits() *specs.LinuxResources {
 		implied = nil
 	}
 	if !in.c.Running() {
-		return spec.WithImplied(asked, implied)
+		return spec.WithImplied(asked, implied), nil
 	}
 	st, err := in.e.runtimeOf(in.c.ID).Load(in.c.ID)
-	if err != nil || st.Cgroup.Path == "" {
-		return asked
+	if err != nil {
+		return asked, nil
 	}
-	return spec.WithImplied(asked, st.Had(implied))
+	if st.Cgroup.Path == "" {
+		return asked, st.Unlimited
+	}
+	return spec.WithImplied(asked, st.Had(implied)), st.Unlimited
+}
+
+// defaultLimits foresees what a container in the background gets of the limits that
+// nobody asks for: the reasons why it would not.
+func (e *Engine) defaultLimits() (unlimited []string, err error) {
+	_, implied, err := spec.Limits{}.Resources(hostFacts{})
+	if err != nil {
+		return nil, err
+	}
+	rt := &spec.Runtime{AutoCgroup: e.manager == "" || e.manager == managerAuto, Systemd: e.manager == managerSystemd, Lasting: true, NoCgroup: e.manager == managerDisabled}
+	seen, err := rt.ForeseeCgroup("check", "", nil, implied, false)
+	if err == nil && seen.None != "" && len(seen.Unlimited) == 0 {
+		seen.Unlimited = []string{seen.None}
+	}
+	return seen.Unlimited, err
 }

@@ -240,7 +240,7 @@ func (m *monitor) tryLaunch(ctx context.Context) (*spec.Process, error) {
 			return nil, err
 		}
 	}
-	m.useCgroup()
+	m.useCgroup(m.box.rt)
 	config, release, err := m.join()
 	if err != nil {
 		return nil, err

@@ -67,24 +67,25 @@ type run struct {
 	root   *rootSource
 	rootfs func() (*fuse.Rootfs, error) // how it is mounted; computed meanwhile
 
-	stub    func() (*os.File, error)
-	streams *foreground.Streams // nil for a dry run
-	early   *early              // its cgroup, made before all else; nil without
-	tried   bool                // that was
-	newborn *spec.Newborn
-	ahead   bool // a monitor is wanted at once
-	monitor *hired
-	process *spec.Process // has ended, and what served it is about to
-	box     *box
-	state   *spec.Container // nil until it runs
-	shown   bool
-	result  spec.Result
-	owners  []string     // containers whose namespaces are shared
-	joined  spec.Joined  // what comes from them
-	health  *HealthCheck // nil without
-	manager string       // of cgroups, when it was made
-	extra   spec.Extra
-	net     *network // nil: it has none of its own
+	stub      func() (*os.File, error)
+	streams   *foreground.Streams // nil for a dry run
+	early     *early              // its cgroup, made before all else; nil without
+	tried     bool                // that was
+	unlimited []string            // default limits that it could not have, and why
+	newborn   *spec.Newborn
+	ahead     bool // a monitor is wanted at once
+	monitor   *hired
+	process   *spec.Process // has ended, and what served it is about to
+	box       *box
+	state     *spec.Container // nil until it runs
+	shown     bool
+	result    spec.Result
+	owners    []string     // containers whose namespaces are shared
+	joined    spec.Joined  // what comes from them
+	health    *HealthCheck // nil without
+	manager   string       // of cgroups, when it was made
+	extra     spec.Extra
+	net       *network // nil: it has none of its own
 
 	started, ended time.Time
 	usage          syscall.Rusage
@@ -308,7 +309,7 @@ func (r *run) start(ctx context.Context) (p *spec.Process, err error) {
 	if !r.o.Remove {
 		recorded = inBackground(func() (bool, error) { return true, r.record() })
 	}
-	r.useCgroup()
+	r.useCgroup(r.box.rt)
 	config, release, err := r.join()
 	if err != nil {
 		_, _ = recorded()
@@ -318,7 +319,7 @@ func (r *run) start(ctx context.Context) (p *spec.Process, err error) {
 	r.state, p, err = r.box.rt.Run(ctx, r.box.ID, spec.CreateOptions{
 		Bundle: r.box.dir, Config: config, Final: true, Extra: r.extra,
 		Guarded: true, Unrecorded: true, PIDFile: r.o.PIDFile, Implied: r.result.Implied,
-		OnlyLimits: r.onlyLimits(), Cgroup: r.earlyCgroup(), WritableCgroup: r.result.WritableCgroup,
+		OnlyLimits: r.onlyLimits(), Cgroup: r.earlyCgroup(), Unlimited: r.unlimited, WritableCgroup: r.result.WritableCgroup,
 	})
 	_, recordErr := recorded()
 	if err != nil {

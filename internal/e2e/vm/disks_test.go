@@ -83,7 +83,7 @@ func payloadDisk(t *testing.T, scripts []script) string {
 	must(t, os.CopyFS(in("scripts"), os.DirFS("scripts")))
 	must(t, os.CopyFS(in("script"), os.DirFS("../testdata/script")))
 	must(t, os.CopyFS(in("make"), os.DirFS("../testdata/make")))
-	run(t, nil, "cp", "guest", "case", "ssh_config", "resources", "resources.json", "bombs", in())
+	run(t, nil, "cp", "guest", "case", "ssh_config", "resources", "resources.json", "bombs", "podman-flags", in())
 	var plan strings.Builder
 	for _, s := range scripts {
 		plan.WriteString(s.plan())
