@@ -34,6 +34,10 @@ func Foresee(cfg Config) (Outlook, error) {
 		}
 		return Outlook{Path: filepath.Join(c.pending.unit.slice, c.pending.unit.name), Files: c.pending.files}, nil
 	}
+	return tree.outlook(cfg)
+}
+
+func (t Tree) outlook(cfg Config) (Outlook, error) {
 	names, err := cfg.names()
 	if err != nil {
 		return Outlook{}, err
@@ -42,9 +46,9 @@ func Foresee(cfg Config) (Outlook, error) {
 	if err != nil {
 		return Outlook{}, err
 	}
-	dir, err := tree.foresee(cfg, files)
+	dir, err := t.foresee(cfg, files)
 	if err != nil {
-		c, err := refuse(tree, cfg, files, err)
+		c, err := refuse(t, cfg, files, err)
 		if err != nil {
 			return Outlook{}, err
 		}
@@ -130,7 +134,7 @@ func (t Tree) couldEnable(dir string, want []string) error {
 	if err := mayWrite(filepath.Join(dir, subtreeControl)); err != nil {
 		return &enableError{dir: dir, names: missing, err: err}
 	}
-	if dir != t.Mount && readIn(dir, "cgroup.procs") != "" {
+	if readIn(dir, "cgroup.type") != "" && readIn(dir, "cgroup.procs") != "" { // the root of all has no type
 		return &enableError{dir: dir, names: missing, err: unix.EBUSY}
 	}
 	return nil
