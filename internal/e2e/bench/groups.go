@@ -28,6 +28,7 @@ var groups = []group{
 	{"detached-logs", detachedLogs},
 	{"ps", psMany},
 	{"stats", statsMany},
+	{"limits", limited},
 	{"copy", copyFiles},
 	{"cycles", cycles},
 	{"oci-run", ociRun},
