@@ -138,6 +138,7 @@ func (m *making) make(ctx context.Context, id string) (_ *Process, err error) {
 		return nil, commandError(err)
 	}
 	m.c.Namespaces = l.inodes
+	m.markStrays(l.strays)
 	if err := m.handOver(p); err != nil {
 		return nil, err
 	}
@@ -153,7 +154,7 @@ func (m *making) make(ctx context.Context, id string) (_ *Process, err error) {
 
 // unrecorded says whether the start can do without the state directory.
 func (m *making) unrecorded() bool {
-	return m.o.Unrecorded && !m.wait && (m.rt.NoCgroup || m.o.Cgroup != nil) && m.s.Hooks == nil && !m.hostMounts()
+	return m.o.Unrecorded && !m.wait && (m.rt.NoCgroup || m.o.Cgroup != nil) && m.s.Hooks == nil && !m.hostMounts() && !m.o.Extra.Strays
 }
 
 // watchOver sees to it that the container does not get lost with its maker: it
@@ -222,6 +223,7 @@ func (m *making) record(pid int) (err error) {
 	if err := m.c.identify(pid); err != nil {
 		return err
 	}
+	m.markStrays(nil)
 	if err := m.c.save(); err != nil || m.o.Final {
 		return err
 	}

@@ -65,6 +65,7 @@ func (c *Container) Delete(ctx context.Context, force bool) error {
 	if c.alive() {
 		return fmt.Errorf("delete container %s: its process %d does not end", c.ID, c.Pid)
 	}
+	c.endStrays()
 	var errs []error
 	if cg, err := c.cgroup(); err == nil {
 		// Without a pid namespace of its own a container can leave processes.

@@ -36,6 +36,8 @@ type record struct {
 	// /proc/PID/ns: exec joins these and no others.
 	Namespaces map[string]uint64 `json:"namespaces,omitempty"`
 	Cgroup     cgroupv2.Ref      `json:"cgroup"`
+	// Strays is there where the end of the first process is not that of all.
+	Strays *strayMark `json:"strays,omitempty"`
 	// Unlimited says which implied limits could not be had, and why.
 	Unlimited []string `json:"unlimited,omitempty"`
 	// RootMount is the id of the root's mount in the caller's own mount

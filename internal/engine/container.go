@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -77,6 +78,7 @@ type Container struct {
 	Error         string `json:"error,omitempty"` // why it could not be started, the last time
 
 	state *spec.Container // of one that runs, as load has read it
+	lost  bool            // its launcher was killed, and nobody has cleared up yet
 }
 
 // Running says whether the payload still runs.
@@ -95,6 +97,8 @@ func (e *Engine) load(id string) (Container, error) {
 	case err != nil || c.Status != Running:
 	case dead:
 		c.Status, c.ExitCode, c.Signal = Stopped, 137, 9
+		_, err := e.runtimeOf(id).Load(id)
+		c.lost = err == nil
 	default:
 		if st, err := e.runtimeOf(id).Load(id); err == nil { // else it is just starting
 			now := st.Status()
@@ -166,6 +170,9 @@ func (e *Engine) Containers() ([]Container, error) {
 	}
 	var out []Container
 	for _, r := range e.loadAll(ids) {
+		if r.c.lost {
+			r.c, r.err = e.settle(r.c)
+		}
 		switch {
 		case isNotFound(r.err): // being made or removed at this moment
 		case r.err != nil:
@@ -226,8 +233,29 @@ func (e *Engine) ids() ([]string, error) {
 	return out, nil
 }
 
+// settle ends the books of a container whose launcher was killed in this boot, and
+// what is left of it, for whichever command is the first to see it. Where that is
+// refused (a store that cannot be written to), the next start says so.
+func (e *Engine) settle(c Container) (Container, error) {
+	if e.mayChange() != nil || e.sweepOne(context.Background(), c.ID) != nil {
+		return c, nil
+	}
+	return e.load(c.ID)
+}
+
 // find resolves a name, an id or the unambiguous start of one.
 func (e *Engine) find(name string) (Container, error) {
+	c, err := e.lookup(name)
+	if err != nil || !c.lost {
+		return c, err
+	}
+	if c, err = e.settle(c); isNotFound(err) {
+		return Container{}, errNotFound(name) // it was one with --rm
+	}
+	return c, err
+}
+
+func (e *Engine) lookup(name string) (Container, error) {
 	if name == "" || strings.ContainsAny(name, "/\x00") || name[0] == '.' {
 		return Container{}, errNotFound(name)
 	}

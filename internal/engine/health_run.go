@@ -78,7 +78,7 @@ func (k *checker) loop(ctx context.Context) {
 		return
 	}
 	for {
-		if _, err := k.once(ctx, false); err != nil && ctx.Err() == nil && !errors.Is(err, spec.ErrPaused) {
+		if _, err := k.once(ctx); err != nil && ctx.Err() == nil && !errors.Is(err, spec.ErrPaused) {
 			k.m.hub.note("check the health: " + err.Error())
 		}
 		k.mu.Lock()
@@ -96,8 +96,7 @@ func (k *checker) loop(ctx context.Context) {
 }
 
 // once does one check and draws the conclusions. An error says why there was none.
-// What it finds is an event if it is news, or somebody has asked.
-func (k *checker) once(ctx context.Context, asked bool) (Health, error) {
+func (k *checker) once(ctx context.Context) (Health, error) {
 	k.one.Lock()
 	defer k.one.Unlock()
 	st, err := k.m.box.rt.Load(k.m.id)
@@ -135,7 +134,7 @@ func (k *checker) once(ctx context.Context, asked bool) (Health, error) {
 	k.acted = k.acted || act
 	k.mu.Unlock()
 	err = now.save(k.m.box.dir)
-	err = errors.Join(err, k.tell(now, was != now.Status, asked))
+	err = errors.Join(err, k.tell(now, was != now.Status))
 	if act {
 		k.act()
 	}
@@ -143,18 +142,14 @@ func (k *checker) once(ctx context.Context, asked bool) (Health, error) {
 }
 
 // tell writes down what a check has found, where it is news, and makes an event
-// of it there and for who has asked: each check would crowd out all else that
-// happens.
-func (k *checker) tell(h Health, news, asked bool) error {
+// of each, as podman does in all its versions; docker has one where it is news.
+func (k *checker) tell(h Health, news bool) error {
 	var c Container
 	var err error
-	switch {
-	case news:
+	if news {
 		c, err = k.m.e.change(k.m.id, func(c *Container) { c.Health = h.Status })
-	case asked:
+	} else {
 		c, err = readRecord(k.m.box.dir)
-	default:
-		return nil
 	}
 	if err != nil {
 		return err
@@ -199,7 +194,7 @@ func (m *monitor) answerCheck(conn *os.File) {
 		life := k.life
 		k.mu.Unlock()
 		if err = spec.ErrNotRunning; life != nil {
-			a.Health, err = k.once(life, true)
+			a.Health, err = k.once(life)
 		}
 	}
 	if err != nil {
