@@ -53,8 +53,8 @@ fuzz: ## each fuzz target for a bounded count (FUZZ=2000x)
 e2e: cross build ## scripts against the built binary, as an unprivileged user (RUN=regexp)
 	go test -v -count=1 -timeout 30m -parallel 2 $(if $(RUN),-run '$(RUN)') ./internal/e2e
 
-test-vm: ## scripts in a Debian 13 login node under QEMU, without KVM (RUN=regexp, KERNEL=6.1)
-	CORACLE_VM_RUN='$(RUN)' CORACLE_VM_KERNEL='$(KERNEL)' go test -v -count=1 -timeout 60m ./internal/e2e/vm
+test-vm: ## scripts in a Debian 13 login node under QEMU, without KVM (RUN=regexp, KERNEL=6.1, APPEND=kernel options)
+	CORACLE_VM_RUN='$(RUN)' CORACLE_VM_KERNEL='$(KERNEL)' CORACLE_VM_APPEND='$(APPEND)' go test -v -count=1 -timeout 60m ./internal/e2e/vm
 
 man: build ## docs/man, from the commands
 	rm -f docs/man/* && bin/coracle __man docs/man

@@ -66,7 +66,7 @@ func qemuArgs(d disks, results string) []string {
 	args := []string{
 		"-accel", "tcg,thread=multi", "-cpu", "max", "-smp", "2", "-m", "2048", "-nodefaults", "-no-user-config",
 		"-display", "none", "-serial", "stdio", "-kernel", d.vmlinuz, "-initrd", d.initrd,
-		"-append", "console=ttyS0 quiet loglevel=3 apparmor=1 security=apparmor mitigations=off tsc=unstable systemd.show_status=no" + debug,
+		"-append", "console=ttyS0 quiet loglevel=3 apparmor=1 security=apparmor mitigations=off tsc=unstable systemd.show_status=no" + debug + " " + os.Getenv("CORACLE_VM_APPEND"),
 		"-chardev", "socket,id=results,path=" + results,
 		"-device", "virtio-serial-pci", "-device", "virtserialport,chardev=results,name=coracle.results",
 		"-object", "rng-random,id=rng,filename=/dev/urandom", "-device", "virtio-rng-pci,rng=rng",

@@ -2,7 +2,8 @@
 // emulation, with systemd, real sessions, AppArmor and delegated cgroups,
 // in which the scripts of scripts/ run. `make test-vm` runs it,
 // `make test-vm RUN=doctor` only the scripts that match, KERNEL=6.1 on the
-// kernel of the release before.
+// kernel of the release before, APPEND=options with these on its command line (a
+// hybrid machine: systemd.unified_cgroup_hierarchy=0 SYSTEMD_CGROUP_ENABLE_LEGACY_FORCE=1).
 //
 // A script is a file scripts/NN-NAME in bash; they run in the order of their
 // names. Adding one is all there is to it. Its head says how:
