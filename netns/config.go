@@ -109,10 +109,7 @@ func parseCIDR(value string) (netip.Prefix, error) {
 // server, and .100 the container, or .4 where the network is too small for that.
 func (c *Config) place4(p netip.Prefix, ip string) error {
 	c.Gateway4, c.DNS4 = nth(p.Addr(), 2), nth(p.Addr(), 3)
-	own := nth(p.Addr(), 100)
-	if !p.Contains(nth(own, 1)) {
-		own = nth(p.Addr(), 4)
-	}
+	own := defaultAddress(p)
 	if ip != "" {
 		a, err := netip.ParseAddr(ip)
 		switch {
@@ -130,6 +127,17 @@ func (c *Config) place4(p netip.Prefix, ip string) error {
 	c.IPv4 = netip.PrefixFrom(own, p.Bits())
 	return nil
 }
+
+// defaultAddress is the container's in a network.
+func defaultAddress(p netip.Prefix) netip.Addr {
+	if own := nth(p.Addr(), 100); p.Contains(nth(own, 1)) {
+		return own
+	}
+	return nth(p.Addr(), 4)
+}
+
+// DefaultIPv4 is the address that a container has in its network without --ip.
+func (c Config) DefaultIPv4() netip.Addr { return defaultAddress(c.IPv4.Masked()) }
 
 func (c *Config) place6(p netip.Prefix) {
 	c.Gateway6, c.DNS6 = nth(p.Addr(), 2), nth(p.Addr(), 3)

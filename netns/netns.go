@@ -16,6 +16,10 @@ type Driver interface {
 	// Listen takes the ports of the host, or fails as a whole; what comes in
 	// waits until Attach. It returns them with the numbers that were chosen.
 	Listen(ports []Port) ([]Port, error)
+	// Publish takes one more, at any time, and Unpublish gives one back; false: it
+	// was not published.
+	Publish(p Port) (Port, error)
+	Unpublish(p Port) bool
 	// Attach begins to serve the namespace. The device is the driver's from then on.
 	Attach(device *os.File) error
 	// Close ends all connections; the device goes, and with it its interface.

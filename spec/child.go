@@ -34,6 +34,10 @@ type Extra struct {
 	Console *os.File
 	// Tun is the interface of a network in user space; nil: none.
 	Tun *Tun
+	// Network is called when the first process has its namespaces and its maps, and
+	// has done nothing yet: who makes a network interface from outside does so then,
+	// with the process's files under /proc. All namespaces must be fresh.
+	Network func(pid int) error
 	// Preserve is the number of descriptors from 3 on that the payload keeps.
 	Preserve uint
 

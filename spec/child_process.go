@@ -7,7 +7,6 @@ import (
 	"os"
 	"slices"
 	"strings"
-	"unsafe"
 
 	"coracle/userns"
 
@@ -96,24 +95,7 @@ func (c *child) giveStdio(f *os.File, i int) {
 }
 
 // sendFD sends one descriptor over a unix socket (SCM_RIGHTS).
-func (c *child) sendFD(label string, sock any, fd userns.Reg) {
-	oob := c.p.Bytes(make([]byte, unix.CmsgSpace(4)))
-	h := (*unix.Cmsghdr)(unsafe.Pointer(&oob[0]))
-	h.Level, h.Type = unix.SOL_SOCKET, unix.SCM_RIGHTS
-	h.SetLen(unix.CmsgLen(4))
-	c.p.Poke(oob[unix.CmsgLen(0):], fd)
-	payload := c.p.Bytes([]byte{0})
-	iov := c.p.Bytes(make([]byte, unsafe.Sizeof(unix.Iovec{})))
-	v := (*unix.Iovec)(unsafe.Pointer(&iov[0]))
-	v.Base = &payload[0]
-	v.SetLen(1)
-	msg := c.p.Bytes(make([]byte, unsafe.Sizeof(unix.Msghdr{})))
-	m := (*unix.Msghdr)(unsafe.Pointer(&msg[0]))
-	m.Iov, m.Control = v, &oob[0]
-	m.SetIovlen(1)
-	m.SetControllen(len(oob))
-	c.p.Call(label, unix.SYS_SENDMSG, sock, msg, unix.MSG_NOSIGNAL)
-}
+func (c *child) sendFD(label string, sock any, fd userns.Reg) { c.p.SendFD(label, sock, fd) }
 
 // process appends what makes the child the payload: directory, descriptors,
 // limits, identity, capabilities, filter; then the stub.

@@ -59,7 +59,7 @@ func (g *generator) etcFiles() error {
 // hosts makes /etc/hosts. What the user added stands first: resolvers take
 // the first answer.
 func (g *generator) hosts() error {
-	if g.in.Joined.Namespaces[specs.NetworkNamespace] != "" {
+	if g.in.Joined.othersNet() {
 		if len(g.opt.AddHosts) > 0 {
 			return refuse("--add-host", g.opt.AddHosts[0], "the container has the /etc/hosts of the one whose network it shares").hint("give it to that container")
 		}
@@ -147,7 +147,7 @@ func (g *generator) addHost(word string) (string, error) {
 // ours.
 func (g *generator) resolvConf() error {
 	given := append(append(append([]string{}, g.opt.DNS...), g.opt.DNSSearch...), g.opt.DNSOption...)
-	if g.in.Joined.Namespaces[specs.NetworkNamespace] != "" {
+	if g.in.Joined.othersNet() {
 		if len(given) > 0 {
 			return refuse("--dns, --dns-search and --dns-option", given[0], "the container has the /etc/resolv.conf of the one whose network it shares").hint("give it to that container")
 		}

@@ -191,7 +191,15 @@ func (l *launch) maps(ctx context.Context) error {
 			}
 		}
 		fromOutside(l.s, l.child.PID)
+		if l.x.Network != nil {
+			if err := l.x.Network(l.child.PID); err != nil {
+				return err
+			}
+		}
 		return l.child.Release()
+	}
+	if l.x.Network != nil {
+		return errors.New("make the container's network: it shares namespaces with others, and only private, none and host can be had then")
 	}
 	if err := l.child.Release(); err != nil {
 		return err

@@ -173,6 +173,13 @@ type Joined struct {
 	// Hosts and ResolvConf are the other's files on the host, with a network
 	// namespace; "" where it has none of its own.
 	Hosts, ResolvConf string
+	// ByPath: the network namespace is no container's, and has no such files.
+	ByPath bool
+}
+
+// othersNet says whether the network is another container's.
+func (j Joined) othersNet() bool {
+	return j.Namespaces[specs.NetworkNamespace] != "" && !j.ByPath
 }
 
 // Result is a container ready to be written down and run.

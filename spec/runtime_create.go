@@ -183,7 +183,7 @@ func (m *making) prepare(ctx context.Context) (err error) {
 	if err := m.makeCgroup(); err != nil {
 		return err
 	}
-	if x.Newborn == nil {
+	if x.Newborn == nil && x.Network == nil { // one that shares our memory has its files closed to all but us
 		x.Newborn = Begin(ctx, m.s, m.maps(), m.cgroup)
 	}
 	if x.Stub == nil {

@@ -48,7 +48,7 @@ func commands() []entry {
 		{"stats", "Containers", "[flags] [CONTAINER...]", "show what containers use, as it changes", false, func() command { return &statsCmd{} }},
 		{"logs", "Containers", "[flags] CONTAINER...", "show what containers have said", false, func() command { return &logsCmd{} }},
 		{"events", "Containers", "[flags]", "show what happens to containers, images and volumes", false, func() command { return &eventsCmd{} }},
-		{"port", "Containers", "[flags] CONTAINER [PORT[/PROTO]]", "list the ports that containers publish", false, func() command { return &portCmd{} }},
+		{"port", "Containers", "[flags] [add|rm] CONTAINER [PORT[/PROTO]...]", "list the ports that containers publish, or publish more or fewer", false, func() command { return &portCmd{} }},
 		{"update", "Containers", "[flags] CONTAINER...", "change containers that are there", false, func() command { return &updateCmd{} }},
 		{"rm", "Containers", "[flags] CONTAINER...", "remove containers", false, func() command { return &rmCmd{} }},
 		{"container exists", "Containers", "CONTAINER", "say by the exit code whether there is such a container", false, func() command { return &existsCmd{} }},

@@ -50,6 +50,8 @@ type engineAPI interface {
 	Export(ctx context.Context, name string, opts engine.ExportOptions) error
 	Dependents(name string) ([]engine.Container, error)
 	Ports(name, only string) ([]string, error)
+	Publish(name string, words []string) ([]string, error)
+	Unpublish(name string, words []string) ([]string, error)
 	RemoveContainer(ctx context.Context, name string, force, volumes bool) error
 
 	imageAPI

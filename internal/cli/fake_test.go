@@ -256,6 +256,14 @@ func someImages() []images.Image {
 	}
 }
 
+func (f *fakeEngine) Publish(name string, words []string) ([]string, error) {
+	return []string{"add " + name + " " + strings.Join(words, " ")}, nil
+}
+
+func (f *fakeEngine) Unpublish(name string, words []string) ([]string, error) {
+	return []string{"rm " + name + " " + strings.Join(words, " ")}, nil
+}
+
 func (f *fakeEngine) Ports(name, only string) ([]string, error) {
 	f.ask("ports", name+only)
 	return nil, nil

@@ -142,18 +142,19 @@ func refusedForEver() []refusal {
 
 // refuseNetwork answers the network modes that are not there.
 func refuseNetwork(mode string) error {
-	switch mode {
-	case "", "none", "host", "private", "builtin":
+	modes := []string{"none", "host", "private", "builtin", "slirp4netns", "pasta"}
+	kind, _, more := strings.Cut(mode, ":")
+	switch {
+	case mode == "" || slices.Contains(modes, mode):
+		return nil
+	case more && (kind == "container" || kind == "builtin" || kind == "slirp4netns" || kind == "pasta" || kind == "ns"):
 		return nil
 	}
-	if strings.HasPrefix(mode, "container:") || strings.HasPrefix(mode, "builtin:") {
-		return nil
-	}
-	if near := nearest(mode, []string{"none", "host", "private", "builtin"}); near != "" {
+	if near := nearest(mode, modes); near != "" {
 		return &usageError{msg: "--network " + mode + ": there is no such mode", hint: "did you mean --network " + near + "?"}
 	}
 	return &usageError{
-		msg:  "--network " + mode + " is not supported yet: this version has private, none and host",
-		hint: "--network none, or --network host for the host's own",
+		msg:  "--network " + mode + ": there is no such mode",
+		hint: "there are private, builtin[:OPTIONS], slirp4netns, pasta, none, host, container:NAME and ns:PATH",
 	}
 }

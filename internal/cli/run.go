@@ -118,7 +118,7 @@ type securityFlags struct {
 }
 
 type networkFlags struct {
-	Network    string   `aliases:"net" placeholder:"MODE" help:"private (the default), builtin[:OPTIONS], none, host or container:NAME."`
+	Network    string   `aliases:"net" placeholder:"MODE" help:"private (the default), builtin[:OPTIONS], slirp4netns, pasta, none, host, container:NAME or ns:PATH."`
 	Publish    []string `short:"p" sep:"none" placeholder:"PORT" help:"[IP:][HOST:]PORT[/PROTO]: reach it by a port of the host."`
 	PublishAll bool     `name:"publish-all" short:"P" help:"Publish all exposed ports, each by a free one."`
 	IP         string   `name:"ip" placeholder:"ADDR" help:"Its IPv4 address."`

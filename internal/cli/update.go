@@ -75,17 +75,46 @@ type portCmd struct {
 	All    bool `short:"a" help:"Of all containers."`
 	Latest bool `short:"l" help:"Of the one that was made last."`
 
-	Words []string `arg:"" name:"CONTAINER [PORT[/PROTO]]" optional:""`
+	Words []string `arg:"" name:"[add|rm] CONTAINER [PORT...]" optional:""`
 }
 
 func (*portCmd) Help() string {
-	return `Lists the ports that running containers publish, and where on the host.
+	return `Lists the ports that running containers publish, and where on the host. With add
+and rm it publishes more of a detached container until it ends, or fewer: PORT
+is then as with "run --publish". Ports that were published with run come back
+with the next start.
 
   coracle port web
-  coracle port web 80/tcp`
+  coracle port web 80/tcp
+  coracle port add web 8443:443
+  coracle port rm web 443`
+}
+
+// change is for the words add and rm: a container of that name has at most one word
+// after it.
+func (c *portCmd) change(a *app) (int, error) {
+	e, err := a.engine()
+	if err != nil {
+		return exitOurs, err
+	}
+	do := e.Publish
+	if c.Words[0] == "rm" {
+		do = e.Unpublish
+	}
+	lines, err := do(c.Words[1], c.Words[2:])
+	if err != nil {
+		return exitOurs, err
+	}
+	for _, l := range lines {
+		fmt.Fprintln(a.out, l)
+	}
+	return 0, nil
 }
 
 func (c *portCmd) run(a *app) (int, error) {
+	if len(c.Words) > 2 && !c.All && !c.Latest && (c.Words[0] == "add" || c.Words[0] == "rm") {
+		return c.change(a)
+	}
 	s := selection{All: c.All, Latest: c.Latest}
 	port := ""
 	switch n := len(c.Words); {

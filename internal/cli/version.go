@@ -95,7 +95,7 @@ func readBuild() build {
 
 func readFeatures() *features {
 	f := &features{
-		Network:    []string{"private", "builtin", "none", "host"},
+		Network:    []string{"private", "builtin", "slirp4netns", "pasta", "none", "host"},
 		Storage:    []string{"overlay", "fuse-overlayfs", "copy"},
 		Transports: []string{"docker", "oci", "oci-archive", "docker-archive", "dir", "rootfs", "host"},
 		Userns:     []string{"keep-id", "nomap", "auto", "uidmap"},

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"syscall"
 	"time"
@@ -22,8 +23,9 @@ type door struct {
 
 // doorRequest is the first message of a connection.
 type doorRequest struct {
-	Op    string // attach, wait, stopping, healthcheck
-	Stdin bool   // attach
+	Op    string   // attach, wait, stopping, healthcheck, publish, unpublish
+	Stdin bool     // attach
+	Ports []string `json:",omitempty"` // publish, unpublish
 }
 
 // doorAnswer follows it.
@@ -108,7 +110,7 @@ func (m *monitor) answer(conn *os.File) {
 		return
 	}
 	a := doorAnswer{TTY: m.o.TTY, Stdin: m.o.Interactive}
-	if r.Op != "attach" && r.Op != "wait" && r.Op != "stopping" && r.Op != "healthcheck" {
+	if !slices.Contains([]string{"attach", "wait", "stopping", "healthcheck", "publish", "unpublish"}, r.Op) {
 		a.Error = "the monitor is of another version, and does not know " + strconv.Quote(r.Op)
 	}
 	said, err := json.Marshal(a)
@@ -126,6 +128,8 @@ func (m *monitor) answer(conn *os.File) {
 		go m.hub.newClient(conn, false).read(false)
 	case "healthcheck":
 		m.answerCheck(conn)
+	case "publish", "unpublish":
+		m.answerPorts(conn, r)
 	case "stopping":
 		m.askToStop()
 		m.hub.note("asked to stop")

@@ -22,6 +22,7 @@ const (
 	frameStderr  = 'r' // from the monitor
 	frameLost    = 'l' // from the monitor: 8 bytes, how much output did not fit into the queue
 	frameHealth  = 'h' // from the monitor: a healthAnswer, JSON
+	framePorts   = 'p' // from the monitor: a portsAnswer, JSON
 	frameExit    = 'x' // from the monitor: an Exit, JSON
 )
 

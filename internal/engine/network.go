@@ -2,11 +2,16 @@ package engine
 
 import (
 	"errors"
+	"fmt"
+	"os"
 	"strings"
 
 	"coracle/netns"
 	"coracle/netns/builtin"
+	"coracle/netns/forward"
+	"coracle/netns/helper"
 	"coracle/spec"
+	"coracle/userns"
 )
 
 // NetworkOptions say how a container with a network of its own is reached.
@@ -18,41 +23,79 @@ type NetworkOptions struct {
 
 // network is what connects one container with the outside, from this process.
 type network struct {
+	kind   string // of driver
 	config netns.Config
 	ports  []netns.Port // that were asked for
 	driver netns.Driver // nil while it is not connected
+	place  userns.Place // where it is, for drivers that make sockets there
 }
+
+// Kinds of drivers. A network that somebody else has made (ns:PATH) has ports only.
+const (
+	kindBuiltin = "builtin"
+	kindJoined  = "ns"
+)
 
 // defaultNetwork is what a container has that nobody asked about. Records without a
 // word are of versions that had no default: none is what those have.
 const defaultNetwork = "private"
 
-// ownNetwork says whether a value of --network means a network of the container's
-// own in user space, and with which options.
-func ownNetwork(mode string) (options string, own bool) {
-	name, options, _ := strings.Cut(mode, ":")
-	return options, name == "private" && options == "" || name == "builtin"
+// networkMode takes a value of --network apart; own says whether it means a network
+// of the container's own in user space.
+func networkMode(mode string) (kind, options string, own bool) {
+	kind, options, _ = strings.Cut(mode, ":")
+	switch kind {
+	case defaultNetwork:
+		return kindBuiltin, "", options == ""
+	case kindBuiltin, helper.Slirp4netns, helper.Pasta:
+		return kind, options, true
+	}
+	return kind, options, false
 }
 
 // planNetwork reads the options; no network is nil.
 func planNetwork(o RunOptions) (*network, error) {
-	options, own := ownNetwork(o.Network)
-	if !own {
+	kind, options, own := networkMode(o.Network)
+	if !own && kind != kindJoined {
 		return nil, refuseNetworkOptions(o)
 	}
-	n := &network{}
+	n := &network{kind: kind}
 	var err error
-	if n.config, err = netns.ParseOptions(options, o.IP); err != nil {
-		op := "--network " + o.Network
-		if wrong := new(netns.OptionError); errors.As(err, &wrong) && wrong.Option == "--ip" {
-			op = ""
+	if own {
+		if n.config, err = netns.ParseOptions(options, o.IP); err != nil {
+			op := "--network " + o.Network
+			if wrong := new(netns.OptionError); errors.As(err, &wrong) && wrong.Option == "--ip" {
+				op = ""
+			}
+			return nil, hinted(op, err)
 		}
-		return nil, hinted(op, err)
+	} else if o.IP != "" {
+		return nil, &Error{Op: "--ip " + o.IP, Err: errors.New("the container has a network that is there already, and its addresses"), Help: "leave it out"}
 	}
 	if n.ports, err = netns.ParsePorts(o.Publish); err != nil {
 		return nil, hinted("", err)
 	}
-	return n, nil
+	return n, n.check(o)
+}
+
+// check fails where the driver cannot be had.
+func (n *network) check(o RunOptions) error {
+	if n.kind != helper.Slirp4netns && n.kind != helper.Pasta {
+		return nil
+	}
+	op := "--network " + o.Network
+	if _, err := helper.New(n.kind, n.config); err != nil {
+		return hinted(op, err)
+	}
+	if n.kind == helper.Slirp4netns && o.IP != "" && o.IP != n.config.DefaultIPv4().String() {
+		return &Error{Op: "--ip " + o.IP, Err: errors.New("slirp4netns chooses the address itself"), Help: "leave it out, or use --network private or pasta"}
+	}
+	for _, s := range o.shares() {
+		if s.flag != "--network" && s.owner() != "" || s.flag == "--pid" && *s.value == "host" {
+			return &Error{Op: op, Err: fmt.Errorf("with %s %s only private, none and host can be had", s.flag, *s.value), Help: "--network private"}
+		}
+	}
+	return nil
 }
 
 // refuseNetworkOptions is for a container without a network of its own.
@@ -89,7 +132,7 @@ func hinted(op string, err error) error {
 
 // tun is the container's side.
 func (n *network) tun() *spec.Tun {
-	if n == nil {
+	if n == nil || n.kind == kindJoined {
 		return nil
 	}
 	c := n.config
@@ -115,38 +158,93 @@ func (n *network) publishAll(exposed []string) error {
 	return nil
 }
 
-// tun is what the first process makes. A monitor plans the network here, anew for
-// each start.
+// tun is what the first process makes; nil where it makes none. A monitor plans the
+// network here, anew for each start.
 func (r *run) tun() (*spec.Tun, error) {
 	r.disconnect()
-	var err error
-	if r.net, err = planNetwork(r.o); r.net == nil {
+	n, err := planNetwork(r.o)
+	r.netMu.Lock()
+	r.net = n
+	r.netMu.Unlock()
+	if n == nil || err != nil {
 		return nil, err
 	}
 	if r.o.PublishAll {
 		err = r.net.publishAll(r.result.Ports)
 	}
+	if r.net.kind != kindBuiltin {
+		return nil, err
+	}
 	return r.net.tun(), err
 }
 
 // connect takes the host's ports, before anything of the container runs.
-func (r *run) connect() error {
+func (r *run) connect() (err error) {
 	if r.net == nil {
 		return nil
 	}
-	driver := builtin.New(r.net.config)
-	ports, err := driver.Listen(r.net.ports)
+	switch r.net.kind {
+	case kindBuiltin:
+		r.net.driver = builtin.New(r.net.config)
+	case kindJoined:
+		r.net.driver = forward.NewNetwork()
+	default:
+		h, err := helper.New(r.net.kind, r.net.config)
+		if err != nil {
+			return hinted("--network "+r.o.Network, err)
+		}
+		r.net.driver, r.extra.Network = h, func(pid int) error { return r.joinHelper(h, pid) }
+	}
+	r.netMu.Lock()
+	defer r.netMu.Unlock()
+	r.box.Ports, err = r.net.driver.Listen(r.net.ports)
 	if err != nil {
 		return r.e.explainListen(err)
 	}
-	r.net.driver, r.box.Ports = driver, ports
 	return nil
+}
+
+// joinHelper has another program make the interface, in the namespaces of a process
+// that has not begun.
+func (r *run) joinHelper(h *helper.Network, pid int) error {
+	place, err := openPlace(pid)
+	if err != nil {
+		return err
+	}
+	r.net.place = place
+	return h.Join(helper.Place{
+		PID: pid, User: place.User, Net: place.Net, Sockets: &maker{Place: place},
+		Guard: func(pidfd *os.File) (func(), error) {
+			stub, err := r.stub()
+			if err != nil {
+				return nil, err
+			}
+			g, err := userns.StartGuard(stub, pidfd)
+			if err != nil {
+				return nil, err
+			}
+			return g.Stop, nil
+		},
+	})
 }
 
 // attach has the packets carried, from the payload's first on.
 func (r *run) attach(p *spec.Process) error {
 	if r.net == nil {
 		return nil
+	}
+	switch r.net.kind {
+	case kindBuiltin:
+	case kindJoined:
+		place, err := r.openJoined()
+		if err != nil {
+			return err
+		}
+		r.net.place = place
+		r.net.driver.(*forward.Network).Serve(&maker{Place: place, opaque: true})
+		return nil
+	default:
+		return r.net.driver.Attach(nil)
 	}
 	dev := p.Tun
 	p.Tun = nil
@@ -158,8 +256,12 @@ func (r *run) attach(p *spec.Process) error {
 
 // disconnect ends the network; the ports are free then.
 func (r *run) disconnect() {
+	r.netMu.Lock()
+	defer r.netMu.Unlock()
 	if r.net != nil && r.net.driver != nil {
 		_ = r.net.driver.Close()
 		r.net.driver = nil
+		r.net.place.Close()
+		r.net.place = userns.Place{}
 	}
 }

@@ -124,7 +124,7 @@ func (in inspector) asked() []netns.Port {
 // network is how it can be reached, as long as it runs.
 func (in inspector) network() ContainerNetwork {
 	out := ContainerNetwork{Ports: portsByContainer(in.c.PortsOf()), Networks: map[string]struct{}{}}
-	options, own := ownNetwork(in.c.Network)
+	_, options, own := networkMode(in.c.Network)
 	if !own || !in.c.Running() {
 		return out
 	}

@@ -85,7 +85,8 @@ type run struct {
 	health    *HealthCheck // nil without
 	manager   string       // of cgroups, when it was made
 	extra     spec.Extra
-	net       *network // nil: it has none of its own
+	net       *network   // nil: it has none of its own
+	netMu     sync.Mutex // its driver is asked for ports while others end it
 
 	started, ended time.Time
 	usage          syscall.Rusage
@@ -142,6 +143,9 @@ func (r *run) resolve(ctx context.Context) (err error) {
 	req := r.o.Userns
 	req.RunRoot = r.e.runRoot
 	if err := r.findOwners(); err != nil {
+		return err
+	}
+	if req, err = r.findNetworkPath(req); err != nil {
 		return err
 	}
 	if len(r.owners) == 0 {

@@ -134,7 +134,7 @@ func (r *run) join() (config *specs.Spec, release func(), err error) {
 		if ns.Path == "" {
 			continue
 		}
-		f, in, err := r.e.openOwned(ns)
+		f, in, err := r.openShared(ns)
 		if err == nil && user != 0 && in != user {
 			f.Close()
 			err = &Error{Op: fmt.Sprintf("share the %s namespace", ns.Type), Err: errors.New("its container is in another user namespace than that of another flag"), Help: "let one of the two share the other's"}
@@ -183,6 +183,14 @@ func (r *run) shareMemory(s *specs.Spec, owner string) *os.File {
 }
 
 const shmDir = "/dev/shm"
+
+// openShared opens a namespace that is a container's, or has a path.
+func (r *run) openShared(ns specs.LinuxNamespace) (f *os.File, user uint64, err error) {
+	if path, ok := strings.CutPrefix(ns.Path, byPath); ok {
+		return openByPath(path, ns.Type)
+	}
+	return r.e.openOwned(ns)
+}
 
 // openOwned opens a namespace of its owner, and says in which user namespace that
 // is. It is known to be the one that the owner was made with: a first process can

@@ -41,6 +41,7 @@ type Network struct {
 
 	mu        sync.Mutex
 	closed    bool
+	serving   bool // since Attach
 	conns     map[*conn]struct{}
 	listeners []listener
 }
@@ -103,6 +104,9 @@ func (n *Network) Attach(dev *os.File) (err error) {
 	n.stack.SetTransportProtocolHandler(icmp.ProtocolNumber4, n.handleEcho)
 	n.stack.SetTransportProtocolHandler(icmp.ProtocolNumber6, n.handleEcho)
 	go n.link.serve()
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.serving = true
 	for _, l := range n.listeners {
 		go l.serve()
 	}
@@ -204,10 +208,10 @@ func (n *Network) Close() error {
 	n.closed = true
 	conns := n.conns
 	n.conns = nil
-	n.mu.Unlock()
 	for _, l := range n.listeners {
 		l.Close()
 	}
+	n.mu.Unlock()
 	for c := range conns {
 		c.abort()
 	}

@@ -32,10 +32,6 @@ type conn struct {
 	once sync.Once
 }
 
-// keepAlive finds out that the other side is gone: a container that is there
-// answers for itself.
-var keepAlive = net.KeepAliveConfig{Enable: true, Idle: 2 * time.Minute, Interval: 30 * time.Second, Count: 9}
-
 // handleTCP takes a connection of the container's. It is established when the one
 // that it goes on as is, and refused when that is.
 func (n *Network) handleTCP(r *tcp.ForwarderRequest) {
@@ -50,7 +46,7 @@ func (n *Network) handleTCP(r *tcp.ForwarderRequest) {
 		r.Complete(true)
 		return
 	}
-	d := net.Dialer{Timeout: dialTimeout, KeepAliveConfig: keepAlive}
+	d := net.Dialer{Timeout: dialTimeout, KeepAliveConfig: netns.KeepAlive}
 	c, err := d.Dial("tcp", dst.String())
 	if err != nil {
 		flow.Close(err)

@@ -1,11 +1,11 @@
 package builtin
 
 import (
-	"context"
 	"errors"
 	"io"
 	"net"
 	"net/netip"
+	"slices"
 	"sync/atomic"
 	"syscall"
 	"time"
@@ -22,67 +22,67 @@ import (
 
 type listener interface {
 	serve()
+	bound() netns.Port
 	io.Closer
 }
 
 // Listen takes the ports of the host.
-func (n *Network) Listen(ports []netns.Port) (_ []netns.Port, err error) {
-	defer func() {
-		if err != nil {
-			for _, l := range n.listeners {
-				l.Close()
-			}
-			n.listeners = nil
-		}
-	}()
+func (n *Network) Listen(ports []netns.Port) ([]netns.Port, error) {
 	out := make([]netns.Port, 0, len(ports))
 	for _, p := range ports {
-		l, bound, err := n.listen(p)
+		bound, err := n.Publish(p)
 		if err != nil {
-			return nil, &netns.ListenError{Port: p, Err: err}
+			for _, p := range out {
+				n.Unpublish(p)
+			}
+			return nil, err
 		}
-		n.listeners = append(n.listeners, l)
 		out = append(out, bound)
 	}
 	return out, nil
 }
 
-// listen takes one port. Without an address it is that of both families, where
-// the host has both.
-func (n *Network) listen(p netns.Port) (listener, netns.Port, error) {
-	var ip net.IP
-	if p.HostIP.IsValid() {
-		ip = p.HostIP.AsSlice()
-	}
-	if p.Protocol == "udp" {
-		u, err := net.ListenUDP(family("udp", p.HostIP), &net.UDPAddr{IP: ip, Port: int(p.Host)})
-		if err != nil {
-			return nil, p, err
-		}
-		p.Host = uint16(u.LocalAddr().(*net.UDPAddr).Port)
-		l := &udpListener{n: n, sock: u, port: p}
-		return l, p, l.tellDestination()
-	}
-	// SO_REUSEADDR, and no more: a second container gets an error, not half of the connections.
-	lc := net.ListenConfig{KeepAliveConfig: keepAlive}
-	addr := &net.TCPAddr{IP: ip, Port: int(p.Host)}
-	t, err := lc.Listen(context.Background(), family("tcp", p.HostIP), addr.String())
+// Publish takes one more.
+func (n *Network) Publish(p netns.Port) (netns.Port, error) {
+	l, bound, err := n.listen(p)
 	if err != nil {
-		return nil, p, err
+		return p, &netns.ListenError{Port: p, Err: err}
 	}
-	p.Host = uint16(t.Addr().(*net.TCPAddr).Port)
-	return &tcpListener{n: n, l: t.(*net.TCPListener), port: p}, p, nil
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if n.closed {
+		l.Close()
+		return p, &netns.ListenError{Port: p, Err: net.ErrClosed}
+	}
+	n.listeners = append(n.listeners, l)
+	if n.serving {
+		go l.serve()
+	}
+	return bound, nil
 }
 
-// family names the network for Go: an address of one family means that one only.
-func family(network string, a netip.Addr) string {
-	switch {
-	case a.Is4():
-		return network + "4"
-	case a.Is6():
-		return network + "6"
+// Unpublish gives a port back; false when it was not published. Connections that came
+// by it stay.
+func (n *Network) Unpublish(p netns.Port) bool {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	i := slices.IndexFunc(n.listeners, func(l listener) bool { return l.bound() == p })
+	if i < 0 {
+		return false
 	}
-	return network
+	n.listeners[i].Close()
+	n.listeners = slices.Delete(n.listeners, i, i+1)
+	return true
+}
+
+// listen takes one port.
+func (n *Network) listen(p netns.Port) (listener, netns.Port, error) {
+	if p.Protocol == "udp" {
+		u, bound, err := netns.ListenUDP(p)
+		return &udpListener{n: n, sock: u, port: bound}, bound, err
+	}
+	t, bound, err := netns.ListenTCP(p)
+	return &tcpListener{n: n, l: t, port: bound}, bound, err
 }
 
 type tcpListener struct {
@@ -91,7 +91,8 @@ type tcpListener struct {
 	port netns.Port
 }
 
-func (l *tcpListener) Close() error { return l.l.Close() }
+func (l *tcpListener) Close() error      { return l.l.Close() }
+func (l *tcpListener) bound() netns.Port { return l.port }
 
 func (l *tcpListener) serve() {
 	for {
@@ -110,7 +111,7 @@ func (l *tcpListener) serve() {
 // pass connects a client to the container; one that is refused there is reset.
 func (l *tcpListener) pass(c *net.TCPConn) {
 	client := c.RemoteAddr().(*net.TCPAddr).AddrPort()
-	from, to, ok := l.n.inside(netip.AddrPortFrom(client.Addr().Unmap(), client.Port()), l.port.Container)
+	from, to, ok := l.n.config.Inside(client, l.port.Container)
 	if !ok {
 		reset(c)
 		return
@@ -125,22 +126,6 @@ func (l *tcpListener) pass(c *net.TCPConn) {
 		return
 	}
 	l.n.splice(ep, wq, c, unseen{})
-}
-
-// inside says how the container sees a client, and where in the container it goes:
-// to the address of its family, or the other's where there is none.
-func (n *Network) inside(client netip.AddrPort, port uint16) (from, to netip.AddrPort, ok bool) {
-	c := n.config
-	own := c.Address(client.Addr())
-	if !own.IsValid() {
-		own = c.IPv4.Addr()
-		client = netip.AddrPortFrom(c.Gateway4, 0)
-	}
-	a := client.Addr()
-	if netns.Refused(a) != "" || n.isOurs(a) || a == own || c.IPv4.Contains(a) || c.IPv6.Contains(a) {
-		client = netip.AddrPortFrom(c.Gateway(own), 0) // loopback, first of all
-	}
-	return client, netip.AddrPortFrom(own, port), own.IsValid()
 }
 
 // udpListener passes datagrams; each client is a session, so that the answers find back.
@@ -162,25 +147,8 @@ type session struct {
 // maxSessions are at once, of all ports.
 const maxSessions = 1024
 
-func (l *udpListener) Close() error { return l.sock.Close() }
-
-// tellDestination has the kernel say which of the host's addresses a datagram came
-// to: the answer must come from that.
-func (l *udpListener) tellDestination() error {
-	raw, err := l.sock.SyscallConn()
-	if err != nil {
-		return err
-	}
-	var err4, err6 error
-	err = raw.Control(func(fd uintptr) {
-		err4 = unix.SetsockoptInt(int(fd), unix.IPPROTO_IP, unix.IP_PKTINFO, 1)
-		err6 = unix.SetsockoptInt(int(fd), unix.IPPROTO_IPV6, unix.IPV6_RECVPKTINFO, 1)
-	})
-	if err != nil || err4 != nil && err6 != nil {
-		return errors.Join(err, err4)
-	}
-	return nil
-}
+func (l *udpListener) Close() error      { return l.sock.Close() }
+func (l *udpListener) bound() netns.Port { return l.port }
 
 func (l *udpListener) serve() {
 	buf, oob := make([]byte, maxPacket), make([]byte, 128)
@@ -200,8 +168,7 @@ func (l *udpListener) serve() {
 
 // session finds the client's, or makes it; nil when there are too many.
 func (l *udpListener) session(client netip.AddrPort, oob []byte) *session {
-	unmapped := netip.AddrPortFrom(client.Addr().Unmap(), client.Port())
-	from, to, ok := l.n.inside(unmapped, l.port.Container)
+	from, to, ok := l.n.config.Inside(client, l.port.Container)
 	if !ok {
 		return nil
 	}
@@ -235,31 +202,9 @@ func (l *udpListener) session(client netip.AddrPort, oob []byte) *session {
 			f.published[key] = s
 			f.watch()
 		}
-		s.local = answerFrom(oob)
+		s.local = netns.AnswerFrom(oob)
 		s.used.Store(clock())
 		return s
-	}
-	return nil
-}
-
-// answerFrom turns the control message that says where a datagram came to into the
-// one that says where the answer is from.
-func answerFrom(oob []byte) []byte {
-	msgs, err := unix.ParseSocketControlMessage(oob)
-	if err != nil {
-		return nil
-	}
-	for _, m := range msgs {
-		switch {
-		case m.Header.Level == unix.IPPROTO_IP && m.Header.Type == unix.IP_PKTINFO && len(m.Data) >= unix.SizeofInet4Pktinfo:
-			info := unix.Inet4Pktinfo{Spec_dst: [4]byte(m.Data[4:8])} // ours, for a broadcast, too
-			return unix.PktInfo4(&info)
-		case m.Header.Level == unix.IPPROTO_IPV6 && m.Header.Type == unix.IPV6_PKTINFO && len(m.Data) >= unix.SizeofInet6Pktinfo:
-			if a := netip.AddrFrom16([16]byte(m.Data[:16])); a.Is4In6() {
-				return unix.PktInfo4(&unix.Inet4Pktinfo{Spec_dst: a.Unmap().As4()})
-			}
-			return unix.PktInfo6(&unix.Inet6Pktinfo{Addr: [16]byte(m.Data[:16])})
-		}
 	}
 	return nil
 }
