@@ -16,7 +16,10 @@ import (
 // authFiles are the places of credentials, the first that knows the registry
 // wins: what the user names, podman's (containers-auth.json(5)), docker's.
 // must says that the file has to be there.
-func authFiles() (paths []string, must string) {
+func authFiles(named string) (paths []string, must string) {
+	if named != "" {
+		return []string{named}, named
+	}
 	if p := os.Getenv("REGISTRY_AUTH_FILE"); p != "" {
 		return []string{p}, p
 	}
@@ -33,10 +36,10 @@ func authFiles() (paths []string, must string) {
 	return paths, ""
 }
 
-// credentials finds what to say to the reference's registry; anonymous when
+// credentialsFor finds what to say to the reference's registry; anonymous when
 // nothing is known.
-func credentials(ref Reference) (authn.Authenticator, error) {
-	paths, must := authFiles()
+func credentialsFor(ref Reference, authFile string) (authn.Authenticator, error) {
+	paths, must := authFiles(authFile)
 	for _, p := range paths {
 		f, err := os.Open(p)
 		if errors.Is(err, fs.ErrNotExist) && p != must {

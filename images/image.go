@@ -24,6 +24,8 @@ type Image struct {
 	For      *ocispec.Platform    // what an index said that it is for, or nil
 	// Healthcheck is what the configuration says in docker's extension, or nil.
 	Healthcheck *Healthcheck
+
+	index *ocispec.Descriptor // of the index that is kept with all that it lists, while it is pulled
 }
 
 // Platform is what the image runs on. An index knows better than the
@@ -61,7 +63,7 @@ func newImage(c *chosen, config *ocispec.Image) *Image {
 // load reads the image of a descriptor of index.json. Entries that other
 // tools wrote may be indexes: then it is the image for our platform.
 func (s *Store) load(desc ocispec.Descriptor) (*Image, error) {
-	want := s.opts.Platform
+	want, from := s.opts.Platform, desc.Digest
 	for range maxIndexNesting {
 		raw, err := s.readBlob(desc.Digest, maxManifest)
 		if err != nil {
@@ -86,7 +88,7 @@ func (s *Store) load(desc ocispec.Descriptor) (*Image, error) {
 			return nil, err
 		}
 		plainDesc := ocispec.Descriptor{MediaType: doc.MediaType, Digest: desc.Digest, Size: int64(len(raw))}
-		img := newImage(&chosen{raw: raw, doc: doc, desc: plainDesc, from: desc.Digest, served: desc.Digest, platform: desc.Platform}, config)
+		img := newImage(&chosen{raw: raw, doc: doc, desc: plainDesc, from: from, served: desc.Digest, platform: desc.Platform}, config)
 		img.Healthcheck, err = parseHealthcheck(rawConfig)
 		return img, err
 	}

@@ -62,6 +62,9 @@ func (s *Store) find(idx *index, name string) (_ ocispec.Descriptor, byName bool
 		if i := idx.findDigest(ref); i >= 0 {
 			return idx.Manifests[i], true, nil
 		}
+		if i := idx.findAlias(ref); i >= 0 {
+			return idx.Manifests[i], true, nil
+		}
 	}
 	if i := idx.find(name); i >= 0 { // a word that only skopeo would take for a name
 		return idx.Manifests[i], true, nil
@@ -104,6 +107,24 @@ func (idx *index) findDigest(ref Reference) int {
 		have, err := ParseReference(nameOf(d))
 		return err == nil && have.Name() == ref.Name()
 	})
+}
+
+// findAlias finds a short name as registries.conf has it.
+func (idx *index) findAlias(ref Reference) int {
+	if !ref.Short {
+		return -1
+	}
+	conf, err := readRegistries()
+	if err != nil {
+		return -1 // a pull will say what is wrong
+	}
+	list, _ := conf.full(ref)
+	for _, r := range list {
+		if i := idx.find(r.key()); i >= 0 {
+			return i
+		}
+	}
+	return -1
 }
 
 // findID finds the one image whose id begins with these digits.

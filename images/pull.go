@@ -8,10 +8,10 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"time"
 
 	"coracle/images/layer"
 
+	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 	"golang.org/x/sync/errgroup"
 )
@@ -33,9 +33,10 @@ const (
 
 // PullOptions say how an image is fetched.
 type PullOptions struct {
-	Policy    Policy
-	Platform  string // os/arch[/variant]; "" is that of the store
-	TLSVerify *bool  // nil: TLS is verified; plain HTTP passes on loopback only
+	Policy   Policy
+	Platform string // os/arch[/variant]; "" is that of the store
+	Access
+	AllPlatforms bool // an index with all that it lists; this platform's image is unpacked
 
 	// Class and Stage, when given, unpack each layer as soon as it has arrived.
 	// Stage is asked for once, and only when it is needed; it stays the caller's.
@@ -45,8 +46,6 @@ type PullOptions struct {
 	// Progress gets the bytes of each blob as they come; nil: silent. It is
 	// called from several goroutines, what it returns from one at a time.
 	Progress Progress
-
-	stall time.Duration // 0: stallTimeout
 }
 
 // Pull fetches an image, from a registry or from oci:, oci-archive:,
@@ -65,10 +64,37 @@ func (s *Store) Pull(ctx context.Context, name string, o PullOptions) (*Image, e
 	if done || err != nil {
 		return img, err
 	}
-	ref, err := ParseReference(name)
+	refs, err := meanings(name)
 	if err != nil {
 		return nil, err
 	}
+	var failed []error
+	for _, ref := range refs {
+		got, err := s.pullFrom(ctx, name, ref, img, want, o)
+		if err == nil || ctx.Err() != nil || len(refs) == 1 {
+			return got, err
+		}
+		failed = append(failed, err)
+	}
+	return nil, errors.Join(failed...)
+}
+
+// meanings are the images that a name may stand for: several for a short name,
+// where registries.conf says so.
+func meanings(name string) ([]Reference, error) {
+	ref, err := ParseReference(name)
+	if err != nil || ref.Transport != Docker || !ref.Short {
+		return []Reference{ref}, err
+	}
+	conf, err := readRegistries()
+	if err != nil {
+		return nil, err
+	}
+	return conf.full(ref)
+}
+
+// pullFrom fetches what a reference names. img is what the store has under that name, or nil.
+func (s *Store) pullFrom(ctx context.Context, name string, ref Reference, img *Image, want ocispec.Platform, o PullOptions) (*Image, error) {
 	if img != nil && o.Policy == PullNewer {
 		if fresh, err := s.upToDate(ctx, ref, img, o); fresh || err != nil {
 			return img, err
@@ -132,7 +158,7 @@ func (s *Store) upToDate(ctx context.Context, ref Reference, img *Image, o PullO
 	if ref.Digest != "" {
 		return true, nil // a digest does not become newer
 	}
-	src, err := newRegistrySource(ctx, ref, o)
+	src, err := openRegistry(ctx, ref, o.Access)
 	if err != nil {
 		return ctx.Err() == nil, context.Cause(ctx)
 	}
@@ -146,7 +172,7 @@ func (s *Store) upToDate(ctx context.Context, ref Reference, img *Image, o PullO
 
 func (s *Store) openSource(ctx context.Context, ref Reference, o PullOptions) (_ source, err error) {
 	if ref.Transport == Docker {
-		return newRegistrySource(ctx, ref, o)
+		return openRegistry(ctx, ref, o.Access)
 	}
 	var f files
 	switch ref.Transport {
@@ -211,13 +237,32 @@ func (p *pull) run(ctx context.Context) (*Image, error) {
 	if c.platform == nil && config.Architecture != "" && fit(p.want, config.Platform) == 0 {
 		return nil, otherPlatform(p.want, []string{formatPlatform(img.Platform())})
 	}
-	lease, err := p.s.lease(ctx, imageDigests(img))
+	needs := imageDigests(img)
+	var whole *wholeIndex
+	if p.opts.AllPlatforms && c.root != nil {
+		doc, err := parseDocument(c.root, "")
+		if err != nil {
+			return nil, err
+		}
+		whole = &wholeIndex{desc: ocispec.Descriptor{MediaType: doc.MediaType, Digest: c.from, Size: int64(len(c.root))}, seen: map[digest.Digest]bool{}}
+		if err := whole.collect(ctx, p.src, c.root, 0); err != nil {
+			return nil, err
+		}
+		needs = append(needs, whole.digests()...)
+	}
+	lease, err := p.s.lease(ctx, needs)
 	if err != nil {
 		return nil, err
 	}
 	defer lease.Release()
 	if err := p.layers(ctx, img); err != nil {
 		return nil, err
+	}
+	if whole != nil {
+		if err := p.fetchAll(ctx, whole); err != nil {
+			return nil, err
+		}
+		img.index = &whole.desc
 	}
 	for _, doc := range [][]byte{rawConfig, c.raw} {
 		if err := p.s.putBytes(ctx, doc); err != nil {
@@ -298,17 +343,28 @@ func (s *Store) putBytes(ctx context.Context, data []byte) error {
 	return b.finish()
 }
 
+// entry is the line of index.json for an image.
+func (i *Image) entry() ocispec.Descriptor {
+	if i.index != nil {
+		d := *i.index
+		d.Annotations = map[string]string{annotationID: string(i.ID)}
+		return d
+	}
+	d := i.Manifest
+	d.Annotations = map[string]string{annotationID: string(i.ID)}
+	d.Platform = i.For
+	if i.Served != i.Manifest.Digest {
+		d.Annotations[annotationServed] = string(i.Served)
+	}
+	if i.Source != i.Served {
+		d.Annotations[annotationSource] = string(i.Source)
+	}
+	return d
+}
+
 // publish names an image whose blobs are all there: the last step.
 func (s *Store) publish(ctx context.Context, img *Image, names []string) (*Image, error) {
-	desc := img.Manifest
-	desc.Annotations = map[string]string{annotationID: string(img.ID)}
-	desc.Platform = img.For
-	if img.Served != img.Manifest.Digest {
-		desc.Annotations[annotationServed] = string(img.Served)
-	}
-	if img.Source != img.Served {
-		desc.Annotations[annotationSource] = string(img.Source)
-	}
+	desc := img.entry()
 	var out *Image
 	err := s.update(ctx, func(idx *index) error {
 		if len(names) == 0 {

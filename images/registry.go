@@ -10,10 +10,12 @@ import (
 	"net"
 	"net/http"
 	"net/netip"
+	"net/url"
 	"strconv"
 	"strings"
 	"time"
 
+	"github.com/google/go-containerregistry/pkg/authn"
 	"github.com/google/go-containerregistry/pkg/name"
 	"github.com/google/go-containerregistry/pkg/v1/remote/transport"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
@@ -24,21 +26,57 @@ const (
 	stallTimeout = 60 * time.Second // without a single byte; PullOptions.stall changes it
 )
 
-// registrySource pulls from a registry by the OCI distribution specification.
+// Access says how a registry is talked to. The zero value verifies TLS and
+// finds credentials and certificates where docker and podman keep them.
+type Access struct {
+	TLSVerify *bool         // nil: TLS is verified; plain HTTP passes on loopback only
+	CertDir   string        // authorities (*.crt) and client certificates (*.cert, *.key); "": certs.d
+	AuthFile  string        // credentials; "": $REGISTRY_AUTH_FILE, podman's files, docker's
+	Retry     *int          // tries after the first one; nil: maxTries in all
+	Delay     time.Duration // before each of them; 0: longer each time
+
+	stall time.Duration       // 0: stallTimeout
+	login authn.Authenticator // instead of what the files have
+}
+
+func (a Access) tries() int {
+	if a.Retry == nil {
+		return maxTries
+	}
+	return *a.Retry + 1
+}
+
+// registrySource talks to a registry by the OCI distribution specification.
 type registrySource struct {
-	ref    Reference
+	ref    Reference // where it is
+	as     Reference // how it was asked for: another where there are mirrors
+	access Access
 	client *http.Client
 	base   string // http(s)://host/v2/path
 	idle   *http.Transport
 	stall  time.Duration
+
+	known *servedRoot // the manifest, where it has been asked for already
 }
 
-func newRegistrySource(ctx context.Context, ref Reference, o PullOptions) (*registrySource, error) {
-	verify := o.TLSVerify
-	insecure := verify != nil && !*verify
-	allowHTTP := insecure || (verify == nil && isLoopback(ref.Domain))
-	stall := cmp.Or(o.stall, stallTimeout)
+type servedRoot struct {
+	raw       []byte
+	mediaType string
+}
+
+func newRegistrySource(ctx context.Context, ref Reference, a Access) (*registrySource, error) {
+	return connect(ctx, ref, a, []string{"repository:" + ref.Path + ":" + transport.PullScope})
+}
+
+// connect settles scheme and authentication, for the scopes that are asked for.
+func connect(ctx context.Context, ref Reference, a Access, scopes []string) (*registrySource, error) {
+	insecure := a.TLSVerify != nil && !*a.TLSVerify
+	allowHTTP := insecure || (a.TLSVerify == nil && isLoopback(ref.Domain))
+	stall := cmp.Or(a.stall, stallTimeout)
 	idle := newTransport(insecure, stall)
+	if err := useCertificates(idle.TLSClientConfig, ref.Domain, a.CertDir); err != nil {
+		return nil, err
+	}
 	guard := &schemeGuard{inner: idle, host: ref.Domain, allow: allowHTTP}
 	nameOpts := []name.Option{name.WeakValidation}
 	if allowHTTP {
@@ -48,23 +86,25 @@ func newRegistrySource(ctx context.Context, ref Reference, o PullOptions) (*regi
 	if err != nil {
 		return nil, fail(ErrInvalidReference, "invalid image reference %q", ref.String()).because(err)
 	}
-	auth, err := credentials(ref)
+	auth := a.login
+	if auth == nil {
+		if auth, err = credentialsFor(ref, a.AuthFile); err != nil {
+			return nil, err
+		}
+	}
+	s := &registrySource{ref: ref, as: ref, access: a, idle: idle, stall: stall}
+	err = s.retry(ctx, func() error {
+		rt, err := transport.NewWithContext(ctx, reg, auth, guard, scopes)
+		if err != nil {
+			return explainRegistry(ref, err)
+		}
+		s.client = &http.Client{Transport: rt, CheckRedirect: fewRedirects}
+		return nil
+	})
 	if err != nil {
+		idle.CloseIdleConnections()
 		return nil, err
 	}
-	var rt http.RoundTripper
-	for try := 1; ; try++ {
-		rt, err = transport.NewWithContext(ctx, reg, auth, guard, []string{"repository:" + ref.Path + ":" + transport.PullScope})
-		if err == nil {
-			break
-		}
-		if !worthRetry(ctx, err) || try == maxTries {
-			idle.CloseIdleConnections()
-			return nil, explainRegistry(ref, err)
-		}
-		pause(ctx, try)
-	}
-	s := &registrySource{ref: ref, idle: idle, stall: stall, client: &http.Client{Transport: rt, CheckRedirect: fewRedirects}}
 	scheme := "https"
 	if guard.sawHTTP.Load() {
 		scheme = "http" // what the ping settled on; the transport rewrites it alike
@@ -112,12 +152,17 @@ func isLoopback(domain string) bool {
 }
 
 func (s *registrySource) root(ctx context.Context) ([]byte, string, error) {
-	what := s.ref.Tag
-	if s.ref.Digest != "" {
-		what = string(s.ref.Digest)
+	if s.known != nil {
+		return s.known.raw, s.known.mediaType, nil
 	}
-	raw, mediaType, err := s.fetchManifest(ctx, what)
-	return raw, mediaType, err
+	return s.fetchManifest(ctx, s.wanted())
+}
+
+func (s *registrySource) wanted() string {
+	if s.ref.Digest != "" {
+		return string(s.ref.Digest)
+	}
+	return s.ref.Tag
 }
 
 func (s *registrySource) manifest(ctx context.Context, d ocispec.Descriptor) ([]byte, error) {
@@ -164,22 +209,36 @@ func (s *registrySource) headDigest(ctx context.Context) (string, error) {
 
 func (s *registrySource) blob(ctx context.Context, d ocispec.Descriptor) (io.ReadCloser, error) {
 	b := &blobReader{ctx: ctx, src: s, desc: d}
-	return b, s.retry(ctx, b.connect)
+	err := s.retry(ctx, b.connect)
+	if errors.Is(err, ErrNotFound) && isForeign(d.MediaType) {
+		return s.foreignBlob(ctx, d)
+	}
+	return b, err
 }
 
 func (s *registrySource) do(ctx context.Context, method, path string, h http.Header) (*http.Response, error) {
-	req, err := http.NewRequestWithContext(ctx, method, s.base+path, nil)
+	return s.ask(ctx, method, s.base+path, h, nil, http.StatusOK, http.StatusPartialContent)
+}
+
+// ask sends a request. Answers with other codes than these are errors.
+func (s *registrySource) ask(ctx context.Context, method, url string, h http.Header, body *upload, ok ...int) (*http.Response, error) {
+	req, err := http.NewRequestWithContext(ctx, method, url, nil)
 	if err != nil {
-		return nil, err
+		return nil, fail(nil, "ask the registry %s: it names a place that is no URL", s.ref.Domain)
 	}
 	for k, v := range h {
 		req.Header[k] = v
 	}
+	if body != nil {
+		if err := body.attach(req); err != nil {
+			return nil, err
+		}
+	}
 	resp, err := s.client.Do(req)
 	if err != nil {
-		return nil, explainRegistry(s.ref, err)
+		return nil, explainRegistry(s.ref, withoutURL(err))
 	}
-	if err := transport.CheckError(resp, http.StatusOK, http.StatusPartialContent); err != nil {
+	if err := transport.CheckError(resp, ok...); err != nil {
 		resp.Body.Close()
 		if ra := resp.Header.Get("Retry-After"); ra != "" {
 			err = &retryAfter{err, ra}
@@ -189,21 +248,56 @@ func (s *registrySource) do(ctx context.Context, method, path string, h http.Hea
 	return resp, nil
 }
 
+// withoutURL drops the address from an error: its query may be a signature that
+// lets anyone in.
+func withoutURL(err error) error {
+	var ue *url.Error
+	if errors.As(err, &ue) {
+		if u, perr := url.Parse(ue.URL); perr == nil && (u.RawQuery != "" || u.User != nil) {
+			u.RawQuery, u.User = "", nil
+			return &url.Error{Op: ue.Op, URL: u.String(), Err: ue.Err}
+		}
+	}
+	return err
+}
+
 func (s *registrySource) retry(ctx context.Context, do func() error) error {
 	for try := 1; ; try++ {
 		err := do()
-		if err == nil || try == maxTries || !worthRetry(ctx, err) {
+		if err == nil || try >= s.access.tries() || !worthRetry(ctx, err) {
 			return err
 		}
 		var ra *retryAfter
 		if errors.As(err, &ra) {
-			if sec, e := strconv.Atoi(ra.after); e == nil && sec > 0 {
-				wait(ctx, time.Duration(min(sec, 20))*time.Second)
+			if d, ok := ra.wait(time.Now()); ok {
+				wait(ctx, d)
 				continue
 			}
 		}
-		pause(ctx, try)
+		s.pause(ctx, try)
 	}
+}
+
+func (s *registrySource) pause(ctx context.Context, try int) {
+	if s.access.Delay > 0 {
+		wait(ctx, s.access.Delay)
+		return
+	}
+	pause(ctx, try)
+}
+
+// maxRetryAfter bounds how long a registry can make us wait at a time.
+const maxRetryAfter = time.Minute
+
+// wait reads Retry-After: seconds, or a date.
+func (r *retryAfter) wait(now time.Time) (time.Duration, bool) {
+	d := time.Duration(0)
+	if sec, err := strconv.Atoi(r.after); err == nil {
+		d = time.Duration(min(sec, 3600)) * time.Second
+	} else if at, err := http.ParseTime(r.after); err == nil {
+		d = at.Sub(now)
+	}
+	return min(d, maxRetryAfter), d > 0
 }
 
 type retryAfter struct {
@@ -243,7 +337,7 @@ func wait(ctx context.Context, d time.Duration) {
 	}
 }
 
-func (s *registrySource) names() []string { return []string{s.ref.key()} }
+func (s *registrySource) names() []string { return []string{s.as.key()} }
 
 func (s *registrySource) close() error {
 	s.idle.CloseIdleConnections()

@@ -115,10 +115,10 @@ func (b *blobReader) Read(p []byte) (int, error) {
 		if why := context.Cause(b.cause); why != nil {
 			err = why
 		}
-		if b.tries++; b.tries >= maxTries || b.ctx.Err() != nil {
+		if b.tries++; b.tries >= b.src.access.tries() || b.ctx.Err() != nil {
 			return 0, fmt.Errorf("after %d of %d bytes: %w", b.at, b.desc.Size, err)
 		}
-		pause(b.ctx, b.tries)
+		b.src.pause(b.ctx, b.tries)
 		tries := b.tries
 		if err := b.src.retry(b.ctx, b.connect); err != nil {
 			return 0, fmt.Errorf("after %d of %d bytes: %w", b.at, b.desc.Size, err)
@@ -157,7 +157,7 @@ func explainStatus(ref Reference, te *transport.Error, err error) error {
 		return fail(ErrNotFound, "the registry has no such image").because(plainStatus(te)).hint("check the name and the tag")
 	case http.StatusUnauthorized, http.StatusForbidden:
 		return fail(ErrNotFound, "the registry refuses access, or has no such image").because(plainStatus(te)).
-			hint("check the name; a private image needs credentials in ~/.docker/config.json or $REGISTRY_AUTH_FILE (docker login, podman login)")
+			hint("check the name; a private image needs credentials in ~/.docker/config.json or $REGISTRY_AUTH_FILE (coracle login %s)", ref.Domain)
 	case http.StatusTooManyRequests:
 		return fail(nil, "the registry says too many requests").because(err).hint("wait a while, or log in")
 	}

@@ -98,7 +98,7 @@ func TestPullStalls(t *testing.T) {
 	}
 	s := newStore(t)
 	before := snapshot(t, s)
-	_, err := s.Pull(t.Context(), reg.host()+"/x:v1", PullOptions{stall: 50 * time.Millisecond})
+	_, err := s.Pull(t.Context(), reg.host()+"/x:v1", PullOptions{Access: Access{stall: 50 * time.Millisecond}})
 	if err == nil || !strings.Contains(err.Error(), "sends nothing") {
 		t.Errorf("%v", err)
 	}
@@ -123,16 +123,16 @@ func TestPullGuards(t *testing.T) {
 	reg.serve("v1", make3(t, nil))
 	no, yes := false, true
 	s := newStore(t)
-	if _, err := s.Pull(t.Context(), reg.host()+"/x:v1", PullOptions{TLSVerify: &yes}); err == nil {
+	if _, err := s.Pull(t.Context(), reg.host()+"/x:v1", PullOptions{Access: Access{TLSVerify: &yes}}); err == nil {
 		t.Error("plain HTTP in spite of --tls-verify")
 	}
 	tlsReg := httptest.NewTLSServer(reg)
 	defer tlsReg.Close()
 	name := strings.TrimPrefix(tlsReg.URL, "https://") + "/x:v1"
-	if _, err := s.Pull(t.Context(), name, PullOptions{TLSVerify: &yes}); err == nil || !strings.Contains(hintOf(err), "--tls-verify=false") {
+	if _, err := s.Pull(t.Context(), name, PullOptions{Access: Access{TLSVerify: &yes}}); err == nil || !strings.Contains(hintOf(err), "--tls-verify=false") {
 		t.Errorf("an unknown authority: %v", err)
 	}
-	if _, err := s.Pull(t.Context(), name, PullOptions{TLSVerify: &no}); err != nil {
+	if _, err := s.Pull(t.Context(), name, PullOptions{Access: Access{TLSVerify: &no}}); err != nil {
 		t.Errorf("--tls-verify=false: %v", err)
 	}
 }
@@ -210,7 +210,7 @@ func TestCredentials(t *testing.T) {
 		t.Errorf("credentials were sent to another host: %q", leaked)
 	}
 	t.Setenv("REGISTRY_AUTH_FILE", "/nonexistent/auth.json")
-	if _, err := credentials(Reference{Domain: "x", Path: "y"}); err == nil {
+	if _, err := credentialsFor(Reference{Domain: "x", Path: "y"}, ""); err == nil {
 		t.Error("a file that was named and is missing is passed over")
 	}
 }

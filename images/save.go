@@ -50,7 +50,7 @@ func (s *Store) Save(ctx context.Context, w io.Writer, names []string, o SaveOpt
 	t := tar.NewWriter(out)
 	switch o.Kind {
 	case SaveOCIArchive:
-		err = s.saveLayout(ctx, newLayoutSink(tarLayout{t}), list, o)
+		err = s.saveLayout(ctx, newLayoutSink(newTarLayout(t)), list, o)
 	default:
 		err = s.saveDocker(ctx, t, list, o)
 	}
@@ -179,7 +179,7 @@ func (s *Store) sendOne(ctx context.Context, k sink, img *Image, o SaveOptions) 
 // saveDocker writes what docker load, podman load and skopeo read: plain layers
 // named by their digests, configurations, and manifest.json, which names them.
 func (s *Store) saveDocker(ctx context.Context, t *tar.Writer, list []saved, o SaveOptions) error {
-	to := tarLayout{t}
+	to := newTarLayout(t)
 	have := map[string]bool{}
 	var items []dockerItem
 	for _, x := range list {

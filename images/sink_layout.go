@@ -100,13 +100,41 @@ func (l *layoutSink) finish() error {
 }
 
 // tarLayout writes the files into an archive.
-type tarLayout struct{ w *tar.Writer }
+type tarLayout struct {
+	w    *tar.Writer
+	dirs map[string]bool
+}
+
+func newTarLayout(w *tar.Writer) tarLayout { return tarLayout{w, map[string]bool{"": true}} }
+
+// header: no times, so that the same image makes the same archive. The owner is
+// the caller, since skopeo gives what it unpacks to whom the archive says.
+func (t tarLayout) header(kind byte, name string, mode, size int64) error {
+	return t.w.WriteHeader(&tar.Header{Typeflag: kind, Name: name, Mode: mode, Size: size, Uid: os.Getuid(), Gid: os.Getgid(), Format: tar.FormatPAX})
+}
+
+// parents writes the directories of a name: skopeo would give to root those that
+// it has to make by itself, which only root can.
+func (t tarLayout) parents(name string) error {
+	for i, c := range name {
+		if c != '/' || t.dirs[name[:i]] {
+			continue
+		}
+		t.dirs[name[:i]] = true
+		if err := t.header(tar.TypeDir, name[:i+1], 0o755, 0); err != nil {
+			return err
+		}
+	}
+	return nil
+}
 
 func (t tarLayout) has(string, int64) bool { return false }
 
 func (t tarLayout) put(name string, size int64, write func(io.Writer) error) error {
-	// No times and no owners: the same image makes the same archive.
-	if err := t.w.WriteHeader(&tar.Header{Typeflag: tar.TypeReg, Name: name, Mode: 0o644, Size: size, Format: tar.FormatPAX}); err != nil {
+	if err := t.parents(name); err != nil {
+		return err
+	}
+	if err := t.header(tar.TypeReg, name, 0o644, size); err != nil {
 		return err
 	}
 	return write(t.w)

@@ -29,6 +29,7 @@ type chosen struct {
 	from     digest.Digest      // what the reference named: the manifest or an index
 	served   digest.Digest      // of the manifest before it was converted
 	platform *ocispec.Platform  // what the index says that it is for, if one does
+	root     []byte             // what the reference named, where that is an index
 }
 
 const maxIndexNesting = 4
@@ -47,6 +48,7 @@ func resolve(ctx context.Context, src source, want ocispec.Platform, pinned dige
 		return nil, fail(ErrCorrupt, "the manifest that was served has the digest %s, asked for was %s", from, pinned)
 	}
 	var platform *ocispec.Platform
+	var root []byte
 	seen := map[digest.Digest]bool{}
 	for d := from; ; d = sha256Of(raw) {
 		if seen[d] {
@@ -61,8 +63,11 @@ func resolve(ctx context.Context, src source, want ocispec.Platform, pinned dige
 		}
 		if !doc.isIndex() {
 			desc := ocispec.Descriptor{MediaType: doc.MediaType, Digest: d, Size: int64(len(raw))}
-			c := &chosen{raw: raw, doc: doc, desc: desc, from: from, platform: platform}
+			c := &chosen{raw: raw, doc: doc, desc: desc, from: from, platform: platform, root: root}
 			return c, c.toOCI()
+		}
+		if root == nil {
+			root = raw
 		}
 		next, err := choosePlatform(*doc.Manifests, want)
 		if err != nil {

@@ -17,7 +17,7 @@ func longForms(all []entry) map[string]string {
 	for _, e := range all {
 		family := map[string]string{"Containers": "container", "Images": "image"}[e.group]
 		switch {
-		case family == "" || strings.Contains(e.name, " "), e.name == "images", e.name == "rmi":
+		case family == "" || strings.Contains(e.name, " "), e.name == "images", e.name == "rmi", e.name == "login", e.name == "logout":
 		case e.name == "inspect":
 			out["container inspect"], out["image inspect"] = e.name, e.name
 		default:

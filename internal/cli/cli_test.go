@@ -67,7 +67,7 @@ func TestDispatch(t *testing.T) {
 		{"contaner ls", 125, "", `did you mean "container"?`},
 		{"image --rot /x ls", 125, "", "hint: did you mean --root?"},
 		{"image ls --bogus", 125, "", `error: images: unknown flag --bogus`},
-		{"pull -a debian", 125, "", "-a is not supported yet"},
+		{"pull --decryption-key k debian", 125, "", "--decryption-key is not supported yet"},
 	} {
 		got := invoke(t, nil, strings.Fields(c.line)...)
 		if got.code != c.code {

@@ -54,7 +54,7 @@ func TestCompleteLine(t *testing.T) {
 	for _, c := range []struct{ line, want string }{
 		{"|ru", "none 0 space|run"},
 		{"|imag", "none 0 space|image|images"},
-		{"image |l", "none 0 space|list|ls"},
+		{"image |l", "none 0 space|list|load|ls"},
 		{"help |rm", "none 0 space|rm|rmi"},
 		{"help image |r", "none 0 space|remove|rm"},
 		{"|--ro", "none 0 space|--root"},

@@ -1,22 +1,27 @@
 package cli
 
 import (
+	"context"
 	"fmt"
 
+	"coracle/images"
 	"coracle/internal/engine"
 )
 
 type pullCmd struct {
-	Policy    string `placeholder:"WHEN" enum:"always,missing,never,newer" default:"always" help:"always, missing, never or newer."`
-	Platform  string `placeholder:"OS/ARCH" help:"Which image of an index to take."`
-	TLSVerify *bool  `name:"tls-verify" placeholder:"false" help:"Allow plain HTTP and unknown certificates."`
-	Quiet     bool   `short:"q" help:"No progress."`
+	accessFlags  `embed:""`
+	AllPlatforms bool   `name:"all-platforms" help:"Keep the whole index, with the images of all platforms."`
+	AllTags      bool   `name:"all-tags" short:"a" help:"All tags of the repository."`
+	Policy       string `placeholder:"WHEN" enum:"always,missing,never,newer" default:"always" help:"always, missing, never or newer."`
+	Platform     string `placeholder:"OS/ARCH" help:"Which image of an index to take."`
+	Quiet        bool   `short:"q" help:"No progress."`
 
 	Images []string `arg:"" name:"IMAGE"`
 }
 
 func (*pullCmd) Help() string {
-	return `Prints the id of each image once it is there.
+	return `Prints the id of each image once it is there. Mirrors and aliases of short names
+are those of containers-registries.conf(5).
 
   coracle pull debian
   coracle pull --platform linux/arm64 docker.io/library/alpine:3.20
@@ -25,26 +30,34 @@ func (*pullCmd) Help() string {
 
 func (*pullCmd) refused(name string) (refusal, bool) {
 	return findRefusal([]refusal{
-		{flags: "a all-tags", reason: "an image is fetched by one name", hint: "name each tag"},
-		{flags: "authfile creds cert-dir decryption-key retry retry-delay", reason: "credentials are read from docker's and podman's own files"},
+		refusedCreds(),
+		{flags: "decryption-key", reason: "layers are not encrypted"},
 		{flags: "disable-content-trust", never: true, reason: "digests are always verified", hint: "leave it out"},
 	}, name)
 }
 
 func (c *pullCmd) run(a *app) (int, error) {
+	access, err := c.access()
+	if err != nil {
+		return exitOurs, err
+	}
 	e, err := a.engine()
 	if err != nil {
 		return exitOurs, err
 	}
 	ctx, stop := interruptible()
 	defer stop()
-	opts := engine.PullOptions{Policy: c.Policy, Platform: c.Platform, TLSVerify: c.TLSVerify, Quiet: c.Quiet}
+	opts := engine.PullOptions{Policy: c.Policy, Platform: c.Platform, Access: access, AllPlatforms: c.AllPlatforms, Quiet: c.Quiet}
 	bars := newProgress(a.err)
 	if !c.Quiet {
 		opts.Progress = bars.add
 	}
+	names, err := c.names(ctx, e, access)
+	if err != nil {
+		return exitOurs, err
+	}
 	var failed []error
-	for _, name := range c.Images {
+	for _, name := range names {
 		img, err := e.Pull(ctx, name, opts)
 		bars.close()
 		if err != nil {
@@ -57,6 +70,24 @@ func (c *pullCmd) run(a *app) (int, error) {
 		}
 	}
 	return 0, a.failures(failed)
+}
+
+// names are those on the line, or with --all-tags one for each tag.
+func (c *pullCmd) names(ctx context.Context, e engineAPI, access images.Access) ([]string, error) {
+	if !c.AllTags {
+		return c.Images, nil
+	}
+	var names []string
+	for _, name := range c.Images {
+		tags, err := e.Tags(ctx, name, access)
+		if err != nil {
+			return nil, err
+		}
+		for _, t := range tags {
+			names = append(names, name+":"+t)
+		}
+	}
+	return names, nil
 }
 
 // failures prints all but the last of several errors, and returns that one.

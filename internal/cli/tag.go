@@ -15,6 +15,8 @@ type imageAPI interface {
 	Untag(ctx context.Context, name string, names []string) error
 	Save(ctx context.Context, names []string, o engine.SaveOptions) error
 	Load(ctx context.Context, o engine.LoadOptions) ([]*images.Image, error)
+	Tags(ctx context.Context, name string, a images.Access) ([]string, error)
+	Push(ctx context.Context, name, dest string, o images.PushOptions) (*images.Pushed, error)
 }
 
 type tagCmd struct {

@@ -1,8 +1,16 @@
 package e2e
 
 import (
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/tls"
+	"crypto/x509"
+	"crypto/x509/pkix"
+	"encoding/pem"
 	"errors"
 	"fmt"
+	"math/big"
 	"net"
 	"net/http"
 	"os"
@@ -23,7 +31,9 @@ type command = func(ts *testscript.TestScript, neg bool, args []string)
 //
 //	exits CODE CMD…      run CMD, which must end with that exit code
 //	image NAME…          make sure that $IMAGES/NAME is there (testdata/make/NAME made it)
-//	registry             start Debian's docker-registry; its address is $REGISTRY
+//	registry [auth tls]  start Debian's docker-registry; its address is $REGISTRY. auth: only
+//	                     ada, with the password secret-of-ada, is let in; tls: the authority
+//	                     is certs/ca.crt
 //	jq [-f FILE] EXPR…   each EXPR must be true of FILE, or of the last stdout
 //	leftovers            nothing of ours may run, be mounted or lie about
 //	pty CODE DIALOG CMD… run CMD on a terminal, holding the dialog of that file
@@ -131,9 +141,27 @@ func registry(ts *testscript.TestScript, neg bool, args []string) {
 	ts.Check(err)
 	addr := l.Addr().String()
 	l.Close()
-	dir := ts.MkAbs("registry-storage")
-	config := fmt.Sprintf("version: 0.1\nlog: {level: error}\nstorage:\n  filesystem: {rootdirectory: %q}\n  delete: {enabled: true}\nhttp: {addr: %q}\n", dir, addr)
-	ts.Check(os.WriteFile(ts.MkAbs("registry.yml"), []byte(config), 0o644))
+	dir := ts.MkAbs("registry-storage-" + addr)
+	config := fmt.Sprintf("version: 0.1\nlog: {level: error}\nstorage:\n  filesystem: {rootdirectory: %q}\n  delete: {enabled: true}\n", dir)
+	scheme := "http"
+	http1 := fmt.Sprintf("addr: %q", addr)
+	client := &http.Client{}
+	for _, what := range args {
+		switch what {
+		case "auth":
+			const ada = "ada:$2b$05$PtW3j.ncAGYLMlSmiAdlbOkfCC8DmOblkHzGZniILU9cNJQmShM6C\n" // secret-of-ada
+			ts.Check(os.WriteFile(ts.MkAbs("htpasswd"), []byte(ada), 0o600))
+			config += fmt.Sprintf("auth: {htpasswd: {realm: e2e, path: %q}}\n", ts.MkAbs("htpasswd"))
+		case "tls":
+			scheme = "https"
+			cert, key := makeCertificate(ts)
+			http1 += fmt.Sprintf(", tls: {certificate: %q, key: %q}", cert, key)
+			client.Transport = &http.Transport{TLSClientConfig: &tls.Config{InsecureSkipVerify: true}} //nolint:gosec // asks only whether it is there
+		default:
+			ts.Fatalf("usage: registry [auth] [tls]")
+		}
+	}
+	ts.Check(os.WriteFile(ts.MkAbs("registry.yml"), []byte(config+"http: {"+http1+"}\n"), 0o644))
 	log, err := os.Create(ts.MkAbs("registry.log"))
 	ts.Check(err)
 	defer log.Close()
@@ -146,7 +174,7 @@ func registry(ts *testscript.TestScript, neg bool, args []string) {
 		_ = cmd.Wait()
 	})
 	for range 200 {
-		if resp, err := http.Get("http://" + addr + "/v2/"); err == nil {
+		if resp, err := client.Get(scheme + "://" + addr + "/v2/"); err == nil {
 			resp.Body.Close()
 			ts.Setenv("REGISTRY", addr)
 			return
@@ -155,4 +183,24 @@ func registry(ts *testscript.TestScript, neg bool, args []string) {
 	}
 	text, _ := os.ReadFile(ts.MkAbs("registry.log"))
 	ts.Fatalf("docker-registry does not answer at %s: %s", addr, text)
+}
+
+// makeCertificate makes an authority of its own for 127.0.0.1.
+func makeCertificate(ts *testscript.TestScript) (cert, key string) {
+	private, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	ts.Check(err)
+	made := &x509.Certificate{
+		SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "e2e"}, NotAfter: time.Now().Add(time.Hour),
+		IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)}, IsCA: true, BasicConstraintsValid: true,
+		KeyUsage: x509.KeyUsageCertSign | x509.KeyUsageDigitalSignature,
+	}
+	der, err := x509.CreateCertificate(rand.Reader, made, made, &private.PublicKey, private)
+	ts.Check(err)
+	raw, err := x509.MarshalPKCS8PrivateKey(private)
+	ts.Check(err)
+	ts.Check(os.MkdirAll(ts.MkAbs("certs"), 0o755))
+	cert, key = ts.MkAbs("certs/ca.crt"), ts.MkAbs("registry.key")
+	ts.Check(os.WriteFile(cert, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der}), 0o644))
+	ts.Check(os.WriteFile(key, pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: raw}), 0o600))
+	return cert, key
 }

@@ -15,11 +15,12 @@ import (
 
 // PullOptions say how an image is fetched; strings as on the command line.
 type PullOptions struct {
-	Policy    string // always, missing, never, newer
-	Platform  string
-	TLSVerify *bool
-	Quiet     bool
-	Progress  func(name string, size int64) io.WriteCloser
+	Policy   string // always, missing, never, newer
+	Platform string
+	images.Access
+	AllPlatforms bool
+	Quiet        bool
+	Progress     func(name string, size int64) io.WriteCloser
 }
 
 // Pull fetches an image and unpacks it for the caller's default map, so that
@@ -48,7 +49,7 @@ func (e *Engine) pull(ctx context.Context, name string, o PullOptions, ids usern
 	stage := e.stage(ctx, ids.Base)
 	var fetched atomic.Bool
 	img, err := store.Pull(ctx, name, images.PullOptions{
-		Policy: images.Policy(o.Policy), Platform: o.Platform, TLSVerify: o.TLSVerify,
+		Policy: images.Policy(o.Policy), Platform: o.Platform, Access: o.Access, AllPlatforms: o.AllPlatforms,
 		Class: ids.Base.Class(), Stage: func() (layer.Stage, error) { return stage, nil },
 		Progress: func(layer string, size int64) io.WriteCloser {
 			fetched.Store(true)

@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"cmp"
 	"context"
 	"crypto/rand"
 	"errors"
@@ -146,4 +147,29 @@ func (e *Engine) Load(ctx context.Context, o LoadOptions) ([]*images.Image, erro
 		e.emit(imageEvent("loadfromarchive", img.ID.Encoded(), o.Input))
 	}
 	return list, errors.Join(err, stage.Close())
+}
+
+// Push sends an image to a registry, an archive or a directory.
+func (e *Engine) Push(ctx context.Context, name, dest string, o images.PushOptions) (*images.Pushed, error) {
+	store, err := e.store()
+	if err != nil {
+		return nil, err
+	}
+	out, err := store.Push(ctx, name, dest, o)
+	if err != nil {
+		return nil, err
+	}
+	if img, err := store.Lookup(name); err == nil {
+		e.emit(imageEvent("push", img.ID.Encoded(), cmp.Or(dest, name)))
+	}
+	return out, nil
+}
+
+// Tags lists the tags of a repository.
+func (e *Engine) Tags(ctx context.Context, name string, a images.Access) ([]string, error) {
+	store, err := e.store()
+	if err != nil {
+		return nil, err
+	}
+	return store.Tags(ctx, name, a)
 }

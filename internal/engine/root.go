@@ -99,7 +99,7 @@ func (r *rootSource) image(ctx context.Context, o RunOptions, ids userns.Resolve
 	if o.Quiet {
 		progress = nil
 	}
-	img, err := r.e.pull(ctx, o.Image, PullOptions{Policy: o.Pull, Platform: o.Platform, TLSVerify: o.TLSVerify, Progress: progress}, ids)
+	img, err := r.e.pull(ctx, o.Image, PullOptions{Policy: o.Pull, Platform: o.Platform, Access: images.Access{TLSVerify: o.TLSVerify}, Progress: progress}, ids)
 	if err != nil {
 		return err
 	}

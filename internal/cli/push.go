@@ -1,0 +1,107 @@
+package cli
+
+import (
+	"fmt"
+	"os"
+	"time"
+
+	"coracle/images"
+)
+
+// accessFlags say how a registry is talked to.
+type accessFlags struct {
+	TLSVerify  *bool  `name:"tls-verify" placeholder:"false" help:"Allow plain HTTP and unknown certificates."`
+	CertDir    string `name:"cert-dir" placeholder:"DIR" help:"Authorities (*.crt) and client certificates (*.cert, *.key) for the registry."`
+	AuthFile   string `name:"authfile" placeholder:"FILE" help:"Credentials, instead of $REGISTRY_AUTH_FILE, podman's or docker's."`
+	Retry      *int   `placeholder:"N" help:"Try N times more where it may help (default: 3)."`
+	RetryDelay string `name:"retry-delay" placeholder:"TIME" help:"Wait so long between tries, 5s for example (default: longer each time)."`
+}
+
+func (f accessFlags) access() (images.Access, error) {
+	a := images.Access{TLSVerify: f.TLSVerify, CertDir: f.CertDir, AuthFile: f.AuthFile, Retry: f.Retry}
+	if f.Retry != nil && *f.Retry < 0 {
+		return a, &usageError{msg: fmt.Sprintf("--retry: %d is less than 0", *f.Retry)}
+	}
+	if f.RetryDelay != "" {
+		d, err := time.ParseDuration(f.RetryDelay)
+		if err != nil || d < 0 {
+			return a, &usageError{msg: fmt.Sprintf("--retry-delay: %q is no time", f.RetryDelay), hint: "5s, 1m30s, …"}
+		}
+		a.Delay = d
+	}
+	return a, nil
+}
+
+// refusedCreds: a password on a command line can be read by everybody on the
+// machine.
+func refusedCreds() refusal {
+	return refusal{flags: "creds", never: true, reason: "a password on the command line can be read by everybody on this machine", hint: "coracle login, or --authfile"}
+}
+
+type pushCmd struct {
+	accessFlags      `embed:""`
+	All              bool   `help:"The whole index, with the images of all platforms."`
+	Compression      string `name:"compression-format" aliases:"compression" placeholder:"KIND" enum:",gzip,zstd,zstd:chunked,none" default:"" help:"Of layers: gzip, zstd, zstd:chunked or none (default: as they are)."`
+	CompressionLevel int    `name:"compression-level" placeholder:"N" help:"The compressor's level."`
+	Force            bool   `name:"force-compression" help:"Compress layers again that are compressed so already."`
+	Format           string `short:"f" placeholder:"FORMAT" enum:",oci,docker,v2s2" default:"" help:"Of the manifest: oci or docker (default: as it came)."`
+	DigestFile       string `name:"digestfile" placeholder:"FILE" help:"Write the digest of what was pushed to FILE."`
+	Quiet            bool   `short:"q" help:"No progress."`
+
+	Image       string `arg:"" name:"IMAGE"`
+	Destination string `arg:"" name:"DESTINATION" optional:""`
+}
+
+func (*pushCmd) Help() string {
+	return `DESTINATION is REGISTRY/NAME[:TAG], oci:DIR[:TAG], oci-archive:FILE[:TAG],
+docker-archive:FILE[:NAME] or dir:DIR; without it the image's own name. What is
+there already is not sent again. Prints the digest.
+
+  coracle push app:1 registry.example.org/team/app:1
+  coracle push --compression zstd --digestfile digest app:1`
+}
+
+func (*pushCmd) refused(name string) (refusal, bool) {
+	return findRefusal([]refusal{
+		refusedCreds(),
+		{flags: "a all-tags", reason: "an image is pushed by one name", hint: "name each tag"},
+		{flags: "encrypt-layer encryption-key", reason: "layers are not encrypted"},
+		{flags: "sign-by sign-by-sigstore sign-by-sigstore-private-key sign-passphrase-file remove-signatures", reason: "signatures are checked, not made", hint: "cosign sign makes one"},
+		{flags: "disable-content-trust", never: true, reason: "digests are always verified", hint: "leave it out"},
+		{flags: "platform", reason: "one platform's image is pushed, or with --all all of them"},
+	}, name)
+}
+
+func (c *pushCmd) run(a *app) (int, error) {
+	access, err := c.access()
+	if err != nil {
+		return exitOurs, err
+	}
+	e, err := a.engine()
+	if err != nil {
+		return exitOurs, err
+	}
+	ctx, stop := interruptible()
+	defer stop()
+	o := images.PushOptions{Access: access, All: c.All}
+	o.Compression, o.Level, o.Force, o.Format = c.Compression, c.CompressionLevel, c.Force, c.Format
+	if o.Format == "v2s2" {
+		o.Format = images.FormatDocker
+	}
+	bars := newProgress(a.err)
+	if !c.Quiet {
+		o.Progress = bars.add
+	}
+	out, err := e.Push(ctx, c.Image, c.Destination, o)
+	bars.close()
+	if err != nil {
+		return exitOurs, err
+	}
+	if c.DigestFile != "" {
+		if err := os.WriteFile(c.DigestFile, []byte(out.Digest), 0o666); err != nil { //nolint:gosec // the caller's umask decides, as for any file
+			return exitOurs, fmt.Errorf("write the digest: %w", err)
+		}
+	}
+	fmt.Fprintln(a.out, out.Digest)
+	return 0, nil
+}
