@@ -42,6 +42,7 @@ func jsonDocuments() []jsonDocument {
 		{"doctor", "doctor", true, reflect.TypeFor[engine.Check]()},
 		{"version", "version", false, reflect.TypeFor[build]()},
 		{"run --report FILE", "", false, reflect.TypeFor[engine.ReportDocument]()},
+		{"run --net-log FILE", "", false, reflect.TypeFor[engine.FlowDocument]()},
 		{"run --dry-run", "run,create", false, reflect.TypeFor[engine.PlanDocument]()},
 	}
 }

@@ -69,11 +69,6 @@ func refusedForLater() []refusal {
 			reason: "the network carries IP packets only, and its interface has no such address",
 		},
 		{
-			flags:  "allow-net deny-net net-log pcap",
-			reason: "it needs the builtin network",
-			hint:   "--network none closes the network altogether",
-		},
-		{
 			flags:  "landlock",
 			reason: "Landlock rules are not applied",
 			hint:   "--read-only and read-only volumes keep files as they are",

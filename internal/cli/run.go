@@ -6,6 +6,7 @@ import (
 	"strconv"
 	"time"
 
+	"coracle/internal/engine"
 	"coracle/userns"
 )
 
@@ -131,6 +132,21 @@ type networkFlags struct {
 	NoHostname bool     `name:"no-hostname" help:"Leave the image's /etc/hostname."`
 	HTTPProxy  *bool    `name:"http-proxy" placeholder:"false" help:"No proxy variables from here."`
 	Expose     []string `placeholder:"PORT[/PROTO]" help:"Note a port as exposed."`
+
+	egressFlags `embed:""`
+}
+
+// egressFlags say whom a command may talk to; containers and sandboxes have them.
+type egressFlags struct {
+	AllowNet     []string `name:"allow-net" sep:"none" placeholder:"HOST[:PORT[-PORT]]" help:"Let it talk to this name, *.NAME, address, network or host only; may be repeated."`
+	DenyNet      []string `name:"deny-net" sep:"none" placeholder:"HOST[:PORT[-PORT]]" help:"Never let it talk to this one."`
+	AllowNetFile string   `name:"allow-net-file" placeholder:"FILE" help:"Read such rules, one a line, again at SIGHUP."`
+	NetLog       string   `name:"net-log" placeholder:"FILE" help:"Append a line of JSON for each connection."`
+	Pcap         string   `name:"pcap" placeholder:"FILE" help:"Capture its packets, for tcpdump and Wireshark."`
+}
+
+func (f egressFlags) options() engine.EgressOptions {
+	return engine.EgressOptions{AllowNet: f.AllowNet, DenyNet: f.DenyNet, AllowNetFile: f.AllowNetFile, NetLog: f.NetLog, Pcap: f.Pcap}
 }
 
 type limitFlags struct {

@@ -112,7 +112,7 @@ func (e *Engine) removeFailed(ctx context.Context, b *box, o RunOptions) {
 // absolute makes the paths of files that are written later independent of the
 // directory that this command runs in.
 func (o *RunOptions) absolute() error {
-	for _, p := range []*string{&o.CIDFile, &o.PIDFile, &o.Report} {
+	for _, p := range []*string{&o.CIDFile, &o.PIDFile, &o.Report, &o.AllowNetFile, &o.NetLog, &o.Pcap} {
 		if *p == "" || p == &o.Report && *p == "-" {
 			continue
 		}

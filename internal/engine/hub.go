@@ -76,6 +76,19 @@ func (h *hub) note(msg string) {
 	_ = plainfile.Write(filepath.Join(h.b.dir, monitorLog), []byte(line), 0o600, unix.O_APPEND)
 }
 
+// tell says something to whoever reads what the payload prints, now or later.
+func (h *hub) tell(msg, hint string) {
+	if hint != "" {
+		msg += " (" + hint + ")"
+	}
+	h.note(msg)
+	line := []byte("coracle: " + msg + "\n")
+	log := h.log.Stream(ctrlog.Stderr)
+	_, _ = log.Write(line)
+	log.Flush()
+	h.broadcast(ctrlog.Stderr, line)
+}
+
 // streams makes what the payload gets as its standard streams; with a terminal
 // it is given that instead.
 func (h *hub) streams(terminal bool) (child [3]*os.File, err error) {

@@ -111,6 +111,7 @@ func (m *monitor) begin() error {
 	if m.hub, err = newHub(b, m.o, m.warn); err != nil {
 		return err
 	}
+	m.told = m.hub.tell
 	if o.Client {
 		_ = unix.SetNonblock(clientFD, true)
 		unix.CloseOnExec(clientFD)
@@ -387,7 +388,8 @@ func (m *monitor) leave(ctx context.Context) {
 func (m *monitor) endOnSignal(told <-chan os.Signal) {
 	for sig := range told {
 		if sig == unix.SIGHUP {
-			continue // the session is not ours
+			m.reloadRules() // the session is not ours
+			continue
 		}
 		m.askToStop()
 		m.endInOrder()

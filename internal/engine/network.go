@@ -8,6 +8,7 @@ import (
 
 	"coracle/netns"
 	"coracle/netns/builtin"
+	"coracle/netns/egress"
 	"coracle/netns/forward"
 	"coracle/netns/helper"
 	"coracle/spec"
@@ -19,15 +20,18 @@ type NetworkOptions struct {
 	IP         string   `json:",omitempty"` // --ip
 	Publish    []string `json:",omitempty"` // --publish
 	PublishAll bool     `json:",omitempty"` // --publish-all
+	EgressOptions
 }
 
 // network is what connects one container with the outside, from this process.
 type network struct {
 	kind   string // of driver
 	config netns.Config
-	ports  []netns.Port // that were asked for
-	driver netns.Driver // nil while it is not connected
-	place  userns.Place // where it is, for drivers that make sockets there
+	ports  []netns.Port  // that were asked for
+	driver netns.Driver  // nil while it is not connected
+	place  userns.Place  // where it is, for drivers that make sockets there
+	rules  *egress.Rules // nil: all may go out
+	guard  guard
 }
 
 // Kinds of drivers. A network that somebody else has made (ns:PATH) has ports only.
@@ -72,6 +76,14 @@ func planNetwork(o RunOptions) (*network, error) {
 	} else if o.IP != "" {
 		return nil, &Error{Op: "--ip " + o.IP, Err: errors.New("the container has a network that is there already, and its addresses"), Help: "leave it out"}
 	}
+	if kind == kindBuiltin {
+		n.rules, err = planEgress(o, &n.config)
+	} else {
+		err = refuseEgress(o)
+	}
+	if err != nil {
+		return nil, err
+	}
 	if n.ports, err = netns.ParsePorts(o.Publish); err != nil {
 		return nil, hinted("", err)
 	}
@@ -100,6 +112,9 @@ func (n *network) check(o RunOptions) error {
 
 // refuseNetworkOptions is for a container without a network of its own.
 func refuseNetworkOptions(o RunOptions) error {
+	if err := refuseEgress(o); err != nil {
+		return err
+	}
 	flag := ""
 	switch {
 	case len(o.Publish) > 0:
@@ -185,7 +200,11 @@ func (r *run) connect() (err error) {
 	}
 	switch r.net.kind {
 	case kindBuiltin:
-		r.net.driver = builtin.New(r.net.config)
+		driver := builtin.New(r.net.config)
+		if err := r.guard(driver); err != nil {
+			return err
+		}
+		r.net.driver = driver
 	case kindJoined:
 		r.net.driver = forward.NewNetwork()
 	default:
@@ -263,5 +282,8 @@ func (r *run) disconnect() {
 		r.net.driver = nil
 		r.net.place.Close()
 		r.net.place = userns.Place{}
+		if err := r.net.guard.close(); err != nil {
+			r.tellUser(err.Error(), "")
+		}
 	}
 }

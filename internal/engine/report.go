@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"coracle/cgroupv2"
+	"coracle/netns/egress"
 
 	"golang.org/x/sys/unix"
 )
@@ -47,6 +48,10 @@ type report struct {
 	MemoryPeakOf string `json:"memoryPeakOf"`
 	// LargestProcess is the peak resident memory of the largest process.
 	LargestProcess int64 `json:"largestProcessBytes"`
+
+	// Network is what went out or was refused; absent without a network whose
+	// traffic we see.
+	Network *egress.Summary `json:"network,omitempty"`
 }
 
 // spend fills in what was used: as the cgroup knows it, else as the kernel
@@ -91,6 +96,10 @@ func (r *run) report(exit Exit, runErr error) error {
 		Started: r.started, Finished: r.ended, Wall: max(0, r.ended.Sub(r.started).Seconds()),
 	}
 	rep.spend(r.usage, r.spent)
+	if gate := r.gate.Load(); gate != nil {
+		flows := gate.Summary()
+		rep.Network = &flows
+	}
 	if runErr != nil {
 		rep.Error = runErr.Error()
 	}

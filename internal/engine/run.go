@@ -8,12 +8,14 @@ import (
 	"os"
 	"path/filepath"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"time"
 
 	"coracle/cgroupv2"
 	"coracle/fuse"
 	"coracle/internal/foreground"
+	"coracle/netns/egress"
 	"coracle/spec"
 	"coracle/userns"
 
@@ -88,6 +90,10 @@ type run struct {
 	net       *network   // nil: it has none of its own
 	netMu     sync.Mutex // its driver is asked for ports while others end it
 
+	gate        atomic.Pointer[egress.Gate] // the network's
+	told        func(msg, hint string)      // who is told while the payload runs; nil: as always
+	hadTerminal bool
+
 	started, ended time.Time
 	usage          syscall.Rusage
 	spent          *cgroupv2.Usage // by all of its processes; nil without a cgroup
@@ -124,6 +130,9 @@ func (r *run) check() error {
 		return err
 	}
 	r.o.Network = cmp.Or(r.o.Network, defaultNetwork)
+	if err := checkEgress(r.o); err != nil {
+		return err
+	}
 	r.manager = r.e.manager
 	if !r.o.DryRun {
 		return r.e.ready()

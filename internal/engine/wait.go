@@ -25,6 +25,7 @@ func (r *run) wait(p *spec.Process, told <-chan os.Signal, ooms <-chan struct{})
 		ws, ru, err := p.WaitPayload()
 		ended <- end{ws, ru, err}
 	}()
+	r.hadTerminal = r.o.AllowNetFile != "" && haveTerminal()
 	var timeout <-chan time.Time
 	if r.o.Timeout > 0 {
 		t := time.NewTimer(r.o.Timeout)
@@ -65,6 +66,10 @@ func (r *run) wait(p *spec.Process, told <-chan os.Signal, ooms <-chan struct{})
 }
 
 func (r *run) forward(p *spec.Process, sig os.Signal) {
+	if sig == unix.SIGHUP && r.o.AllowNetFile != "" && !r.hungUp() {
+		r.reloadRules()
+		return
+	}
 	if n, ok := sig.(syscall.Signal); ok && r.o.SigProxy {
 		_ = p.Signal(n) // a container that is gone is about to be noticed
 	}
@@ -83,6 +88,7 @@ func (r *run) finish(ctx context.Context, exit Exit, runErr error) error {
 	if r.ended.IsZero() {
 		r.ended = time.Now()
 	}
+	r.disconnect() // the report has all flows
 	if r.o.Report != "" {
 		// The payload's own exit code counts for more than a record of it.
 		if err := r.report(exit, runErr); err != nil {
