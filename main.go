@@ -18,11 +18,17 @@ import (
 	"coracle/internal/cli"
 	_ "coracle/internal/early"
 	"coracle/internal/engine"
+	"coracle/internal/hire"
 	"coracle/spec"
 )
 
 func main() {
-	cgroupv2.UseBus(cgroupv2.Bus{Dial: dialSystemd, ParseValue: bus.ParseValue})
+	if strings.HasPrefix(os.Args[0], hire.Name) {
+		conn := hire.Listen() // without systemd
+		useBus()
+		os.Exit(engine.MonitorMain(conn))
+	}
+	useBus()
 	// A stage is this program again, under a name of its own in argv[0]; it
 	// must not pay for a command line.
 	switch os.Args[0] {
@@ -37,13 +43,16 @@ func main() {
 	case engine.FilesStage:
 		os.Exit(engine.FilesMain())
 	}
-	if strings.HasPrefix(os.Args[0], engine.MonitorName) {
-		os.Exit(engine.MonitorMain())
-	}
 	if strings.HasPrefix(os.Args[0], engine.ConsoleName) {
 		os.Exit(engine.ConsoleMain())
 	}
-	os.Exit(cli.Main(os.Args))
+	code := cli.Main(os.Args)
+	hire.DismissUnused()
+	os.Exit(code)
+}
+
+func useBus() {
+	cgroupv2.UseBus(cgroupv2.Bus{Dial: dialSystemd, ParseValue: bus.ParseValue})
 }
 
 func dialSystemd(ctx context.Context, socket string, own bool) (cgroupv2.Systemd, error) {

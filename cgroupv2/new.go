@@ -39,6 +39,9 @@ type Config struct {
 	// (linux.devices) are the nodes that it has.
 	UserNamespace bool
 	Devices       []specs.LinuxDevice
+	// NoBus is for a caller without UseBus: where systemd is needed, ErrNoBus says
+	// so, and nothing was done.
+	NoBus bool
 	// Required makes it an error when there can be no cgroup.
 	Required bool
 	// Before, where there is one, is told the path of a cgroup that is about to be
@@ -57,6 +60,9 @@ func New(cfg Config) (*Cgroup, error) {
 	}
 	if err := tree.offers(cfg); err != nil {
 		return nil, err
+	}
+	if cfg.Systemd && cfg.NoBus {
+		return nil, ErrNoBus
 	}
 	if cfg.Systemd {
 		return plan(tree, cfg)

@@ -42,6 +42,9 @@ func auto(tree Tree, cfg Config) (*Cgroup, error) {
 		}
 		here = err
 	}
+	if cfg.NoBus {
+		return nil, ErrNoBus
+	}
 	why := tree.stays(cfg, len(files) == 0)
 	if why == nil {
 		var entered Tree

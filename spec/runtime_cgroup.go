@@ -20,14 +20,14 @@ type LimitedCgroup struct {
 
 // NewCgroup makes the cgroup of a container that is yet to be made, so that its
 // first process can be born there while little else is known (BeginNamespaces):
-// for CreateOptions.Cgroup. before is told
-// its path before it is made; the caller removes it, whatever becomes of the
-// container.
-func (r *Runtime) NewCgroup(id string, asked, implied *specs.LinuxResources, before func(path string) error) (*LimitedCgroup, error) {
+// for CreateOptions.Cgroup. There is none in it where no limit needs one and only
+// limits do. before is told its path before it is made; the caller removes it,
+// whatever becomes of the container.
+func (r *Runtime) NewCgroup(id string, asked, implied *specs.LinuxResources, only bool, before func(path string) error) (*LimitedCgroup, error) {
 	if r.NoCgroup {
 		return &LimitedCgroup{}, nil
 	}
-	return r.limitedCgroup(cgroupv2.Config{ID: id, Resources: asked, UserNamespace: true, Before: before}, implied, true)
+	return r.limitedCgroup(cgroupv2.Config{ID: id, Resources: asked, UserNamespace: true, Before: before}, implied, only)
 }
 
 // limitedCgroup is the cgroup with the limits that can be had, see withLimits. Where
@@ -50,6 +50,7 @@ func (r *Runtime) limitedCgroup(cfg cgroupv2.Config, implied *specs.LinuxResourc
 func (r *Runtime) withLimits(cfg cgroupv2.Config, implied *specs.LinuxResources, only bool, try func(cgroupv2.Config) error) (unlimited []string, err error) {
 	asked := cfg.Resources
 	cfg.Systemd, cfg.Rootless, cfg.Auto, cfg.Lasting = r.Systemd, !HostRoot(), r.AutoCgroup, r.Lasting
+	cfg.NoBus = r.NoSystemd
 	cfg.Unasked = asked == nil && cfg.Path == "" && !cfg.Required
 	for {
 		cfg.Resources = WithImplied(asked, implied)

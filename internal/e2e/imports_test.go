@@ -15,7 +15,7 @@ import (
 func mayImport() map[string][]string {
 	leaf := []string{"internal/nofile", "internal/plainfile"}
 	return map[string][]string{
-		"main":                {"internal/cli", "internal/early", "internal/engine", "images/layer", "cgroupv2", "fuse", "userns", "spec", "internal/nofile"},
+		"main":                {"internal/cli", "internal/early", "internal/engine", "internal/hire", "images/layer", "cgroupv2", "fuse", "userns", "spec", "internal/nofile"},
 		"userns":              leaf,
 		"fuse":                leaf,
 		"netns":               {"internal/later"},
@@ -23,7 +23,9 @@ func mayImport() map[string][]string {
 		"images":              leaf,
 		"spec":                {"userns", "fuse", "cgroupv2", "internal/nofile", "internal/plainfile"},
 		"internal/ctrlog":     nil,
-		"internal/early":      {"internal/oci", "internal/unused"},
+		"internal/early":      {"internal/oci", "internal/hire", "internal/unused"},
+		"internal/begin":      {"userns", "cgroupv2", "spec"},
+		"internal/hire":       {"internal/begin", "userns", "cgroupv2", "internal/plainfile"},
 		"internal/oci":        {"internal/foreground", "internal/say", "userns", "spec"},
 		"internal/say":        nil,
 		"internal/unused":     nil,
@@ -33,7 +35,7 @@ func mayImport() map[string][]string {
 		"internal/plainfile":  nil,
 		"internal/signals":    nil,
 		"internal/stack":      nil,
-		"internal/engine":     {"userns", "fuse", "netns", "cgroupv2", "images", "spec", "internal/nofile", "internal/plainfile", "internal/ctrlog", "internal/signals", "internal/stack", "internal/foreground"},
+		"internal/engine":     {"userns", "fuse", "netns", "cgroupv2", "images", "spec", "internal/nofile", "internal/plainfile", "internal/ctrlog", "internal/signals", "internal/stack", "internal/foreground", "internal/begin", "internal/hire"},
 		"internal/cli":        {"internal/engine", "internal/foreground", "internal/oci", "internal/say", "userns", "spec", "images", "internal/nofile"},
 		"internal/e2e":        nil,
 	}

@@ -11,6 +11,7 @@ package early
 import (
 	"os"
 
+	"coracle/internal/hire"
 	"coracle/internal/oci"
 	_ "coracle/internal/unused"
 )
@@ -24,5 +25,6 @@ func run() bool {
 	if done {
 		os.Exit(code) //nolint:forbidigo // as main does
 	}
+	hire.Early(os.Args)
 	return done
 }

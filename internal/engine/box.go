@@ -9,10 +9,9 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"strconv"
-	"strings"
 	"time"
 
+	"coracle/internal/begin"
 	"coracle/internal/plainfile"
 	"coracle/spec"
 
@@ -58,10 +57,10 @@ func (e *Engine) ownRunDir(id string) string { return filepath.Join(e.runRoot, "
 // another runtime directory than we have.
 func (e *Engine) runDir(id string) string {
 	n, err := e.readNote(id)
-	if err != nil || !filepath.IsAbs(n.dir) || filepath.Base(n.dir) != id || filepath.Base(filepath.Dir(n.dir)) != "containers" {
+	if err != nil || !filepath.IsAbs(n.Dir) || filepath.Base(n.Dir) != id || filepath.Base(filepath.Dir(n.Dir)) != "containers" {
 		return e.ownRunDir(id)
 	}
-	return n.dir
+	return n.Dir
 }
 
 // runtime is the OCI runtime that has the state of a container in dir.
@@ -78,7 +77,7 @@ func (e *Engine) forget(ctx context.Context, id string) error {
 	n, _ := e.readNote(id)
 	err := e.runtimeOf(id).Delete(ctx, id, true)
 	if err == nil {
-		err = dropCgroup(ctx, id, n.cgroup)
+		err = dropCgroup(ctx, id, n.Cgroup)
 	}
 	if err == nil {
 		_ = unix.Unlink(door) // of a monitor that was killed
@@ -86,34 +85,9 @@ func (e *Engine) forget(ctx context.Context, id string) error {
 	return err
 }
 
-// note is what a launcher writes into running/ID: its run directory, the id of
-// the image that it starts from ("" for none), who it is, and the cgroup that it
-// has made before there was a state to name it.
-type note struct{ dir, image, launcher, cgroup string }
-
-func (n note) String() string { return n.dir + "\n" + n.image + "\n" + n.launcher + "\n" + n.cgroup }
-
-func (e *Engine) readNote(id string) (n note, err error) {
+func (e *Engine) readNote(id string) (begin.Note, error) {
 	data, err := os.ReadFile(e.runningFile(id))
-	n.dir, n.image, _ = strings.Cut(string(data), "\n")
-	n.image, n.launcher, _ = strings.Cut(n.image, "\n")
-	n.launcher, n.cgroup, _ = strings.Cut(n.launcher, "\n")
-	return n, err
-}
-
-// self is this process, as a note has it: its pid and the namespace of that.
-func self() string {
-	ns, _ := os.Readlink("/proc/self/ns/pid")
-	return fmt.Sprint(os.Getpid(), " ", ns)
-}
-
-// dead says that the launcher is known to be gone. What it has begun may hold
-// its lock for a moment more.
-func (n note) dead() bool {
-	pid, ns, _ := strings.Cut(n.launcher, " ")
-	id, err := strconv.Atoi(pid)
-	_, own, _ := strings.Cut(self(), " ")
-	return err == nil && id > 0 && ns == own && errors.Is(unix.Kill(id, 0), unix.ESRCH)
+	return begin.ReadNote(string(data)), err
 }
 
 func newID() string {
@@ -182,7 +156,7 @@ func (b *box) remove(ctx context.Context) bool {
 func (e *Engine) claim(id string, image digest.Digest) (*os.File, error) {
 	path := e.runningFile(id)
 	for range 100 {
-		f, err := newLocked(path, note{e.ownRunDir(id), image.String(), self(), ""}.String())
+		f, err := newLocked(path, begin.Note{Dir: e.ownRunDir(id), Image: image.String(), Launcher: begin.Self()}.String())
 		if errors.Is(err, fs.ErrNotExist) {
 			if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
 				return nil, err

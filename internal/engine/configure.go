@@ -10,7 +10,6 @@ import (
 	"strings"
 	"sync"
 
-	specs "github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sys/unix"
 
 	"coracle/internal/plainfile"
@@ -93,30 +92,6 @@ func (r *run) assemble() (err error) {
 		x.Seccomp, x.SeccompFlags = prog.Filter, prog.Flags
 	}
 	r.extra = x
-	return nil
-}
-
-// begin starts the container's first process before all else, in the namespaces
-// that most have: the kernel takes as long over them as we over the
-// configuration. If it turns out that others are wanted, Start makes another.
-// It is born in its cgroup, which is made first where there are limits.
-func (r *run) begin() error {
-	if r.o.DryRun {
-		return nil
-	}
-	cg, err := r.beginCgroup()
-	if err != nil {
-		return err
-	}
-	usual := func(mode string) bool { return mode == "" || mode == "private" || mode == "none" }
-	if cg == nil && !r.tried && r.o.Cgroups != "disabled" && r.manager != managerDisabled {
-		return nil // it is to be born in a cgroup that is not there yet
-	}
-	if o := r.o; !usual(o.PID) || !usual(o.IPC) || !usual(o.UTS) || !usual(o.Network) && !strings.HasPrefix(o.Network, "builtin") || strings.HasPrefix(o.Userns.Userns, ofContainer) {
-		return nil
-	}
-	r.newborn = spec.BeginNamespaces(cg, specs.UserNamespace, specs.MountNamespace, specs.PIDNamespace, specs.IPCNamespace,
-		specs.UTSNamespace, specs.NetworkNamespace, specs.CgroupNamespace)
 	return nil
 }
 

@@ -335,8 +335,8 @@ func (e *Engine) imagesInUse() (map[digest.Digest][]string, error) {
 	}
 	for _, f := range starting {
 		n, err := e.readNote(f.Name())
-		if err == nil && n.image != "" && !seen[f.Name()] && e.alive(f.Name()) {
-			used[digest.Digest(n.image)] = append(used[digest.Digest(n.image)], f.Name()[:min(12, len(f.Name()))])
+		if err == nil && n.Image != "" && !seen[f.Name()] && e.alive(f.Name()) {
+			used[digest.Digest(n.Image)] = append(used[digest.Digest(n.Image)], f.Name()[:min(12, len(f.Name()))])
 		}
 	}
 	return used, nil

@@ -28,7 +28,7 @@ func (e *Engine) RunDetached(ctx context.Context, o RunOptions) (Container, erro
 	if err != nil {
 		return Container{}, err
 	}
-	if err := e.order(b, monitor); err != nil {
+	if err := e.order(monitor, nil); err != nil {
 		e.removeFailed(ctx, b, o)
 		return Container{}, err
 	}

@@ -10,51 +10,61 @@ import (
 	"strings"
 
 	"coracle/cgroupv2"
+	"coracle/internal/begin"
 	"coracle/spec"
 
 	"golang.org/x/sys/unix"
 )
 
-// early is what a container in the foreground has before all else: a cgroup that
-// its first process is born in, and running/ID, which names that cgroup for
-// whoever clears up after a launcher that was killed.
+// early is what a container has before all else: its cgroup, and running/ID, which
+// names that for whoever clears up after a launcher that was killed.
 type early struct {
-	lock   *os.File
-	note   note
+	lock   *os.File // nil: somebody else gives it back
+	note   begin.Note
 	cgroup *spec.LimitedCgroup
 }
 
-// beginCgroup makes the cgroup of a container in the foreground, where a limit
-// needs one. Limits that cannot be had are an error at this moment, before
-// anything has started.
-func (r *run) beginCgroup() (*cgroupv2.Cgroup, error) {
-	writable := slices.ContainsFunc(r.o.SecurityOpt, func(o string) bool { return strings.HasPrefix(o, "writable-cgroups") })
-	if r.o.Cgroups == "disabled" || r.o.CgroupParent != "" || r.o.Systemd == "always" || writable || r.manager == managerSystemd || r.manager == managerDisabled {
-		return nil, nil // later, or none
+// outline is what the container's start can begin with: its cgroup, that of one in
+// the foreground where a limit needs it, and its first process in the namespaces
+// that most have. The kernel takes as long over these as we over the
+// configuration; if it turns out that others are wanted, the runtime makes another.
+func (r *run) outline() (begin.Plan, error) {
+	o, p := r.o, begin.Plan{ID: r.id, OnlyLimits: !r.o.Detached(), Lasting: r.o.Detached()}
+	p.Auto = r.manager == "" || r.manager == managerAuto
+	writable := slices.ContainsFunc(o.SecurityOpt, func(o string) bool { return strings.HasPrefix(o, "writable-cgroups") })
+	none := o.Cgroups == "disabled" || r.manager == managerDisabled
+	if !none && o.CgroupParent == "" && o.Systemd != "always" && !writable && r.manager != managerSystemd {
+		p.Cgroup = true // else it comes later
+		var err error
+		if p.Asked, p.Implied, err = o.Limits.Resources(hostFacts{}); err != nil {
+			return p, err
+		}
 	}
-	asked, implied, err := r.o.Limits.Resources(hostFacts{})
+	usual := func(mode string) bool { return mode == "" || mode == "private" || mode == "none" }
+	p.Namespaces = (p.Cgroup || none) && usual(o.PID) && usual(o.IPC) && usual(o.UTS) &&
+		(usual(o.Network) || strings.HasPrefix(o.Network, "builtin")) && !strings.HasPrefix(o.Userns.Userns, ofContainer)
+	return p, nil
+}
+
+// begin carries out the plan of a container in the foreground. Limits that cannot
+// be had are an error at this moment, before anything has started.
+func (r *run) begin(ctx context.Context) error {
+	if r.o.DryRun {
+		return nil
+	}
+	p, err := r.outline()
 	if err != nil {
-		return nil, err
+		return err
 	}
-	r.tried = true
-	if asked == nil && implied == nil {
-		return nil, nil
-	}
-	rt := r.e.runtime(r.e.ownRunDir(r.id))
-	rt.NoCgroup = false
-	r.cgroupsBy(rt)
-	cg, err := rt.NewCgroup(r.id, asked, implied, r.noteCgroup)
-	if err != nil {
+	r.tried = p.Cgroup
+	begun, err := p.Begin(ctx, r.noteCgroup)
+	if begun.Cgroup == nil {
 		r.leaveEarly()
-		return nil, explainLimit(r.o.Options, err)
+	} else {
+		r.early.cgroup = begun.Cgroup
 	}
-	r.unlimited = cg.Unlimited
-	if cg.Cgroup == nil || cg.Path() == "" {
-		r.leaveEarly()
-		return nil, nil
-	}
-	r.early.cgroup = cg
-	return cg.Cgroup, nil
+	r.newborn, r.unlimited = begun.Newborn, begun.Unlimited
+	return explainLimit(r.o.Options, err)
 }
 
 // noteCgroup writes down where the cgroup will be.
@@ -65,23 +75,11 @@ func (r *run) noteCgroup(path string) error {
 		if err != nil {
 			return fmt.Errorf("make the container: %w", err)
 		}
-		e = &early{lock: lock, note: note{dir: r.e.ownRunDir(r.id), launcher: self()}}
+		e = &early{lock: lock, note: begin.Note{Dir: r.e.ownRunDir(r.id), Launcher: begin.Self()}}
 		r.early = e
 	}
-	e.note.cgroup = path
-	return e.write()
-}
-
-func (e *early) write() error {
-	text := e.note.String()
-	err := e.lock.Truncate(int64(len(text)))
-	if err == nil {
-		_, err = e.lock.WriteAt([]byte(text), 0)
-	}
-	if err != nil {
-		return fmt.Errorf("make the container: %w", err)
-	}
-	return nil
+	e.note.Cgroup = path
+	return e.note.Write(e.lock)
 }
 
 // newBox makes the container's box, with the lock that it has already.
@@ -90,8 +88,8 @@ func (r *run) newBox(ctx context.Context, c Container) (*box, error) {
 		return r.e.newBox(ctx, c, r.o.Replace)
 	}
 	r.e.sweep(ctx)
-	r.early.note.image = c.ImageID.String()
-	if err := r.early.write(); err != nil {
+	r.early.note.Image = c.ImageID.String()
+	if err := r.early.note.Write(r.early.lock); err != nil {
 		return nil, err
 	}
 	lock := r.early.lock
@@ -115,7 +113,7 @@ func (r *run) leaveEarly() {
 		return
 	}
 	r.early = nil
-	if err := dropCgroup(context.Background(), r.id, e.note.cgroup); err != nil {
+	if err := dropCgroup(context.Background(), r.id, e.note.Cgroup); err != nil {
 		r.e.warn(err.Error(), "the next start tries again")
 		if e.lock != nil {
 			e.lock.Close() // running/ID stays, and says where it is

@@ -1,13 +1,11 @@
 package engine
 
 import (
-	"bufio"
 	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"os"
 	"sync"
 	"sync/atomic"
@@ -15,10 +13,10 @@ import (
 	"time"
 
 	"coracle/fuse"
+	"coracle/internal/hire"
 	"coracle/internal/plainfile"
 	"coracle/internal/signals"
 	"coracle/spec"
-	"coracle/userns"
 
 	"golang.org/x/sys/unix"
 )
@@ -33,7 +31,8 @@ type monitor struct {
 	*run
 	hub     *hub
 	checker *checker      // nil without a health check
-	reports *json.Encoder // until the payload runs for the first time
+	conn    *hire.Hearer  // who started it, until the payload runs for the first time
+	reports *json.Encoder // to that
 	door    *door
 
 	mu      sync.Mutex
@@ -45,18 +44,15 @@ type monitor struct {
 }
 
 // MonitorMain is the monitor's main function; it returns the exit code.
-func MonitorMain() int {
+func MonitorMain(conn *hire.Hearer) int {
 	_ = plainfile.Write("/proc/self/comm", []byte("coracle:monitor"), 0, 0) // else ps -o comm shows "exe"
-	reports := os.NewFile(reportFD, "reports")
-	unix.CloseOnExec(reportFD)
-	unix.CloseOnExec(lockFD)
-	m := &monitor{reports: json.NewEncoder(reports), stop: make(chan struct{})}
-	err := m.begin()
-	if errors.Is(err, io.EOF) {
-		return 1 // no order came: it is not needed after all
-	}
+	m := &monitor{conn: conn, reports: json.NewEncoder(conn), stop: make(chan struct{})}
+	err := m.begin(context.Background())
 	if err == nil {
-		err = m.live(context.Background(), reports)
+		err = m.live(context.Background())
+	}
+	if errors.Is(err, hire.ErrNoOrder) {
+		return 1 // it is not needed after all
 	}
 	if err != nil {
 		m.fail(err)
@@ -80,63 +76,6 @@ func (m *monitor) fail(err error) {
 	_ = m.reports.Encode(reportLine{Error: err.Error(), Hint: hint, Code: code})
 }
 
-// begin reads the order and what the container was made from.
-func (m *monitor) begin() error {
-	orders := os.NewFile(orderFD, "orders")
-	var o order
-	err := json.NewDecoder(bufio.NewReader(orders)).Decode(&o)
-	orders.Close()
-	if err != nil {
-		return fmt.Errorf("read what the monitor is to do: %w", err)
-	}
-	lock := os.NewFile(lockFD, "running")
-	e, err := Open(Config{Root: o.Root, RunRoot: o.RunRoot, StorageDriver: o.Driver, Warn: m.warn})
-	if err != nil {
-		return err
-	}
-	c, err := readRecord(e.containerDir(o.ID))
-	if err != nil {
-		return fmt.Errorf("start the container: %w", err)
-	}
-	b := &box{Container: c, e: e, dir: e.containerDir(o.ID), rt: e.runtime(e.ownRunDir(o.ID)), lock: lock}
-	if err := e.takeOver(b); err != nil {
-		return err
-	}
-	p, err := e.readBlueprint(o.ID)
-	if err != nil {
-		return err
-	}
-	m.run = e.rebuild(b, p)
-	m.run.stub = sync.OnceValues(userns.OpenStub)
-	if m.hub, err = newHub(b, m.o, m.warn); err != nil {
-		return err
-	}
-	m.told = m.hub.tell
-	if o.Client {
-		_ = unix.SetNonblock(clientFD, true)
-		unix.CloseOnExec(clientFD)
-		m.hub.join(os.NewFile(clientFD, "client"), attachRequest{Stdin: m.o.Interactive})
-	}
-	if m.health != nil {
-		m.checker = &checker{m: m, check: *m.health}
-	}
-	m.door, err = openDoor(e, b.ID, m)
-	return err
-}
-
-// takeOver makes the monitor the one who holds the container.
-func (e *Engine) takeOver(b *box) error {
-	content := note{e.ownRunDir(b.ID), b.ImageID.String(), self(), ""}.String()
-	err := b.lock.Truncate(0)
-	if err == nil {
-		_, err = b.lock.WriteAt([]byte(content), 0)
-	}
-	if err != nil {
-		return fmt.Errorf("start container %s: take it over: %w", b.Name, err)
-	}
-	return e.makeRunRoot()
-}
-
 // warn tells who waits for the start; nobody is there to be told afterwards.
 func (m *monitor) warn(msg, hint string) {
 	if !m.past.Load() {
@@ -146,7 +85,7 @@ func (m *monitor) warn(msg, hint string) {
 
 // live starts the payload, again and again where it is to be, until the
 // container has ended.
-func (m *monitor) live(ctx context.Context, reports *os.File) error {
+func (m *monitor) live(ctx context.Context) error {
 	told := make(chan os.Signal, 8)
 	err := cmp.Or(signals.KeepAfterPipe(), signals.Notify(told, unix.SIGTERM, unix.SIGINT, unix.SIGQUIT, unix.SIGHUP))
 	if err != nil {
@@ -166,7 +105,7 @@ func (m *monitor) live(ctx context.Context, reports *os.File) error {
 			if first {
 				_ = m.reports.Encode(reportLine{PID: p.PID})
 				m.past.Store(true)
-				reports.Close()
+				m.conn.Close()
 			}
 			go m.e.syncRecord(m.id)
 			exit = m.attend(p)
@@ -249,13 +188,14 @@ func (m *monitor) tryLaunch(ctx context.Context) (*spec.Process, error) {
 	defer release()
 	st, p, err := m.box.rt.Run(ctx, m.id, spec.CreateOptions{
 		Bundle: m.box.dir, Config: config, Final: true, Extra: m.extra, Guarded: true, PIDFile: m.o.PIDFile,
-		Implied: m.result.Implied, WritableCgroup: m.result.WritableCgroup,
+		Implied: m.result.Implied, Cgroup: m.earlyCgroup(), WritableCgroup: m.result.WritableCgroup,
 	})
 	if err != nil {
 		_, err = m.explain(err)
 		return nil, err
 	}
 	m.state = st
+	m.newborn, m.early = nil, nil // the next start has its own
 	m.hub.serve(p.Console)
 	if err := m.attach(p); err != nil {
 		_ = p.Signal(unix.SIGKILL)

@@ -15,6 +15,7 @@ import (
 	"coracle/cgroupv2"
 	"coracle/fuse"
 	"coracle/internal/foreground"
+	"coracle/internal/hire"
 	"coracle/netns/egress"
 	"coracle/spec"
 	"coracle/userns"
@@ -33,7 +34,7 @@ func (e *Engine) Run(ctx context.Context, o RunOptions) (_ Exit, err error) {
 	defer r.close()
 	err = r.check()
 	if err == nil {
-		err = r.begin()
+		err = r.begin(ctx)
 	}
 	if err == nil {
 		err = r.resolve(ctx)
@@ -196,7 +197,7 @@ func (r *run) makeBox(ctx context.Context) (err error) {
 		r.streams, err = foreground.New(Stdio{Stdin: r.o.Stdin, Stdout: r.o.Stdout, Stderr: r.o.Stderr}, r.o.TTY, r.o.Interactive)
 	}
 	if r.ahead {
-		r.monitor, err = r.e.hire(r.box, nil)
+		err = r.hire()
 	}
 	if err == nil {
 		err = r.configure(r.box.Name)
@@ -215,6 +216,19 @@ func (r *run) makeBox(ctx context.Context) (err error) {
 		r.box.remove(ctx)
 	}
 	return err
+}
+
+// hire has a monitor get ready while the container is made.
+func (r *run) hire() (err error) {
+	if r.monitor, err = r.box.hire(); err != nil || len(r.owners) > 0 {
+		return err
+	}
+	p, err := r.outline()
+	if err != nil || !p.Cgroup && !p.Namespaces {
+		return err
+	}
+	p.Map = &r.ids.Map
+	return r.monitor.tell(hire.Order{Plan: &p})
 }
 
 func (r *run) container(id string) Container {

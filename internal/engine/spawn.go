@@ -5,30 +5,11 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"os"
-	"os/exec"
-	"path/filepath"
-	"syscall"
 
-	"coracle/userns"
-)
-
-// MonitorName is what a monitor is called in argv[0], before its container's name.
-const MonitorName = "[coracle:monitor]"
-
-// order is what a monitor is told when it is started.
-type order struct {
-	Root, RunRoot, Driver string
-	ID                    string
-	Client                bool // descriptor 6 is somebody who is attached already
-}
-
-// The descriptors that a monitor begins with.
-const (
-	orderFD  = 3 + iota // an order
-	reportFD            // where its reports go
-	lockFD              // running/ID, locked
-	clientFD            // see order.Client
+	"coracle/internal/begin"
+	"coracle/internal/hire"
 )
 
 // report lines are what a monitor says until its container runs: warnings, and
@@ -41,92 +22,93 @@ type reportLine struct {
 	PID     int    `json:",omitempty"`
 }
 
-// hired is a monitor that waits for its order.
+// hired is the monitor of a container that b holds.
 type hired struct {
-	orders, reports *os.File
-	client          bool
+	*hire.Monitor
+	b    *box
+	told bool // it has the lock, too
 }
 
-// hire starts a monitor for the container that b holds. It does nothing until it
-// gets its order, and ends if that does not come: so it can be started while there
-// is still something to be done, as long as that has b's lock. client is a socket
-// of somebody who is to see all of its output, or nil.
-func (e *Engine) hire(b *box, client *os.File) (*hired, error) {
-	fromUs, orders, err := os.Pipe()
+// hire gives the container a monitor, which ends if it is not told to go: so it
+// can get ready while there is still something to be done.
+func (b *box) hire() (*hired, error) {
+	m, err := hire.New()
 	if err != nil {
-		return nil, fmt.Errorf("start the monitor: %w", err)
+		return nil, err
 	}
-	defer fromUs.Close()
-	reports, toUs, err := os.Pipe()
-	if err != nil {
-		orders.Close()
-		return nil, fmt.Errorf("start the monitor: %w", err)
-	}
-	defer toUs.Close()
-	h := &hired{orders: orders, reports: reports, client: client != nil}
-	// What we inherited is not for the monitor, which may live for months.
-	if err := userns.MarkCloseExec(3); err != nil {
-		h.dismiss()
-		return nil, fmt.Errorf("start the monitor: %w", err)
-	}
-	cmd := &exec.Cmd{
-		Path: "/proc/self/exe", Args: []string{MonitorName + " " + b.Name}, Dir: "/",
-		ExtraFiles: []*os.File{fromUs, toUs, b.lock}, SysProcAttr: &syscall.SysProcAttr{Setsid: true},
-	}
-	// What Go says when it crashes, and what else nobody is there to hear.
-	if said, err := os.OpenFile(filepath.Join(b.dir, monitorLog), os.O_WRONLY|os.O_APPEND|os.O_CREATE, 0o600); err == nil {
-		defer said.Close()
-		cmd.Stderr = said
-	}
-	if client != nil {
-		cmd.ExtraFiles = append(cmd.ExtraFiles, client)
-	}
-	if err := cmd.Start(); err != nil {
-		h.dismiss()
-		return nil, fmt.Errorf("start the monitor: %w", err)
-	}
-	go func() { _ = cmd.Wait() }() // no zombie while we are attached
-	return h, nil
+	return &hired{Monitor: m, b: b}, nil
 }
 
-// dismiss lets a monitor go that is not needed.
+// tell gives an order.
+func (h *hired) tell(o hire.Order, files ...*os.File) error {
+	b := h.b
+	if !h.told {
+		o.Root, o.RunRoot, o.Driver, o.ID = b.e.root, b.e.runRoot, b.e.driver, b.ID
+		o.Note = &begin.Note{Dir: b.e.ownRunDir(b.ID), Image: b.ImageID.String()}
+		files = append([]*os.File{b.lock}, files...)
+	}
+	data, err := json.Marshal(o)
+	if err == nil {
+		err = h.Send(data, files...)
+	}
+	if err != nil {
+		return fmt.Errorf("tell the monitor of container %s what to do: %w", b.Name, err)
+	}
+	h.told = true
+	return nil
+}
+
+// dismiss lets a monitor go that is not needed, and waits until it has given back
+// what it made.
 func (h *hired) dismiss() {
 	if h != nil {
-		h.orders.Close()
-		h.reports.Close()
+		h.Dismiss()
 	}
 }
 
 // spawn starts the container that b holds, under a monitor, and returns once
-// its payload runs. The monitor has the lock then.
+// its payload runs. The monitor has the lock then. client is a socket of somebody
+// who is to see all of its output, or nil.
 func (e *Engine) spawn(b *box, client *os.File) error {
-	h, err := e.hire(b, client)
+	h, err := b.hire()
 	if err != nil {
 		b.lock.Close()
 		return err
 	}
-	return e.order(b, h)
+	return e.order(h, client)
 }
 
-// order is spawn with a monitor that waits for it.
-func (e *Engine) order(b *box, h *hired) error {
-	defer b.lock.Close() // the monitor's copy stays
-	defer h.dismiss()
-	if err := json.NewEncoder(h.orders).Encode(order{e.root, e.runRoot, e.driver, b.ID, h.client}); err != nil {
-		return fmt.Errorf("tell the monitor what to do: %w", err)
+// order is spawn with a monitor that was hired before.
+func (e *Engine) order(h *hired, client *os.File) error {
+	defer h.b.lock.Close() // the monitor's copy stays
+	o, files := hire.Order{Go: true}, []*os.File(nil)
+	if client != nil {
+		o.Client, files = true, []*os.File{client}
 	}
-	return e.started(b, h.reports)
+	unsaid := h.tell(o, files...)
+	err := e.started(h.b, h)
+	if err == nil {
+		h.Release()
+		return nil
+	}
+	h.Dismiss()
+	if unsaid != nil && errors.Is(err, errNoWord) {
+		return unsaid
+	}
+	return err
 }
+
+var errNoWord = errors.New("its monitor ended without a word")
 
 // started reads a monitor's reports.
-func (e *Engine) started(b *box, reports *os.File) error {
+func (e *Engine) started(b *box, reports io.Reader) error {
 	lines := json.NewDecoder(bufio.NewReader(reports))
 	for {
 		var l reportLine
 		err := lines.Decode(&l)
 		switch {
 		case err != nil:
-			return &Error{Op: "start container " + b.Name, Err: errors.New("its monitor ended without a word"), Help: "was it killed, or is there no memory left? see dmesg"}
+			return &Error{Op: "start container " + b.Name, Err: errNoWord, Help: "was it killed, or is there no memory left? see dmesg"}
 		case l.Error != "":
 			return &Error{Err: errors.New(l.Error), Help: l.Hint, Code: l.Code}
 		case l.Warning != "":

@@ -89,7 +89,7 @@ func (e *Engine) sweepOne(ctx context.Context, id string) error {
 		if !errors.Is(err, unix.EWOULDBLOCK) {
 			break
 		}
-		if n, noteErr := e.readNote(id); noteErr != nil || !n.dead() {
+		if n, noteErr := e.readNote(id); noteErr != nil || !n.Dead() {
 			break
 		}
 		time.Sleep(5 * time.Millisecond) // until the container's first process has seen it, too
