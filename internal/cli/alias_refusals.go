@@ -3,10 +3,7 @@ package cli
 // Flags of docker and podman that these commands know by name only.
 
 func (*imagesCmd) refused(name string) (refusal, bool) {
-	return findRefusal([]refusal{
-		{flags: "sort history", reason: "images are listed by age, newest first", hint: `use --format json and "jq"`},
-		{flags: "tree", reason: "an image of several platforms is one image here"},
-	}, name)
+	return findRefusal([]refusal{{flags: "history", reason: "what an image was called before is not kept"}}, name)
 }
 
 func (*rmiCmd) refused(name string) (refusal, bool) {

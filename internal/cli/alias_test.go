@@ -104,7 +104,7 @@ func TestLinkRefusals(t *testing.T) {
 		{"podman import --os linux f.tar", "--os and --variant need --arch", "--platform"},
 		{"podman pull --arch arm64 --platform linux/arm64 x", "--platform stands beside --arch", ""},
 		{"docker rmi --no-prune x", "--no-prune is refused: an image has no", "leave it out"},
-		{"podman images --sort size", "--sort is not supported yet", "jq"},
+		{"podman images --history", "--history is not supported yet", ""},
 		{"docker info -D", "-D is refused", "--debug"},
 		{"podman unshare --rootless-netns true", "--rootless-netns is refused", ""},
 		{"coracle -H x ps", "unknown flag -H before the command", ""},

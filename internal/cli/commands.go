@@ -55,6 +55,7 @@ func commands() []entry {
 		{"container prune", "Containers", "[flags]", "remove all containers that do not run", false, func() command { return &containerPruneCmd{} }},
 		{"pull", "Images", "[flags] IMAGE...", "fetch images from a registry, archive or directory", false, func() command { return &pullCmd{} }},
 		{"images", "Images", "[flags] [NAME]", "list images", false, func() command { return &imagesCmd{} }},
+		{"history", "Images", "[flags] IMAGE", "show how an image came to be", false, func() command { return &historyCmd{} }},
 		{"rmi", "Images", "[flags] IMAGE...", "remove images", false, func() command { return &rmiCmd{} }},
 		{"push", "Images", "[flags] IMAGE [DESTINATION]", "send an image to a registry, archive or directory", false, func() command { return &pushCmd{} }},
 		{"tag", "Images", "IMAGE NAME...", "give an image more names", false, func() command { return &tagCmd{} }},

@@ -93,7 +93,7 @@ func TestCompleteLine(t *testing.T) {
 		{"run --rootfs |", "dirs 0 space"},
 		{"run debian |--r", "files 0 space"}, // of the container's command
 		{"run host |", "files 0 space"},
-		{"images --filter |", "none 0 nospace|reference=|dangling="},
+		{"images --filter |", "none 0 nospace|reference=|dangling=|label=|before=|since=|until=|id=|digest="},
 		{"images --filter |dangling=", "none 9 space|true|false"},
 		{"images |alp", "none 0 space|alpine:latest"},
 		{"rmi debian:12 |", "none 0 space|localhost:5000/deb:x|alpine:latest"},

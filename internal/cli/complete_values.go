@@ -185,14 +185,14 @@ func (c *completer) filter(typed string) {
 		case "status":
 			c.words("created", "running", "paused", "exited")
 		case "event":
-			c.words(strings.Fields("attach create died exec import init kill pause pull remove rename restart start stop unpause untag")...)
+			c.words(strings.Fields("attach create died exec import init kill loadfromarchive pause pull push remove rename restart start stop tag unpause untag")...)
 		case "type":
 			c.words("container", "image", "volume")
 		case "health":
 			c.words("healthy", "unhealthy", "starting", "none")
 		case "dangling":
 			c.words("true", "false")
-		case "ancestor", "reference":
+		case "ancestor", "reference", "before", "since", "after":
 			c.images()
 		case "volume":
 			c.volumes("")
@@ -202,7 +202,7 @@ func (c *completer) filter(typed string) {
 		return
 	}
 	keys := map[string]string{
-		"images":       "reference= dangling=",
+		"images":       "reference= dangling= label= before= since= until= id= digest=",
 		"volume ls":    "name= label= dangling= driver= opt= anonymous= since= until=",
 		"volume prune": "label= label!= name= anonymous= until=",
 		"secret ls":    "name= id=",

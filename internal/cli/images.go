@@ -17,7 +17,9 @@ type imagesCmd struct {
 	NoTrunc   bool     `name:"no-trunc" help:"Show whole ids."`
 	NoHeading bool     `name:"noheading" short:"n" help:"No heading."`
 	Format    string   `placeholder:"FMT" help:"table, json or a Go template."`
-	Filter    []string `short:"f" placeholder:"KEY=VALUE" help:"reference=PATTERN or dangling=BOOL."`
+	Filter    []string `short:"f" placeholder:"KEY=VALUE" help:"reference, dangling, label, before, since, until, id or digest."`
+	Sort      string   `placeholder:"KEY" enum:"created,id,repository,size,tag" default:"created" help:"created, id, repository, size or tag."`
+	Tree      bool     `help:"Show the platforms of each image."`
 
 	Name string `arg:"" name:"NAME" optional:""`
 }
@@ -43,7 +45,10 @@ type imageRow struct {
 }
 
 func (c *imagesCmd) run(a *app) (int, error) {
-	keep, err := c.filter()
+	if c.Tree && (c.Quiet || c.Format != "") {
+		return exitOurs, &usageError{msg: "images: --tree has a form of its own, without --quiet and --format"}
+	}
+	keep, err := c.filter(a.engine)
 	if err != nil {
 		return exitOurs, err
 	}
@@ -57,13 +62,23 @@ func (c *imagesCmd) run(a *app) (int, error) {
 	}
 	slices.SortStableFunc(all, func(x, y images.Image) int { return y.Created.Compare(x.Created) })
 	var rows []imageRow
+	var kept []images.Image
+	now := time.Now()
 	for _, img := range all {
-		for _, row := range c.rows(img, time.Now()) {
-			if keep(row) {
+		before := len(rows)
+		for _, row := range c.rows(img, now) {
+			if keep(img, row) {
 				rows = append(rows, row)
 			}
 		}
+		if len(rows) > before {
+			kept = append(kept, img)
+		}
 	}
+	if c.Tree {
+		return 0, c.printTree(a, e, kept)
+	}
+	c.sortRows(rows)
 	if c.Quiet {
 		printIDs(a, rows)
 		return 0, nil
@@ -143,35 +158,6 @@ func (c *imagesCmd) listing() listing[imageRow] {
 			return r
 		},
 	}
-}
-
-// filter makes one predicate of NAME and all --filter.
-func (c *imagesCmd) filter() (func(imageRow) bool, error) {
-	var tests []func(imageRow) bool
-	filters := c.Filter
-	if c.Name != "" {
-		filters = append([]string{"reference=" + c.Name}, filters...)
-	}
-	for _, f := range filters {
-		key, value, _ := strings.Cut(f, "=")
-		switch key {
-		case "reference":
-			if _, err := path.Match(value, ""); err != nil {
-				return nil, &usageError{msg: fmt.Sprintf("images: the pattern %q: %v", value, err), hint: "* ? and [a-z] are understood"}
-			}
-			tests = append(tests, func(r imageRow) bool { return matchesName(value, r) })
-		case "dangling":
-			if value != "true" && value != "false" {
-				return nil, &usageError{msg: fmt.Sprintf("images: the filter dangling=%s: it is either true or false", value)}
-			}
-			tests = append(tests, func(r imageRow) bool { return (r.Repository == "<none>") == (value == "true") })
-		default:
-			return nil, &usageError{msg: fmt.Sprintf("images: unknown filter %q", key), hint: "reference=PATTERN and dangling=true|false are understood"}
-		}
-	}
-	return func(r imageRow) bool {
-		return !slices.ContainsFunc(tests, func(t func(imageRow) bool) bool { return !t(r) })
-	}, nil
 }
 
 // matchesName matches the pattern with all the ways in which one may write

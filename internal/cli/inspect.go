@@ -1,12 +1,18 @@
 package cli
 
-import "coracle/internal/engine"
+import (
+	"fmt"
+
+	"coracle/internal/engine"
+)
 
 type inspectCmd struct {
 	Type   string `placeholder:"KIND" enum:"all,image,container,volume" default:"all" help:"container, image, volume, or all for the first that has the name."`
 	Format string `short:"f" placeholder:"FMT" help:"json or a Go template."`
 	Size   bool   `short:"s" help:"Of containers: measure what they have written."`
 	Latest bool   `short:"l" help:"The container that was made last."`
+
+	Raw bool `help:"Of images: the manifest or the index, byte for byte."`
 
 	Names []string `arg:"" name:"NAME" optional:""`
 }
@@ -26,6 +32,9 @@ func (c *inspectCmd) run(a *app) (int, error) {
 	e, err := a.engine()
 	if err != nil {
 		return exitOurs, err
+	}
+	if c.Raw {
+		return 0, c.raw(a, e)
 	}
 	names := c.Names
 	if c.Latest {
@@ -50,6 +59,26 @@ func (c *inspectCmd) run(a *app) (int, error) {
 		return exitOurs, err
 	}
 	return 0, a.failures(failed)
+}
+
+// raw prints what images are kept by, with nothing added.
+func (c *inspectCmd) raw(a *app, e engineAPI) error {
+	if c.Format != "" || c.Latest || c.Type == "container" || c.Type == "volume" {
+		return &usageError{msg: "inspect: --raw is for images, without --format"}
+	}
+	for _, name := range c.Names {
+		doc, err := e.RawManifest(name)
+		if err != nil {
+			return doing("inspect", name, err)
+		}
+		if isTerminal(a.files[1]) {
+			doc = visibleJSON(doc)
+		}
+		if _, err := a.out.Write(doc); err != nil {
+			return fmt.Errorf("write the output: %w", err)
+		}
+	}
+	return nil
 }
 
 func (c *inspectCmd) print(a *app, docs []any) error {

@@ -31,6 +31,7 @@ func jsonDocuments() []jsonDocument {
 		{"stats", "stats", true, reflect.TypeFor[statsDocument]()},
 		{"diff", "diff", false, reflect.TypeFor[diffLists]()},
 		{"images", "images", true, reflect.TypeFor[imageRow]()},
+		{"history", "history", true, reflect.TypeFor[stepRow]()},
 		{"inspect: a container", "inspect", true, reflect.TypeFor[engine.ContainerInspection]()},
 		{"inspect: an image", "inspect", true, reflect.TypeFor[images.Inspection]()},
 		{"events", "events", false, reflect.TypeFor[engine.Event]()},

@@ -52,7 +52,7 @@ func TestImages(t *testing.T) {
 			t.Errorf("images %q: exit %d\n%s%s\nnot\n%s", c.args, got.code, got.out, got.err, c.want)
 		}
 	}
-	for _, args := range [][]string{{"--filter", "label=x"}, {"--filter", "dangling=x"}, {"["}, {"--format", "{{.Nothing}}"}} {
+	for _, args := range [][]string{{"--filter", "bogus=x"}, {"--filter", "until=x"}, {"--filter", "dangling=x"}, {"["}, {"--format", "{{.Nothing}}"}} {
 		if got := invoke(t, f, append([]string{"images"}, args...)...); got.code != 125 || got.err == "" {
 			t.Errorf("images %q: %+v", args, got)
 		}

@@ -15,6 +15,9 @@ type imageAPI interface {
 	Untag(ctx context.Context, name string, names []string) error
 	Save(ctx context.Context, names []string, o engine.SaveOptions) error
 	Load(ctx context.Context, o engine.LoadOptions) ([]*images.Image, error)
+	Image(name string) (*images.Image, error)
+	Variants(img *images.Image) ([]images.Variant, error)
+	RawManifest(name string) ([]byte, error)
 	Tags(ctx context.Context, name string, a images.Access) ([]string, error)
 	Push(ctx context.Context, name, dest string, o images.PushOptions) (*images.Pushed, error)
 }

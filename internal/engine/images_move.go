@@ -173,3 +173,30 @@ func (e *Engine) Tags(ctx context.Context, name string, a images.Access) ([]stri
 	}
 	return store.Tags(ctx, name, a)
 }
+
+// Image finds an image of the store.
+func (e *Engine) Image(name string) (*images.Image, error) {
+	store, err := e.store()
+	if err != nil {
+		return nil, err
+	}
+	return store.Lookup(name)
+}
+
+// Variants lists the images of the index that an image came from.
+func (e *Engine) Variants(img *images.Image) ([]images.Variant, error) {
+	store, err := e.store()
+	if err != nil {
+		return nil, err
+	}
+	return store.Variants(img)
+}
+
+// RawManifest is the manifest or index that a name stands for, as it is kept.
+func (e *Engine) RawManifest(name string) ([]byte, error) {
+	store, err := e.store()
+	if err != nil {
+		return nil, err
+	}
+	return store.Raw(name)
+}
