@@ -270,3 +270,17 @@ func (s *Store) condemnLayers(reached map[digest.Digest]bool) ([]string, error) 
 	}
 	return doomed, nil
 }
+
+// Hold keeps an image, and its unpacked layers, from being removed until release is
+// called or the process ends. It fails when the image is gone.
+func (s *Store) Hold(ctx context.Context, img *Image) (release func(), err error) {
+	l, err := s.lease(ctx, imageDigests(img))
+	if err != nil {
+		return nil, err
+	}
+	if !s.hasBlob(img.Manifest.Digest, img.Manifest.Size) {
+		l.Release()
+		return nil, fail(ErrNotFound, "the image %s has just been removed", img.ID)
+	}
+	return l.Release, nil
+}

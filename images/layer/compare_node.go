@@ -5,8 +5,10 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"os"
 	"path"
+	"slices"
 	"strings"
 
 	"golang.org/x/sys/unix"
@@ -295,4 +297,36 @@ func readXattrs(fd int) (map[string]string, error) {
 		out[key] = string(value[:k])
 	}
 	return out, nil
+}
+
+// CopyRecord writes into the directory the file "stat" (see Stat) of a tree that was
+// made of layers: what attributes of the files themselves do not say.
+func CopyRecord(t Tree, into int) error {
+	s, err := openSide(t)
+	if err != nil {
+		return err
+	}
+	defer s.forget()
+	w := notes{dirfd: into, name: statFile}
+	for i, records := range s.record {
+		for _, name := range slices.Sorted(maps.Keys(records)) {
+			up, base := splitName(name)
+			d, err := s.dir(up)
+			if err != nil {
+				continue // a layer above has something else there
+			}
+			n, err := s.node(d, base)
+			if err != nil || n.layer != i && !n.device {
+				n.close()
+				continue
+			}
+			if stat := records[name]; stat.Mode&unix.S_IFMT == n.typ() && stat.UID == n.owner.UID && stat.GID == n.owner.GID {
+				if err := w.add(stat.String() + " " + name); err != nil {
+					return errors.Join(err, w.close())
+				}
+			}
+			n.close()
+		}
+	}
+	return w.close()
 }

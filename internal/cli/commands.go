@@ -41,7 +41,7 @@ func commands() []entry {
 		{"healthcheck run", "Health", "CONTAINER", "run a container's health check now", false, func() command { return &healthcheckRunCmd{} }},
 		{"rename", "Containers", "CONTAINER NAME", "give a container another name", false, func() command { return &renameCmd{} }},
 		{"cp", "Containers", "[flags] SRC DST", "copy files between containers and the host", false, func() command { return &cpCmd{} }},
-		{"diff", "Containers", "[flags] CONTAINER", "list what a container has changed in its image's files", false, func() command { return &diffCmd{} }},
+		{"diff", "Containers", "[flags] NAME [OTHER]", "list how files of containers, images and layers differ", false, func() command { return &diffCmd{} }},
 		{"commit", "Containers", "[flags] CONTAINER [IMAGE]", "make an image of what a container has changed", false, func() command { return &commitCmd{} }},
 		{"export", "Containers", "[flags] CONTAINER", "write a container's root as a tar file", false, func() command { return &exportCmd{} }},
 		{"ps", "Containers", "[flags]", "list containers", false, func() command { return &psCmd{} }},
@@ -63,6 +63,8 @@ func commands() []entry {
 		{"save", "Images", "[flags] IMAGE...", "write images into an archive or a directory", false, func() command { return &saveCmd{} }},
 		{"load", "Images", "[flags]", "take images from an archive or a directory", false, func() command { return &loadCmd{} }},
 		{"import", "Images", "[flags] FILE|- [NAME]", "make an image of a root file system in a tar file", false, func() command { return &importCmd{} }},
+		{"unpack", "Images", "[flags] IMAGE DIR", "make an OCI bundle of an image", false, func() command { return &unpackCmd{} }},
+		{"pack", "Images", "[flags] DIR [IMAGE]", "make an image of an OCI bundle or a root file system", false, func() command { return &packCmd{} }},
 		{"inspect", "Images", "[flags] NAME...", "show all that is known of images and containers", false, func() command { return &inspectCmd{} }},
 		{"login", "Images", "[flags] [REGISTRY]", "keep the credentials for a registry", false, func() command { return &loginCmd{} }},
 		{"logout", "Images", "[flags] [REGISTRY]", "forget the credentials for a registry", false, func() command { return &logoutCmd{} }},
@@ -91,9 +93,9 @@ func commands() []entry {
 // there yet is answered by name.
 func plannedCommands() []string {
 	return strings.Fields(`apply attach build checkpoint create discard
-		events exec history kill load login logout mount pack pause port prune
+		events exec history kill load login logout mount pause port prune
 		push rename restart restore resume review sandbox save start stop tag top
-		unmount unpack update wait`)
+		unmount update wait`)
 }
 
 func findCommand(name string) (entry, error) {

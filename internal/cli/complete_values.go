@@ -270,7 +270,9 @@ func (c *completer) argument(fields []field) {
 		c.transports()
 	case name == "IMAGE" && n == 0, name == "IMAGE" && c.entry.name == "save", name == "NAME" && (c.entry.name == "images" || c.entry.name == "untag"):
 		c.images()
-	case name == "NAME" && c.entry.name == "inspect":
+	case name == "DIR":
+		c.answer.dirs = true
+	case name == "NAME" && (c.entry.name == "inspect" || c.entry.name == "diff"), name == "OTHER":
 		c.inspected()
 	case name == "ARG" || name == "COMMAND":
 		c.answer.files = true

@@ -5,14 +5,20 @@ import "fmt"
 type diffCmd struct {
 	Format string `placeholder:"json" help:"json: an object with the lists changed, added and deleted."`
 
-	Container string `arg:"" name:"CONTAINER"`
+	Name  string `arg:"" name:"NAME"`
+	Other string `arg:"" name:"OTHER" optional:""`
 }
 
 func (*diffCmd) Help() string {
-	return `Prints what differs from the image: A for added, C for changed, D for deleted.
-What is mounted, and what every container gets (/etc/hosts, …), is left out.
+	return `Prints what differs: A for added, C for changed, D for deleted. Of a container,
+from its image; of an image or a layer, from what is below its topmost layer;
+of two names, what is different in the second. A layer is named by its diffID or
+its chain id, or the start of one. What is mounted, and what every container
+gets (/etc/hosts, …), is left out.
 
-  coracle diff web`
+  coracle diff web
+  coracle diff debian:12 debian:13
+  coracle diff web:patched web`
 }
 
 func (*diffCmd) refused(name string) (refusal, bool) {
@@ -36,7 +42,7 @@ func (c *diffCmd) run(a *app) (int, error) {
 	}
 	ctx, stop := interruptible()
 	defer stop()
-	all, err := e.Diff(ctx, c.Container)
+	all, err := e.Diff(ctx, c.Name, c.Other)
 	if err != nil {
 		return exitOurs, err
 	}

@@ -18,6 +18,8 @@ type engineAPI interface {
 	Images() ([]images.Image, error)
 	RemoveImage(ctx context.Context, name string, force bool) ([]string, error)
 	Commit(ctx context.Context, name string, opts engine.CommitOptions) (*images.Image, error)
+	Unpack(ctx context.Context, image, dir string, opts engine.UnpackOptions) error
+	Pack(ctx context.Context, dir string, opts engine.PackOptions) (*images.Image, error)
 	Import(ctx context.Context, src string, opts engine.ImportOptions) (*images.Image, error)
 	Inspect(ctx context.Context, name string, o engine.InspectOptions) (any, error)
 	UpdateContainer(name string, o engine.UpdateOptions) error
@@ -46,7 +48,7 @@ type engineAPI interface {
 	Rename(ctx context.Context, name, to string) error
 	Logs(ctx context.Context, names []string, opts engine.LogsOptions) error
 	Copy(ctx context.Context, opts engine.CopyOptions) error
-	Diff(ctx context.Context, name string) ([]engine.Change, error)
+	Diff(ctx context.Context, name, other string) ([]engine.Change, error)
 	Export(ctx context.Context, name string, opts engine.ExportOptions) error
 	Dependents(name string) ([]engine.Container, error)
 	Ports(name, only string) ([]string, error)

@@ -183,7 +183,7 @@ func (f *fakeEngine) Copy(_ context.Context, opts engine.CopyOptions) error {
 	return f.err
 }
 
-func (f *fakeEngine) Diff(_ context.Context, name string) ([]engine.Change, error) {
+func (f *fakeEngine) Diff(_ context.Context, name, _ string) ([]engine.Change, error) {
 	f.ask("diff", name)
 	return []engine.Change{{Kind: "C", Path: "/etc"}, {Kind: "A", Path: "/etc/a\x1b"}, {Kind: "D", Path: "/gone"}}, f.err
 }

@@ -188,6 +188,8 @@ func (e *Engine) changesOf(ctx context.Context, h *held, p blueprint, o CommitOp
 		if err := e.keepImages(&w.req.Leave, h.c, p); err != nil {
 			return nil, err
 		}
+	}
+	if whole && p.Root.Meta != "" { // the data is not where the names are: as it is mounted
 		if !h.c.Running() {
 			h.release() // who opens the files holds it
 		}
@@ -204,6 +206,9 @@ func (e *Engine) changesOf(ctx context.Context, h *held, p blueprint, o CommitOp
 	}
 	w.req.Marked = dirs.marked
 	w.req.Is, w.req.From, w.req.Was = len(dirs.is), dirs.from, len(dirs.all)-dirs.from
+	if whole {
+		w.req.Was = 0
+	}
 	client, err := startFiles(ctx, p.IDs.Map, dirs.all...)
 	if err != nil {
 		return nil, err
@@ -236,7 +241,7 @@ func (e *Engine) ownLayers(ctx context.Context, c Container, p blueprint) (ownLa
 	if root.Kind == fuse.Copy {
 		own = root.Source
 	}
-	if _, err := os.Lstat(own); isNotFound(err) { // it never ran
+	if _, err := os.Lstat(own); isNotFound(err) || p.Root.Direct != "" { // it never ran
 		out.all, out.is = lowers, lowers
 		return out, nil
 	}

@@ -43,6 +43,11 @@ type filesRequest struct {
 	Diff  diffRequest  `json:",omitzero"`
 
 	Changes changesRequest `json:",omitzero"`
+	Tree    treeRequest    `json:",omitzero"`
+}
+
+func (r filesRequest) needsRoot() bool {
+	return r.Op != "diff" && r.Op != "tree" && (r.Op != "changes" || r.Changes.Root)
 }
 
 // filesReply is the stage's answer.
@@ -237,7 +242,7 @@ func (s *filesStage) serve(r filesRequest, files []*os.File, reply *filesReply) 
 	if r.Op == "open" {
 		return s.open(r.Root, files)
 	}
-	if r.Op != "diff" && s.root < 0 && (r.Op != "changes" || r.Changes.Root) {
+	if s.root < 0 && r.needsRoot() {
 		return errors.New("no root was opened")
 	}
 	switch r.Op {
@@ -255,6 +260,8 @@ func (s *filesStage) serve(r filesRequest, files []*os.File, reply *filesReply) 
 		err = s.diff(r.Diff, files)
 	case "changes":
 		err = s.changes(r.Changes, files, reply)
+	case "tree":
+		err = s.tree(r.Tree)
 	default:
 		err = fmt.Errorf("%q is no request", r.Op)
 	}

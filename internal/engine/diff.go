@@ -30,9 +30,17 @@ type diffRequest struct {
 	Marked bool         // fuse-overlayfs: whiteouts may be files called .wh.NAME
 }
 
-// Diff lists what a container has changed in its image's files, by path.
-func (e *Engine) Diff(ctx context.Context, name string) ([]Change, error) {
+// Diff lists what a container has changed in its image's files, by path; of all
+// else, and of two, see Compare.
+func (e *Engine) Diff(ctx context.Context, name, other string) ([]Change, error) {
 	c, err := e.find(name)
+	if other != "" || isNotFound(err) {
+		all, cerr := e.Compare(ctx, name, other)
+		if err != nil && errors.Is(cerr, errNothing) && other == "" {
+			return nil, err
+		}
+		return all, cerr
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -51,6 +59,13 @@ func (e *Engine) diff(ctx context.Context, c Container, p blueprint) ([]Change, 
 	root, err := e.diffable(ctx, c, p)
 	if err != nil {
 		return nil, err
+	}
+	if root.Kind == fuse.Copy {
+		is, err := e.comparableContainer(ctx, c)
+		if err != nil {
+			return nil, err
+		}
+		return compareTrees(ctx, comparand{layers: p.Root.Lowers}, is)
 	}
 	if _, err := os.Lstat(root.Upper); isNotFound(err) {
 		return nil, nil // it never ran
@@ -84,15 +99,18 @@ func (e *Engine) diffable(ctx context.Context, c Container, p blueprint) (*fuse.
 	if err != nil {
 		return nil, err
 	}
-	if root.Kind == fuse.Copy {
-		return nil, &Error{Err: errors.New("with the storage driver copy its files are not apart from the image's"), Help: "--storage-driver overlay or fuse-overlayfs keeps them apart"}
-	}
 	root.Upper = filepath.Join(dir, "upper")
 	return root, nil
 }
 
-// diff asks the stage; the answer, which may be long, comes through a pipe.
 func (c *filesClient) diff(req diffRequest) ([]Change, error) {
+	all, err := c.list(filesRequest{Op: "diff", Diff: req})
+	slices.SortFunc(all, func(x, y Change) int { return strings.Compare(x.Path, y.Path) })
+	return all, err
+}
+
+// list asks the stage for changes; the answer, which may be long, comes through a pipe.
+func (c *filesClient) list(req filesRequest) ([]Change, error) {
 	r, w, err := os.Pipe()
 	if err != nil {
 		return nil, err
@@ -116,10 +134,9 @@ func (c *filesClient) diff(req diffRequest) ([]Change, error) {
 		}
 		got <- a
 	}()
-	_, err = c.call(filesRequest{Op: "diff", Diff: req}, w)
+	_, err = c.call(req, w)
 	w.Close()
 	a := <-got
-	slices.SortFunc(a.all, func(x, y Change) int { return strings.Compare(x.Path, y.Path) })
 	return a.all, errors.Join(err, a.err)
 }
 
