@@ -120,7 +120,7 @@ func (o *CheckpointOptions) ready() error {
 }
 
 func (c *Container) dumpOptions(s *specs.Spec, d *dump, o CheckpointOptions) (*rpc.CriuOpts, error) {
-	opts, err := d.options(s, o)
+	opts, err := d.options(s, o, false)
 	if err != nil {
 		return nil, err
 	}

@@ -148,8 +148,7 @@ func checkParent(o CheckpointOptions) error {
 
 func (d *dump) close() {
 	if d.yard != "" {
-		_ = os.Remove(filepath.Join(d.yard, "unified"))
-		_ = os.Remove(d.yard)
+		leaveYard(d.yard)
 	}
 	for _, f := range []*os.File{d.images, d.work} {
 		if f != nil {
@@ -188,24 +187,35 @@ func (d *dump) discard() {
 	}
 }
 
-// sweep takes away the cgroup hierarchies that a CRIU which was killed leaves
+// sweep takes away the cgroup trees that a CRIU or one of us that was killed leaves
 // mounted among its logs.
 func (d *dump) sweep() {
-	yards, err := filepath.Glob(filepath.Join(d.work.Name(), ".criu.cgyard.*"))
-	if err != nil {
-		return
+	for _, pattern := range []string{".criu.cgyard.*", ".cgyard.*"} {
+		yards, err := filepath.Glob(filepath.Join(d.work.Name(), pattern))
+		if err != nil {
+			return
+		}
+		for _, yard := range yards {
+			leaveYard(yard)
+		}
 	}
-	for _, yard := range yards {
-		_ = unix.Unmount(yard, unix.MNT_DETACH|unix.UMOUNT_NOFOLLOW) // the directory alone may be left
-		os.Remove(yard)
+}
+
+// leaveYard unmounts what is there, and in it; the directories alone may be left.
+func leaveYard(yard string) {
+	for _, dir := range []string{filepath.Join(yard, "unified"), yard} {
+		_ = unix.Unmount(dir, unix.MNT_DETACH|unix.UMOUNT_NOFOLLOW)
+		_ = os.Remove(dir)
 	}
 }
 
 // makeYard gives CRIU the cgroup tree that is mounted, by the name under which it
 // looks for it. Otherwise it mounts the tree once more, without options: these are the
 // whole machine's, and nsdelegate, which keeps those inside a cgroup namespace from
-// the limits of its root, would be gone from then on.
-func (d *dump) makeYard() error {
+// the limits of its root, would be gone from then on. For a restore it is a mount:
+// CRIU's children come there by a descriptor, when their root is the container's. For
+// a dump it is a link, for a mount might show up in the container.
+func (d *dump) makeYard(restore bool) error {
 	tree, err := cgroupv2.Detect()
 	if err != nil || tree.Mount == "" {
 		return err
@@ -214,8 +224,15 @@ func (d *dump) makeYard() error {
 	if err == nil {
 		d.yard, err = os.MkdirTemp(work, ".cgyard.")
 	}
-	if err == nil {
-		err = os.Symlink(tree.Mount, filepath.Join(d.yard, "unified"))
+	unified := filepath.Join(d.yard, "unified")
+	switch {
+	case err != nil:
+	case !restore:
+		err = os.Symlink(tree.Mount, unified)
+	default:
+		if err = os.Mkdir(unified, 0o700); err == nil {
+			err = unix.Mount(tree.Mount, unified, "", unix.MS_BIND, "")
+		}
 	}
 	if err != nil {
 		return fmt.Errorf("show CRIU the cgroup tree: %w", err)
@@ -249,7 +266,7 @@ func (d *dump) lend(l *specs.Linux) (back func() error, err error) {
 }
 
 // options are those that both directions have.
-func (d *dump) options(s *specs.Spec, o CheckpointOptions) (*rpc.CriuOpts, error) {
+func (d *dump) options(s *specs.Spec, o CheckpointOptions, restore bool) (*rpc.CriuOpts, error) {
 	mode, err := cgroupMode(s, o.Cgroups, onlyUnified())
 	if err != nil {
 		return nil, err
@@ -262,7 +279,7 @@ func (d *dump) options(s *specs.Spec, o CheckpointOptions) (*rpc.CriuOpts, error
 		ManageCgroups: asked(mode != rpc.CriuCgMode_IGNORE), ManageCgroupsMode: &mode,
 	}
 	if HostRoot() && mode != rpc.CriuCgMode_IGNORE && onlyUnified() {
-		if err := d.makeYard(); err != nil {
+		if err := d.makeYard(restore); err != nil {
 			return nil, err
 		}
 		opts.CgroupYard = &d.yard

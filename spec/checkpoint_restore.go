@@ -89,7 +89,7 @@ func (m *making) revive(ctx context.Context, d *dump, o CheckpointOptions, p *Pr
 		return err
 	}
 	defer func() { err = errors.Join(err, back()) }()
-	opts, err := d.options(m.s, o)
+	opts, err := d.options(m.s, o, true)
 	if err != nil {
 		return err
 	}
