@@ -6,9 +6,12 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"net"
 	"net/netip"
+	"slices"
 	"strconv"
+	"sync/atomic"
 	"time"
 )
 
@@ -20,7 +23,9 @@ import (
 type Resolver struct {
 	conf  watched[ResolvConf]
 	hosts watched[hosts]
-	own   hosts // host.containers.internal and the like
+	own   hosts                 // host.containers.internal and the like
+	peers atomic.Pointer[hosts] // other containers; nil: none
+	alone bool                  // nobody outside is asked
 	port  uint16
 	try   time.Duration
 }
@@ -31,7 +36,7 @@ func NewResolver(c Config) *Resolver {
 		conf:  watched[ResolvConf]{path: "/etc/resolv.conf", parse: ParseResolvConf},
 		hosts: watched[hosts]{path: "/etc/hosts", parse: parseHosts},
 		own:   hosts{map[string][]netip.Addr{}, map[netip.Addr]string{}},
-		port:  53, try: 3 * time.Second,
+		port:  53, try: 3 * time.Second, alone: c.Internal,
 	}
 	for _, name := range HostNames {
 		for _, a := range []netip.Addr{c.Gateway4, c.Gateway6} {
@@ -41,6 +46,17 @@ func NewResolver(c Config) *Resolver {
 		}
 	}
 	return r
+}
+
+// SetPeers says which names are other containers', in the place of those before.
+func (r *Resolver) SetPeers(names map[string][]netip.Addr) {
+	h := hosts{map[string][]netip.Addr{}, map[netip.Addr]string{}}
+	for _, name := range slices.Sorted(maps.Keys(names)) {
+		for _, a := range names[name] {
+			h.add(name, a)
+		}
+	}
+	r.peers.Store(&h)
 }
 
 // maxMessage is the longest message: a length over TCP has 16 bits.
@@ -65,6 +81,9 @@ func (r *Resolver) Answer(ctx context.Context, query []byte, stream bool) []byte
 	if msg := r.local(query, q); msg != nil {
 		return msg
 	}
+	if r.alone {
+		return reply(query, q, rcodeNXDomain)
+	}
 	if msg := r.ask(ctx, query, stream); msg != nil {
 		return msg
 	}
@@ -76,7 +95,11 @@ func (r *Resolver) local(query []byte, q question) []byte {
 	if q.class != classINET {
 		return nil
 	}
-	for _, h := range []hosts{r.own, r.hosts.get()} {
+	all := []hosts{r.own, r.hosts.get()}
+	if p := r.peers.Load(); p != nil {
+		all = []hosts{r.own, *p, all[1]}
+	}
+	for _, h := range all {
 		if q.kind == typePTR {
 			if msg := h.pointer(query, q); msg != nil {
 				return msg

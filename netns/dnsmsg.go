@@ -27,6 +27,7 @@ const (
 	flagAvailable = 0x0080 // and it is
 
 	rcodeServFail = 2
+	rcodeNXDomain = 3
 	rcodeNotImpl  = 4
 
 	localTTL = 5 // seconds: /etc/hosts may change

@@ -40,6 +40,16 @@ type Config struct {
 	DNS4, DNS6         netip.Addr
 	// HostLoopback lets the gateway's address lead to the host's own loopback.
 	HostLoopback bool
+	// Internal leads nowhere but to other containers.
+	Internal bool
+}
+
+// Lan is a network between containers, as one of them sees it: its addresses, and
+// which it has itself, with the names that mean it.
+type Lan struct {
+	Prefix netip.Prefix
+	Own    netip.Addr
+	Names  []string
 }
 
 // Gateway is the gateway's address in the family of a.

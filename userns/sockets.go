@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"net/netip"
 	"os"
 	"unsafe"
 
@@ -218,4 +219,39 @@ func request(kind uint16, body []byte) []byte {
 	b = binary.NativeEndian.AppendUint16(b, kind)
 	b = binary.NativeEndian.AppendUint16(b, unix.NLM_F_REQUEST|unix.NLM_F_CREATE|unix.NLM_F_ACK)
 	return append(append(b, make([]byte, 8)...), body...)
+}
+
+// AddressChange is what is done to an interface's addresses.
+type AddressChange uint16
+
+// Changes of addresses.
+const (
+	AddAddress    AddressChange = unix.RTM_NEWADDR
+	RemoveAddress AddressChange = unix.RTM_DELADDR
+)
+
+// ChangeAddress gives an interface an IPv4 address, and the route to its network, or
+// takes them away.
+func (l Place) ChangeAddress(kind AddressChange, device string, a netip.Prefix) error {
+	p := &Program{}
+	l.enter(p)
+	sock, index := p.NewReg(), p.NewReg()
+	req := make([]byte, 40) // struct ifreq
+	copy(req[:15], device)
+	req = p.Bytes(req)
+	p.Call("find the interface "+device, unix.SYS_SOCKET, unix.AF_INET, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0).To(sock)
+	p.Call("find the interface "+device, unix.SYS_IOCTL, sock, unix.SIOCGIFINDEX, req)
+	p.Peek(req[16:], index)
+	p.Call("close it", unix.SYS_CLOSE, sock)
+	body := append([]byte{unix.AF_INET, byte(a.Bits()), 0, unix.RT_SCOPE_UNIVERSE}, make([]byte, 4)...)
+	for _, attr := range []uint16{unix.IFA_LOCAL, unix.IFA_ADDRESS} {
+		body = attribute32(body, attr, binary.NativeEndian.Uint32(a.Addr().AsSlice()))
+	}
+	msg := p.Bytes(request(uint16(kind), body))
+	p.Poke(msg[unix.NLMSG_HDRLEN+4:], index)
+	label := "change the addresses of " + device
+	p.Call(label, unix.SYS_SOCKET, unix.AF_NETLINK, unix.SOCK_RAW|unix.SOCK_CLOEXEC, unix.NETLINK_ROUTE).To(sock)
+	p.Call(label, unix.SYS_SENDTO, sock, msg, uintptr(len(msg)), 0, 0, 0)
+	p.Call(label, unix.SYS_RECVFROM, sock, p.Bytes(make([]byte, 1024)), 1024, 0, 0, 0)
+	return l.carryOut(p, func() error { return nil })
 }

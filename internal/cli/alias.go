@@ -70,7 +70,6 @@ func peerCommands() []peerCommand {
 		{"pod kube play generate quadlet farm", "there are no pods", "containers can share namespaces, and a unit for systemd is a file of yours"},
 		{"builder buildx", "there is no builder", "buildah makes images that \"coracle pull oci:DIR\" reads"},
 		{"auto-update", "nothing is started again by itself because a registry has a newer image", "coracle pull, then coracle run --replace"},
-		{"network", "networks that containers share are not there yet", "--network none, or --network host for the host's own"},
 		{"daemon dockerd", "there is no daemon, and none is needed", ""},
 	}
 }

@@ -91,7 +91,6 @@ func TestLinkRefusals(t *testing.T) {
 		{"docker swarm init", `"swarm" is not supported`, ""},
 		{"docker context ls", `"context" is not supported: there is no daemon`, ""},
 		{"docker buildx build .", `"buildx" is not supported`, "buildah"},
-		{"docker network create x", `"network" is not supported`, "--network none"},
 		{"podman --remote ps", "--remote is refused: there is no daemon or service", ""},
 		{"podman -r ps", "-r is refused", ""},
 		{"podman --connection x ps", "--connection is refused", ""},

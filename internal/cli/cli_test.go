@@ -47,7 +47,7 @@ func TestDispatch(t *testing.T) {
 		{"run --pull=xyzzy debian", 125, "", "hint: see \"coracle run --help\""},
 		{"completion bsh", 125, "", "error: completion: SHELL must be one of bash, zsh, fish, and not \"bsh\"\nhint: did you mean bash?"},
 		{"image inspect --type contaner x", 125, "", "hint: did you mean container?"},
-		{"run --network nnoe debian", 125, "", "hint: did you mean --network none?"},
+		{"run --network bultin:mtu=1400 debian", 125, "", "hint: did you mean --network builtin:mtu=1400?"},
 		{"run --nmae x debian", 125, "", "hint: did you mean --name?"},
 		{"run --memory-swappiness 1 debian", 125, "", "hint: --memory-swap"},
 		{"run", 125, "", `hint: see "coracle run --help"`},

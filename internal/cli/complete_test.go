@@ -63,7 +63,7 @@ func TestCompleteLine(t *testing.T) {
 		{"image |--log-format=", "none 13 space|text|json"},
 		{"--storage-driver |o", "none 0 space|overlay"},
 		{"--root /x --debug |rmi", "none 0 space|rmi"},
-		{"run |--netw", "none 0 space|--network"},
+		{"run |--netw", "none 0 space|--network|--network-alias"},
 		{"run --rm |--ro", "none 0 space|--rootfs|--root"},
 		{"run --network |", "none 0 space|container:|private|builtin|none|host"},
 		{"run --net |h", "none 0 space|host"},

@@ -58,6 +58,7 @@ type engineAPI interface {
 
 	imageAPI
 	volumeAPI
+	networkAPI
 	secretAPI
 }
 

@@ -22,6 +22,7 @@ func families() []family {
 		{"healthcheck", "whether containers are well"},
 		{"image", "images, by docker's and podman's long names"},
 		{"volume", "data that outlives containers"},
+		{"network", "containers that reach each other"},
 		{"secret", "what only a container is to know"},
 		{"system", "this program and its machine, by docker's and podman's long names"},
 	}
@@ -35,6 +36,8 @@ func verbAliases() map[string]string {
 		"container ls":   "ps",
 		"image list":     "images",
 		"image ls":       "images",
+		"network list":   "network ls",
+		"network remove": "network rm",
 		"resume":         "unpause",
 		"secret list":    "secret ls",
 		"secret remove":  "secret rm",

@@ -37,6 +37,7 @@ func jsonDocuments() []jsonDocument {
 		{"events", "events", false, reflect.TypeFor[engine.Event]()},
 		{"volume ls", "volume ls", true, reflect.TypeFor[volumeRow]()},
 		{"volume inspect", "volume inspect", true, reflect.TypeFor[engine.Volume]()},
+		{"network ls, network inspect", "network ls,network inspect", true, reflect.TypeFor[networkRow]()},
 		{"secret ls", "secret ls", true, reflect.TypeFor[secretRow]()},
 		{"secret inspect", "secret inspect", true, reflect.TypeFor[secretDoc]()},
 		{"info", "info", false, reflect.TypeFor[infoDocument]()},

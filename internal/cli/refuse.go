@@ -60,9 +60,9 @@ func refusedForLater() []refusal {
 			hint:   "coracle inspect shows them",
 		},
 		{
-			flags:  "network-alias ip6",
-			reason: "containers do not see each other yet",
-			hint:   "--network container:NAME shares a network",
+			flags:  "ip6",
+			reason: "networks that containers share have IPv4 addresses only",
+			hint:   "--ip chooses the IPv4 address",
 		},
 		{
 			flags: "mac-address", never: true,
@@ -135,21 +135,19 @@ func refusedForEver() []refusal {
 	}
 }
 
-// refuseNetwork answers the network modes that are not there.
+// refuseNetwork answers the network modes that are not there. A word without a colon
+// may be the name of a network.
 func refuseNetwork(mode string) error {
-	modes := []string{"none", "host", "private", "builtin", "slirp4netns", "pasta"}
-	kind, _, more := strings.Cut(mode, ":")
-	switch {
-	case mode == "" || slices.Contains(modes, mode):
-		return nil
-	case more && (kind == "container" || kind == "builtin" || kind == "slirp4netns" || kind == "pasta" || kind == "ns"):
+	kind, rest, more := strings.Cut(mode, ":")
+	kinds := []string{"container", "builtin", "slirp4netns", "pasta", "ns"}
+	if !more || slices.Contains(kinds, kind) {
 		return nil
 	}
-	if near := nearest(mode, modes); near != "" {
-		return &usageError{msg: "--network " + mode + ": there is no such mode", hint: "did you mean --network " + near + "?"}
+	if near := nearest(kind, kinds); near != "" {
+		return &usageError{msg: "--network " + mode + ": there is no such mode", hint: "did you mean --network " + near + ":" + rest + "?"}
 	}
 	return &usageError{
 		msg:  "--network " + mode + ": there is no such mode",
-		hint: "there are private, builtin[:OPTIONS], slirp4netns, pasta, none, host, container:NAME and ns:PATH",
+		hint: "there are private, builtin[:OPTIONS], slirp4netns, pasta, none, host, container:NAME, ns:PATH and names of networks",
 	}
 }

@@ -119,7 +119,8 @@ type securityFlags struct {
 }
 
 type networkFlags struct {
-	Network    string   `aliases:"net" placeholder:"MODE" help:"private (the default), builtin[:OPTIONS], slirp4netns, pasta, none, host, container:NAME or ns:PATH."`
+	Network    string   `aliases:"net" placeholder:"MODE" help:"private (the default), builtin[:OPTIONS], slirp4netns, pasta, none, host, container:NAME, ns:PATH or the name of a network."`
+	Alias      []string `name:"network-alias" placeholder:"NAME" help:"A name more by which others of the network reach it."`
 	Publish    []string `short:"p" sep:"none" placeholder:"PORT" help:"[IP:][HOST:]PORT[/PROTO]: reach it by a port of the host."`
 	PublishAll bool     `name:"publish-all" short:"P" help:"Publish all exposed ports, each by a free one."`
 	IP         string   `name:"ip" placeholder:"ADDR" help:"Its IPv4 address."`

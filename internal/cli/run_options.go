@@ -33,7 +33,7 @@ func (c *makeFlags) options() (engine.RunOptions, error) {
 		Restart:        restart,
 		LogDriver:      box.LogDriver,
 		LogOpts:        box.LogOpt,
-		NetworkOptions: engine.NetworkOptions{IP: c.Network.IP, Publish: c.Network.Publish, PublishAll: c.Network.PublishAll, EgressOptions: c.Network.egressFlags.options()},
+		NetworkOptions: engine.NetworkOptions{IP: c.Network.IP, Publish: c.Network.Publish, PublishAll: c.Network.PublishAll, Aliases: c.Network.Alias, EgressOptions: c.Network.egressFlags.options()},
 		Health:         c.Health.options(),
 		Userns:         c.Identity.request(),
 		Pull:           box.Pull,

@@ -40,7 +40,7 @@ func (r *run) generate(name string) (err error) {
 		HostUID: r.caller.UID, HostGID: r.caller.GID, HostGroups: r.caller.Groups, HostName: r.caller.Name,
 		ContainerUID: r.ids.UID, ContainerGID: r.ids.GID, KeepID: r.ids.KeepID, SingleID: r.ids.Single, Joined: r.joined,
 	}
-	if r.net, err = planNetwork(r.o); err != nil {
+	if r.net, err = r.e.planNetwork(r.o, r.id); err != nil {
 		return err
 	}
 	in.Tun = r.net.tun()

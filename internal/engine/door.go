@@ -23,9 +23,9 @@ type door struct {
 
 // doorRequest is the first message of a connection.
 type doorRequest struct {
-	Op    string   // attach, wait, stopping, healthcheck, publish, unpublish
+	Op    string   // attach, wait, stopping, healthcheck, publish, unpublish, join, leave
 	Stdin bool     // attach
-	Ports []string `json:",omitempty"` // publish, unpublish
+	Ports []string `json:",omitempty"` // publish, unpublish; join, leave: a network
 }
 
 // doorAnswer follows it.
@@ -110,7 +110,7 @@ func (m *monitor) answer(conn *os.File) {
 		return
 	}
 	a := doorAnswer{TTY: m.o.TTY, Stdin: m.o.Interactive}
-	if !slices.Contains([]string{"attach", "wait", "stopping", "healthcheck", "publish", "unpublish"}, r.Op) {
+	if !slices.Contains([]string{"attach", "wait", "stopping", "healthcheck", "publish", "unpublish", "join", "leave"}, r.Op) {
 		a.Error = "the monitor is of another version, and does not know " + strconv.Quote(r.Op)
 	}
 	said, err := json.Marshal(a)
@@ -128,7 +128,7 @@ func (m *monitor) answer(conn *os.File) {
 		go m.hub.newClient(conn, false).read(false)
 	case "healthcheck":
 		m.answerCheck(conn)
-	case "publish", "unpublish":
+	case "publish", "unpublish", "join", "leave":
 		m.answerPorts(conn, r)
 	case "stopping":
 		m.askToStop()

@@ -42,7 +42,7 @@ func (r *run) outline() (begin.Plan, error) {
 	}
 	usual := func(mode string) bool { return mode == "" || mode == "private" || mode == "none" }
 	p.Namespaces = (p.Cgroup || none) && usual(o.PID) && usual(o.IPC) && usual(o.UTS) &&
-		(usual(o.Network) || strings.HasPrefix(o.Network, "builtin")) && !strings.HasPrefix(o.Userns.Userns, ofContainer)
+		(usual(o.Network) || strings.HasPrefix(o.Network, "builtin") || named(o.Network)) && !strings.HasPrefix(o.Userns.Userns, ofContainer)
 	return p, nil
 }
 

@@ -69,8 +69,10 @@ func checkEgress(o RunOptions) error {
 	if o.flag() == "" {
 		return nil
 	}
-	if _, err := planNetwork(o); err != nil {
-		return err
+	if !named(o.Network) || o.ruled() {
+		if _, err := planNetwork(o); err != nil {
+			return err
+		}
 	}
 	for _, f := range [][2]string{{"--net-log", o.NetLog}, {"--pcap", o.Pcap}} {
 		if err := checkWritable(f[1]); err != nil {

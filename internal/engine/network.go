@@ -11,6 +11,7 @@ import (
 	"coracle/netns/egress"
 	"coracle/netns/forward"
 	"coracle/netns/helper"
+	"coracle/netns/mesh"
 	"coracle/spec"
 	"coracle/userns"
 )
@@ -21,6 +22,7 @@ type NetworkOptions struct {
 	Publish    []string `json:",omitempty"` // --publish
 	PublishAll bool     `json:",omitempty"` // --publish-all
 	EgressOptions
+	Aliases []string `json:",omitempty"` // --network-alias
 }
 
 // network is what connects one container with the outside, from this process.
@@ -32,6 +34,11 @@ type network struct {
 	place  userns.Place  // where it is, for drivers that make sockets there
 	rules  *egress.Rules // nil: all may go out
 	guard  guard
+
+	name   string                // of the one that containers share; "" for none
+	lans   []netns.Lan           // all of those that it is part of
+	meshes map[string]*mesh.Mesh // by the networks' names
+	device *os.File              // of the container, for further ones; nil without
 }
 
 // Kinds of drivers. A network that somebody else has made (ns:PATH) has ports only.
@@ -57,9 +64,23 @@ func networkMode(mode string) (kind, options string, own bool) {
 	return kind, options, false
 }
 
-// planNetwork reads the options; no network is nil.
+// planNetwork is the network of a container; nil without.
+func (e *Engine) planNetwork(o RunOptions, id string) (*network, error) {
+	if named(o.Network) {
+		return e.planNamed(o, id)
+	}
+	if len(o.Aliases) > 0 {
+		return nil, &Error{Op: "--network-alias " + o.Aliases[0], Err: errors.New("only in a network that containers share others could ask for it"), Help: "make one: coracle network create NAME; then --network NAME"}
+	}
+	return planNetwork(o)
+}
+
+// planNetwork reads the options of one that containers do not share; no network is nil.
 func planNetwork(o RunOptions) (*network, error) {
 	kind, options, own := networkMode(o.Network)
+	if named(o.Network) {
+		return nil, &Error{Op: "--network " + o.Network, Err: errRules, Help: "--network private, or leave the rules out"}
+	}
 	if !own && kind != kindJoined {
 		return nil, refuseNetworkOptions(o)
 	}
@@ -177,7 +198,7 @@ func (n *network) publishAll(exposed []string) error {
 // network here, anew for each start.
 func (r *run) tun() (*spec.Tun, error) {
 	r.disconnect()
-	n, err := planNetwork(r.o)
+	n, err := r.e.planNetwork(r.o, r.id)
 	r.netMu.Lock()
 	r.net = n
 	r.netMu.Unlock()
@@ -270,6 +291,17 @@ func (r *run) attach(p *spec.Process) error {
 	if dev == nil {
 		return errors.New("start the network: the container's interface did not come")
 	}
+	r.netMu.Lock()
+	defer r.netMu.Unlock()
+	copied, err := duplicate(dev)
+	if err != nil {
+		return fmt.Errorf("start the network: %w", err)
+	}
+	r.net.device = copied
+	if err := r.meetOthers(copied); err != nil {
+		dev.Close()
+		return err
+	}
 	return r.net.driver.Attach(dev)
 }
 
@@ -278,6 +310,14 @@ func (r *run) disconnect() {
 	r.netMu.Lock()
 	defer r.netMu.Unlock()
 	if r.net != nil && r.net.driver != nil {
+		for _, m := range r.net.meshes {
+			m.Close()
+		}
+		r.net.meshes = nil
+		if r.net.device != nil {
+			r.net.device.Close()
+			r.net.device = nil
+		}
 		_ = r.net.driver.Close()
 		r.net.driver = nil
 		r.net.place.Close()

@@ -41,6 +41,11 @@ func (e *Engine) changePorts(name, op string, words []string) ([]string, error) 
 	if !c.Running() {
 		return nil, &Error{Op: what, Err: spec.ErrNotRunning, Help: "coracle start " + c.Name}
 	}
+	return e.askNetwork(c, what, op, words)
+}
+
+// askNetwork has a container's monitor change its network.
+func (e *Engine) askNetwork(c Container, what, op string, words []string) ([]string, error) {
 	conn, _, err := e.knock(c.ID, doorRequest{Op: op, Ports: words})
 	if errors.Is(err, errNoMonitor) {
 		return nil, &Error{Op: what, Err: errors.New("it runs in the foreground, where nobody can be asked"), Help: "start it with --detach"}
@@ -76,10 +81,13 @@ func (m *monitor) answerPorts(conn *os.File, r doorRequest) {
 	defer conn.Close()
 	var a portsAnswer
 	var err error
-	if r.Op == "publish" {
+	switch r.Op {
+	case "publish":
 		a.Ports, err = m.publish(r.Ports)
-	} else {
+	case "unpublish":
 		a.Ports, err = m.unpublish(r.Ports)
+	default:
+		err = m.changeNetworks(r)
 	}
 	if err != nil {
 		a.Error = err.Error()

@@ -36,6 +36,7 @@ type Network struct {
 
 	link  *link
 	stack *stack.Stack
+	peers peers
 	udp   flows         // of datagrams, echoes among them
 	names chan struct{} // a place for each question that is being answered
 
@@ -88,7 +89,7 @@ func (n *Network) Attach(dev *os.File) (err error) {
 	if n.link, err = newLink(dev, n.config.MTU); err != nil {
 		return err
 	}
-	n.link.tap = n.tap
+	n.link.tap, n.link.toPeer = n.tap, n.toPeer
 	n.stack = stack.New(stack.Options{
 		NetworkProtocols:   []stack.NetworkProtocolFactory{ipv4.NewProtocol, ipv6.NewProtocol},
 		TransportProtocols: []stack.TransportProtocolFactory{tcp.NewProtocol, udp.NewProtocol, icmp.NewProtocol4, icmp.NewProtocol6},
@@ -168,7 +169,7 @@ func (n *Network) outside(to netip.AddrPort) (netip.AddrPort, bool) {
 		return netip.AddrPortFrom(netip.AddrFrom4([4]byte{127, 0, 0, 1}), to.Port()), true
 	case n.config.HostLoopback && a == n.config.Gateway6:
 		return netip.AddrPortFrom(netip.IPv6Loopback(), to.Port()), true
-	case n.isOurs(a), a == n.config.IPv4.Addr(), a == n.config.IPv6.Addr():
+	case n.isOurs(a), a == n.config.IPv4.Addr(), a == n.config.IPv6.Addr(), n.config.Internal, n.peers.now.Load().lan(a) != nil:
 		return netip.AddrPort{}, false
 	}
 	return netip.AddrPortFrom(a, to.Port()), netns.Refused(a) == ""
@@ -215,6 +216,12 @@ func (n *Network) Close() error {
 	for c := range conns {
 		c.abort()
 	}
+	n.peers.mu.Lock()
+	for _, p := range n.peers.all {
+		p.close()
+	}
+	n.peers.all = nil
+	n.peers.mu.Unlock()
 	if n.stack == nil {
 		return nil
 	}

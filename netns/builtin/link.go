@@ -22,12 +22,13 @@ import (
 // computes its checksum. gVisor's own endpoint for descriptors does that on sockets
 // only, and wants an Ethernet header.
 type link struct {
-	dev  *os.File
-	raw  syscall.RawConn
-	fd   int // for writing: valid until writers is 0
-	mtu  atomic.Uint32
-	done chan struct{} // closed when nothing is read any more
-	tap  netns.Tap     // nil without
+	dev    *os.File
+	raw    syscall.RawConn
+	fd     int // for writing: valid until writers is 0
+	mtu    atomic.Uint32
+	toPeer func(head *[vnetHeader]byte, b []byte) bool // nil: there are none
+	done   chan struct{}                               // closed when nothing is read any more
+	tap    netns.Tap                                   // nil without
 
 	mu   sync.RWMutex // held for reading while fd is in use
 	shut bool
@@ -117,7 +118,9 @@ func (l *link) serve() {
 			if l.tap != nil {
 				l.tap.Packet(room.AsSlice()[:n-vnetHeader])
 			}
-			room = deliver(disp, room, n-vnetHeader)
+			if l.toPeer == nil || !l.toPeer(&head, room.AsSlice()[:n-vnetHeader]) {
+				room = deliver(disp, room, n-vnetHeader)
+			}
 		}
 	}
 }
