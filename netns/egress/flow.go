@@ -27,6 +27,7 @@ type flow struct {
 	called  string // what the container calls its peer by
 	refused string // why it was ended, "" if it was not
 	flag    string // that would have allowed it
+	denied  bool   // by a rule: then none would
 	stop    func()
 	gone    bool // it was ended before there was a stop
 }
@@ -48,6 +49,7 @@ func (f *flow) Check() func(netns.Reader, io.Writer) error {
 		var r *refusal
 		if errors.As(err, &r) {
 			f.refuse(r.why)
+			f.suggest()
 		}
 		return err
 	}
@@ -68,6 +70,7 @@ func (f *flow) mayBeCalled(name string) error {
 	by, ok := rules.name(name, port)
 	switch {
 	case !ok && by != nil:
+		f.denied = true
 		return errors.New("a rule denies that")
 	case f.d.check == mustNotDeny, slices.Contains(f.d.names, name):
 		f.called = name
@@ -87,6 +90,16 @@ func (f *flow) refuse(why string) {
 	defer f.mu.Unlock()
 	if f.refused == "" {
 		f.refused = why
+	}
+}
+
+// suggest names the flag that would have allowed it: where nothing else is to blame,
+// a rule by address, which asks for no name.
+func (f *flow) suggest() {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.flag == "" && f.d.check == mustMatch && !f.denied {
+		f.flag = "--allow-net " + addrWord(f.q.Addr)
 	}
 }
 

@@ -185,9 +185,10 @@ func TestChecked(t *testing.T) {
 	evil := "GET / HTTP/1.1\r\nHost: evil.org\r\n\r\n"
 	for _, c := range []struct{ rules, host, said string }{
 		{"a.org b.org", "a.org", ""},
-		{"a.org b.org", "b.org", "its request is for b.org, and this address was given for a.org"},
+		{"a.org b.org", "b.org", "its request is for b.org, and this address was given for a.org | --allow-net 203.0.113.1:80"},
 		{"a.org", "evil.org", "this address was given for a.org | --allow-net evil.org:80"},
 		{"a.org !203.0.113.9", "evil.org", "--allow-net evil.org:80"},
+		{"a.org !b.org", "b.org", "its request is for b.org, and a rule denies that | "},
 		{"!evil.org", "evil.org", "its request is for evil.org, and a rule denies that | "},
 		{"!evil.org", "good.org", ""},
 		{"203.0.113.0/24 !evil.org", "evil.org", "a rule denies that"},
