@@ -97,6 +97,20 @@ func (s *Store) load(desc ocispec.Descriptor) (*Image, error) {
 
 // loadNamed is load, with what index.json says about the image.
 func (s *Store) loadNamed(idx *index, desc ocispec.Descriptor) (*Image, error) {
+	var names []string
+	for _, d := range idx.Manifests {
+		if d.Digest != desc.Digest {
+			continue
+		}
+		if n := nameOf(d); n != "" {
+			names = append(names, n)
+		}
+	}
+	return s.loadCalled(desc, names)
+}
+
+// loadCalled is loadNamed where the names are known.
+func (s *Store) loadCalled(desc ocispec.Descriptor, names []string) (*Image, error) {
 	img, err := s.load(desc)
 	if err != nil {
 		return nil, err
@@ -107,11 +121,7 @@ func (s *Store) loadNamed(idx *index, desc ocispec.Descriptor) (*Image, error) {
 	if d := digest.Digest(desc.Annotations[annotationSource]); d != "" {
 		img.Source = d
 	}
-	for _, d := range idx.Manifests {
-		if n := nameOf(d); d.Digest == desc.Digest && n != "" {
-			img.Names = append(img.Names, n)
-		}
-	}
+	img.Names = slices.Clone(names)
 	slices.Sort(img.Names)
 	img.Names = slices.Compact(img.Names)
 	return img, nil

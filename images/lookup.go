@@ -239,15 +239,23 @@ func (s *Store) Images() ([]Image, error) {
 	if err != nil {
 		return nil, err
 	}
+	// The names first, all at once: for each image anew they would be parsed as
+	// often as there are pairs.
+	names := map[digest.Digest][]string{}
+	var order []ocispec.Descriptor
+	for _, d := range idx.Manifests {
+		if _, seen := names[d.Digest]; !seen {
+			order = append(order, d)
+			names[d.Digest] = nil
+		}
+		if n := nameOf(d); n != "" {
+			names[d.Digest] = append(names[d.Digest], n)
+		}
+	}
 	var out []Image
 	var bad []string
-	seen := map[digest.Digest]bool{}
-	for _, d := range idx.Manifests {
-		if seen[d.Digest] {
-			continue
-		}
-		seen[d.Digest] = true
-		img, err := s.loadNamed(idx, d)
+	for _, d := range order {
+		img, err := s.loadCalled(d, names[d.Digest])
 		if err != nil {
 			bad = append(bad, cmp.Or(nameOf(d), string(d.Digest))+": "+err.Error())
 			continue
