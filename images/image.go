@@ -2,6 +2,7 @@ package images
 
 import (
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/opencontainers/go-digest"
@@ -24,6 +25,9 @@ type Image struct {
 	For      *ocispec.Platform    // what an index said that it is for, or nil
 	// Healthcheck is what the configuration says in docker's extension, or nil.
 	Healthcheck *Healthcheck
+	// Signed are the fingerprints of the policy's keys whose signatures were found
+	// when it was pulled.
+	Signed []digest.Digest `json:",omitempty"`
 
 	index *ocispec.Descriptor // of the index that is kept with all that it lists, while it is pulled
 }
@@ -120,6 +124,9 @@ func (s *Store) loadCalled(desc ocispec.Descriptor, names []string) (*Image, err
 	}
 	if d := digest.Digest(desc.Annotations[annotationSource]); d != "" {
 		img.Source = d
+	}
+	for f := range strings.FieldsSeq(desc.Annotations[annotationSigned]) {
+		img.Signed = append(img.Signed, digest.Digest(f))
 	}
 	img.Names = slices.Clone(names)
 	slices.Sort(img.Names)

@@ -20,6 +20,7 @@ const (
 	annotationName   = "io.containerd.image.name"
 	annotationID     = "io.coracle.image.id"      // the digest of the configuration
 	annotationServed = "io.coracle.served.digest" // of the manifest in its registry, where it has been converted
+	annotationSigned = "io.coracle.signed.by"     // fingerprints of the keys that the policy asked for and found
 	annotationSource = "io.coracle.source.digest" // what the tag pointed to: a manifest or an index
 )
 

@@ -31,7 +31,7 @@ func (s *Store) Load(ctx context.Context, path string, in *os.File, o PullOption
 	}
 	var out []*Image
 	for _, src := range list {
-		p := &pull{s: s, src: src, opts: o, want: want}
+		p := &pull{s: s, src: src, opts: o, want: want, ref: src.where()}
 		img, err := p.run(ctx)
 		if p.damaged(err) {
 			img, err = p.run(ctx)

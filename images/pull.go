@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"strings"
 
 	"coracle/images/layer"
 
@@ -145,6 +146,12 @@ func (s *Store) local(name string, p Policy, want ocispec.Platform) (_ *Image, d
 		}
 	}
 	if err == nil {
+		if err := allowStored(img, name); err != nil {
+			if p == PullNever || errors.Is(err, ErrUnsupported) {
+				return nil, true, fmt.Errorf("use %s: %w", name, err)
+			}
+			return nil, false, nil // a pull looks for the signature, or says that it is refused
+		}
 		return img, p != PullNewer, nil
 	}
 	if p == PullNever || !errors.Is(err, ErrNotFound) && !errors.Is(err, ErrCorrupt) {
@@ -221,6 +228,10 @@ func (p *pull) run(ctx context.Context) (*Image, error) {
 	if err != nil {
 		return nil, err
 	}
+	signed, err := allowFetched(ctx, p.src, p.ref, c.from, c.served)
+	if err != nil {
+		return nil, err
+	}
 	rawConfig, err := readAll(ctx, p.src, *c.doc.Config)
 	if err != nil {
 		return nil, err
@@ -233,6 +244,7 @@ func (p *pull) run(ctx context.Context) (*Image, error) {
 	if img.Healthcheck, err = parseHealthcheck(rawConfig); err != nil {
 		return nil, err
 	}
+	img.Signed = signed
 	p.img = img
 	if c.platform == nil && config.Architecture != "" && fit(p.want, config.Platform) == 0 {
 		return nil, otherPlatform(p.want, []string{formatPlatform(img.Platform())})
@@ -345,20 +357,27 @@ func (s *Store) putBytes(ctx context.Context, data []byte) error {
 
 // entry is the line of index.json for an image.
 func (i *Image) entry() ocispec.Descriptor {
-	if i.index != nil {
-		d := *i.index
-		d.Annotations = map[string]string{annotationID: string(i.ID)}
-		return d
-	}
 	d := i.Manifest
-	d.Annotations = map[string]string{annotationID: string(i.ID)}
 	d.Platform = i.For
-	if i.Served != i.Manifest.Digest {
-		d.Annotations[annotationServed] = string(i.Served)
+	notes := map[string]string{annotationID: string(i.ID)}
+	if i.index != nil { // it says the rest itself
+		d = *i.index
+	} else {
+		if i.Served != i.Manifest.Digest {
+			notes[annotationServed] = string(i.Served)
+		}
+		if i.Source != i.Served {
+			notes[annotationSource] = string(i.Source)
+		}
 	}
-	if i.Source != i.Served {
-		d.Annotations[annotationSource] = string(i.Source)
+	var signed []string
+	for _, f := range i.Signed {
+		signed = append(signed, string(f))
 	}
+	if len(signed) > 0 {
+		notes[annotationSigned] = strings.Join(signed, " ")
+	}
+	d.Annotations = notes
 	return d
 }
 

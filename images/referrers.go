@@ -92,5 +92,3 @@ func (s *registrySource) referrers(ctx context.Context, subject digest.Digest) (
 	}
 	return l.Manifests, nil
 }
-
-var _ = (*registrySource).referrers

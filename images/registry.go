@@ -343,3 +343,5 @@ func (s *registrySource) close() error {
 	s.idle.CloseIdleConnections()
 	return nil
 }
+
+func (s *registrySource) where() Reference { return s.as }

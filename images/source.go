@@ -18,6 +18,8 @@ type source interface {
 	blob(ctx context.Context, d ocispec.Descriptor) (io.ReadCloser, error)
 	// names are those that the image gets in the store.
 	names() []string
+	// where is the place, as a policy speaks of it.
+	where() Reference
 	close() error
 }
 

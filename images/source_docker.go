@@ -186,3 +186,5 @@ func (s *dockerSource) names() []string {
 }
 
 func (s *dockerSource) close() error { return s.files.close() }
+
+func (s *dockerSource) where() Reference { return s.ref }

@@ -212,3 +212,6 @@ func (s *dirSource) blob(_ context.Context, d ocispec.Descriptor) (io.ReadCloser
 
 func (s *dirSource) names() []string { return []string{localName(s.ref.File, "")} }
 func (s *dirSource) close() error    { return s.files.close() }
+
+func (s *layoutSource) where() Reference { return s.ref }
+func (s *dirSource) where() Reference    { return s.ref }

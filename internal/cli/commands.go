@@ -66,6 +66,7 @@ func commands() []entry {
 		{"unpack", "Images", "[flags] IMAGE DIR", "make an OCI bundle of an image", false, func() command { return &unpackCmd{} }},
 		{"pack", "Images", "[flags] DIR [IMAGE]", "make an image of an OCI bundle or a root file system", false, func() command { return &packCmd{} }},
 		{"inspect", "Images", "[flags] NAME...", "show all that is known of images and containers", false, func() command { return &inspectCmd{} }},
+		{"verify", "Images", "[flags] --key FILE IMAGE", "check the signatures of an image in its registry", false, func() command { return &verifyCmd{} }},
 		{"login", "Images", "[flags] [REGISTRY]", "keep the credentials for a registry", false, func() command { return &loginCmd{} }},
 		{"logout", "Images", "[flags] [REGISTRY]", "forget the credentials for a registry", false, func() command { return &logoutCmd{} }},
 		{"completion", "System", "bash|zsh|fish", "print the script that makes a shell complete commands", false, func() command { return &completionCmd{} }},

@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"slices"
 
+	"github.com/opencontainers/go-digest"
+
 	"coracle/images"
 	"coracle/internal/engine"
 )
@@ -18,6 +20,7 @@ type imageAPI interface {
 	Image(name string) (*images.Image, error)
 	Variants(img *images.Image) ([]images.Variant, error)
 	RawManifest(name string) ([]byte, error)
+	Verify(ctx context.Context, name string, keys []images.Key, a images.Access) (digest.Digest, []images.Key, error)
 	Tags(ctx context.Context, name string, a images.Access) ([]string, error)
 	Push(ctx context.Context, name, dest string, o images.PushOptions) (*images.Pushed, error)
 }

@@ -12,6 +12,8 @@ import (
 	"coracle/images"
 	"coracle/images/layer"
 	"coracle/internal/foreground"
+
+	"github.com/opencontainers/go-digest"
 )
 
 // Tag gives an image more names.
@@ -199,4 +201,13 @@ func (e *Engine) RawManifest(name string) ([]byte, error) {
 		return nil, err
 	}
 	return store.Raw(name)
+}
+
+// Verify looks for signatures of an image in its registry.
+func (e *Engine) Verify(ctx context.Context, name string, keys []images.Key, a images.Access) (digest.Digest, []images.Key, error) {
+	store, err := e.store()
+	if err != nil {
+		return "", nil, err
+	}
+	return store.Verify(ctx, name, keys, a)
 }

@@ -37,7 +37,9 @@ var groups = []group{
 	{"oci-exec", ociExec},
 	{"oci-state", ociState},
 	{"oci-parallel", ociParallel},
+	{"images", imagesMany},
 	{"pull", pull},
+	{"push", push},
 	{"keep-id", keepID},
 }
 
