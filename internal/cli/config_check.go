@@ -182,7 +182,7 @@ func (f field) wants(kind unstable.Kind) (want, hint string) {
 	case number(t) && kind != unstable.Integer:
 		return "a number", "without quotes"
 	case number(t):
-	case kind != unstable.String:
+	case kind != unstable.String && kind != unstable.Integer: // as in pids-limit = 100, which is a word since "max" is one
 		return "a word", "write it in quotes"
 	}
 	return "", ""

@@ -86,7 +86,7 @@ func withConfig(t *testing.T, files ...string) (*app, *strings.Builder) {
 }
 
 func TestConfigPrecedence(t *testing.T) {
-	const system = "root = '/system'\nrunroot = '/system'\nuserns = 'nomap'\n[run]\npull = 'never'\ndns = ['1.1.1.1', '2.2.2.2']\nrm = true\nannotation = ['a,b=c']\nulimit = ['nofile=1,x']"
+	const system = "root = '/system'\nrunroot = '/system'\nuserns = 'nomap'\n[run]\npull = 'never'\nworkdir = 7\ndns = ['1.1.1.1', '2.2.2.2']\nrm = true\nannotation = ['a,b=c']\nulimit = ['nofile=1,x']"
 	const user = "root = '/user'\n[run]\npull = 'newer'\ndns = []\n"
 	for _, c := range []struct {
 		line string
@@ -98,6 +98,7 @@ func TestConfigPrecedence(t *testing.T) {
 		{"--root /line run --pull missing --rm=false --dns 3.3.3.3 --userns auto debian", func(o engine.RunOptions, c engine.Config) bool {
 			return c.Root == "/line" && o.Pull == "missing" && slices.Equal(o.DNS, []string{"3.3.3.3"}) && !o.Remove && o.Userns.Userns == "auto"
 		}},
+		{"run debian", func(o engine.RunOptions, _ engine.Config) bool { return o.Workdir == "7" }}, // a number stands for a word
 		{"run debian --rm=false", func(o engine.RunOptions, _ engine.Config) bool { return o.Remove }},
 		{"run debian", func(o engine.RunOptions, _ engine.Config) bool {
 			return slices.Equal(o.Annotations, []string{"a,b=c"}) && slices.Equal(o.Ulimits, []string{"nofile=1,x"})

@@ -11,8 +11,8 @@ import (
 )
 
 type logsCmd struct {
-	Tail      int  `placeholder:"N" default:"-1" help:"The last N lines only."`
-	Names     bool `short:"n" help:"With several containers, put names before the lines, not ids."`
+	Tail      string `placeholder:"N" default:"all" help:"The last N lines only."`
+	Names     bool   `short:"n" help:"With several containers, put names before the lines, not ids."`
 	logsFlags `embed:""`
 }
 
@@ -40,7 +40,25 @@ func (*logsFlags) refused(name string) (refusal, bool) {
 	return findRefusal([]refusal{{flags: "details", reason: "attributes of lines are not shown"}}, name)
 }
 
-func (c *logsCmd) run(a *app) (int, error) { return c.logs(a, c.Tail, c.Names) }
+func (c *logsCmd) run(a *app) (int, error) {
+	tail, err := tailOf(c.Tail)
+	if err != nil {
+		return exitOurs, err
+	}
+	return c.logs(a, tail, c.Names)
+}
+
+// tailOf is how many lines --tail wants; -1 is docker's "all".
+func tailOf(words string) (int, error) {
+	if words == "all" {
+		return -1, nil
+	}
+	n, err := strconv.Atoi(words)
+	if err != nil {
+		return 0, &usageError{msg: fmt.Sprintf("logs: --tail %s: a number or \"all\" is expected", words)}
+	}
+	return n, nil
+}
 
 // dockerLogsCmd is logs under docker's name: -n is how many lines, and a
 // duration is so long ago for --until, too.
@@ -52,12 +70,9 @@ type dockerLogsCmd struct {
 func (*logsCmd) linked(name string) (command, bool) { return &dockerLogsCmd{}, name == "docker" }
 
 func (c *dockerLogsCmd) run(a *app) (int, error) {
-	tail := -1
-	if c.Tail != "all" {
-		var err error
-		if tail, err = strconv.Atoi(c.Tail); err != nil {
-			return exitOurs, &usageError{msg: fmt.Sprintf("logs: --tail %s: a number or \"all\" is expected", c.Tail)}
-		}
+	tail, err := tailOf(c.Tail)
+	if err != nil {
+		return exitOurs, err
 	}
 	if d, err := time.ParseDuration(c.Until); err == nil {
 		c.Until = (-d).String()

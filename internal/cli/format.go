@@ -7,6 +7,8 @@ import (
 	"io"
 	"strings"
 	"text/template"
+	"unicode"
+	"unicode/utf8"
 )
 
 // column is one column of a listing. field names it in templates and JSON.
@@ -108,15 +110,48 @@ func parseTemplate(text string) (*template.Template, error) {
 			err := enc.Encode(v)
 			return string(visibleJSON(bytes.TrimSuffix(b.Bytes(), []byte{'\n'}))), err
 		},
-		"join":  strings.Join,
-		"lower": strings.ToLower,
-		"split": strings.Split,
-		"upper": strings.ToUpper,
+		"join":     strings.Join,
+		"lower":    strings.ToLower,
+		"pad":      pad,
+		"split":    strings.Split,
+		"title":    title,
+		"truncate": truncate,
+		"upper":    strings.ToUpper,
 	}).Parse(text)
 	if err != nil {
 		return nil, &usageError{msg: "read the template of --format: " + err.Error(), hint: `--format json, or a Go template as in --format "{{.ID}}"`}
 	}
 	return tmpl, nil
+}
+
+// pad is docker's: so many spaces before and after.
+func pad(text string, before, after int) string {
+	const most = 1 << 10
+	if text == "" {
+		return text
+	}
+	return strings.Repeat(" ", min(max(before, 0), most)) + text + strings.Repeat(" ", min(max(after, 0), most))
+}
+
+// title has a capital letter at the beginning of each word.
+func title(text string) string {
+	words := strings.SplitAfter(text, " ")
+	for i, w := range words {
+		if w == "" {
+			continue
+		}
+		first, size := utf8.DecodeRuneInString(w)
+		words[i] = string(unicode.ToTitle(first)) + w[size:]
+	}
+	return strings.Join(words, "")
+}
+
+// truncate is the first n bytes, or all.
+func truncate(text string, n int) string {
+	if n < 0 || len(text) <= n {
+		return text
+	}
+	return text[:n]
 }
 
 // unescapeText makes tabs and newlines of \t and \n; between {{ and }} a string
@@ -220,6 +255,9 @@ func executeTree(w io.Writer, tmpl *template.Template, doc any) error {
 	tree, err := generic(doc)
 	if err != nil {
 		return err
+	}
+	if m, ok := tree.(map[string]any); ok && m[idAlias] == nil && m["Id"] != nil {
+		m[idAlias] = m["Id"]
 	}
 	var b bytes.Buffer
 	if err := execute(&b, tmpl, tree); err != nil {

@@ -93,6 +93,9 @@ func (c *inspectCmd) print(a *app, docs []any) error {
 	// nothing there.
 	tmpl.Option("missingkey=zero")
 	for _, doc := range docs {
+		if err := checkFields(tmpl.Root, doc); err != nil {
+			return err
+		}
 		if err := executeTree(a.out, tmpl, doc); err != nil {
 			return err
 		}

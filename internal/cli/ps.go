@@ -18,7 +18,7 @@ type psCmd struct {
 	Quiet     bool     `short:"q" help:"Print ids only."`
 	Size      bool     `short:"s" help:"Show what they have written, and with their images (virtual)."`
 	Sort      string   `placeholder:"BY" enum:"command,created,id,image,names,runningfor,size,status" default:"created" help:"command, created, id, image, names, runningfor, size or status."`
-	NS        bool     `name:"ns" help:"Show process ids and namespaces."`
+	NS        bool     `name:"ns" aliases:"namespace" help:"Show process ids and namespaces."`
 	NoTrunc   bool     `name:"no-trunc" help:"Show whole ids and commands."`
 	NoHeading bool     `name:"noheading" help:"No heading."`
 	Sync      bool     `help:"As always: what is shown is what the kernel says."`

@@ -279,7 +279,10 @@ func (e *Engine) removeFound(ctx context.Context, c Container, force, volumes bo
 // kill ends a running container, waits until its launcher has let go, and
 // takes its lock. The state may not be there yet: it is read again and again.
 func (e *Engine) kill(ctx context.Context, c Container) (*os.File, error) {
-	for range 1000 {
+	for round := range 1000 {
+		if round >= 10*patientRounds && e.stateless(c) {
+			_ = e.signalLauncher(c.ID, unix.SIGKILL)
+		}
 		st, err := e.runtimeOf(c.ID).Load(c.ID)
 		if err == nil {
 			err = st.Kill(ctx, unix.SIGKILL, false)

@@ -261,13 +261,28 @@ func parseEventFilter(words []string) (func(Event) bool, error) {
 	}, nil
 }
 
+// dockers is what docker calls a status of podman's, where it has another word.
+func dockers(status string) string {
+	switch status {
+	case "died":
+		return "die"
+	case "remove":
+		return "destroy"
+	case "exec":
+		return "exec_start"
+	case "exec_died":
+		return "exec_die"
+	}
+	return status
+}
+
 func (ev Event) fits(key, value string) bool {
 	isID := func() bool { return len(value) >= 3 && strings.HasPrefix(ev.ID, strings.TrimPrefix(value, "sha256:")) }
 	switch key {
 	case "container":
 		return ev.Type == "container" && (ev.Name == value || isID())
 	case "event":
-		return ev.Status == value
+		return ev.Status == value || dockers(ev.Status) == value
 	case "image":
 		return ev.Type == "container" && ev.Image == value || ev.Type == "image" && (ev.Name == value || isID())
 	case "label":

@@ -57,6 +57,9 @@ func (e *Engine) end(ctx context.Context, c Container, timeout *time.Duration) e
 	if err := e.send(ctx, c, sig); err != nil {
 		return err
 	}
+	if e.stateless(c) {
+		_ = e.signalLauncher(c.ID, unix.SIGTERM) // which sends the stop signal; what is below tells whether it worked
+	}
 	var late <-chan time.Time
 	if wait > 0 {
 		t := time.NewTimer(wait)
@@ -75,9 +78,12 @@ func (e *Engine) end(ctx context.Context, c Container, timeout *time.Duration) e
 
 // killAndWait sends SIGKILL, again and again while somebody starts it anew.
 func (e *Engine) killAndWait(ctx context.Context, c Container, over <-chan struct{}) error {
-	for range 100 {
+	for round := range 100 {
 		if err := e.send(ctx, c, unix.SIGKILL); err != nil {
 			return err
+		}
+		if round >= patientRounds && e.stateless(c) {
+			_ = e.signalLauncher(c.ID, unix.SIGKILL)
 		}
 		select {
 		case <-over:
@@ -88,6 +94,19 @@ func (e *Engine) killAndWait(ctx context.Context, c Container, over <-chan struc
 		}
 	}
 	return &Error{Op: "stop container " + c.Name, Err: errors.New("it does not end although SIGKILL was sent"), Help: "a process in uninterruptible sleep waits for a device or a network file system: see ps"}
+}
+
+// patientRounds, of 100 ms or less each, are left to a start that is on its way.
+const patientRounds = 10
+
+// stateless says that a container has run, and that nothing in the runtime
+// directory tells of it: that was removed, or it is just between two starts.
+func (e *Engine) stateless(c Container) bool {
+	if !c.Running() || c.Started.IsZero() {
+		return false
+	}
+	_, err := e.runtimeOf(c.ID).Load(c.ID)
+	return errors.Is(err, spec.ErrNotExist)
 }
 
 // noMoreStarts keeps a container's policy from starting it again.
@@ -147,7 +166,10 @@ func (e *Engine) Kill(ctx context.Context, name string, sig syscall.Signal) erro
 	if err == nil {
 		err = st.Kill(ctx, sig, false)
 	}
-	if errors.Is(err, spec.ErrNotExist) || errors.Is(err, spec.ErrNotRunning) {
+	if sig == unix.SIGKILL && e.stateless(c) {
+		err = e.signalLauncher(c.ID, sig)
+	}
+	if errors.Is(err, spec.ErrNotExist) || errors.Is(err, spec.ErrNotRunning) || errors.Is(err, unix.ESRCH) {
 		return &Error{Op: op, Err: errors.New("it is not running at this moment")}
 	}
 	if err != nil {
