@@ -242,6 +242,9 @@ func statusLine(box engine.Container, now time.Time) string {
 	if line == "Up just now" {
 		line = "Up less than a second"
 	}
+	if box.NetworkLost {
+		line += " (network lost)"
+	}
 	switch {
 	case box.Status == engine.Paused:
 		line += " (Paused)"

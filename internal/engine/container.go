@@ -56,10 +56,11 @@ type Container struct {
 	LogDriver   string        `json:"logDriver,omitempty"`   // "" for none: it was in the foreground
 	LogPath     string        `json:"logPath,omitempty"`
 	Restart     RestartPolicy `json:"restart,omitzero"`
-	Owners      []string      `json:"owners,omitempty"`  // containers whose namespaces it shares
-	Shared      bool          `json:"shared,omitempty"`  // another has it among its Owners, or had
-	Network     string        `json:"network,omitempty"` // as it was asked for; "" for the default
-	Ports       []netns.Port  `json:"ports,omitempty"`   // published, the last time that it ran
+	Owners      []string      `json:"owners,omitempty"`      // containers whose namespaces it shares
+	Shared      bool          `json:"shared,omitempty"`      // another has it among its Owners, or had
+	Network     string        `json:"network,omitempty"`     // as it was asked for; "" for the default
+	Ports       []netns.Port  `json:"ports,omitempty"`       // published, the last time that it ran
+	NetworkLost bool          `json:"networkLost,omitempty"` // who carried its packets has ended
 
 	Limits      *spec.Limits      `json:"limits,omitempty"`      // as they are now; nil for none
 	Annotations map[string]string `json:"annotations,omitempty"` // those that were asked for

@@ -136,7 +136,7 @@ func (m *monitor) launch(ctx context.Context) (*spec.Process, error) {
 	c, err := m.e.rewrite(m.id, false, func(c *Container) {
 		c.Health = health
 		c.Status, c.Started, c.Finished, c.Error = Running, m.started.UTC(), time.Time{}, ""
-		c.Ports = m.box.Ports
+		c.Ports, c.NetworkLost = m.box.Ports, m.netLost.Load()
 		c.ExitCode, c.Signal, c.OOMKilled, c.OOMKills, c.TimedOut = 0, 0, false, 0, false
 	})
 	if err != nil {

@@ -252,6 +252,8 @@ func (r *run) joinHelper(h *helper.Network, pid int) error {
 		return err
 	}
 	r.net.place = place
+	r.netLost.Store(false)
+	go r.watchNetwork(h)
 	return h.Join(helper.Place{
 		PID: pid, User: place.User, Net: place.Net, Sockets: &maker{Place: place},
 		Guard: func(pidfd *os.File) (func(), error) {
@@ -266,6 +268,20 @@ func (r *run) joinHelper(h *helper.Network, pid int) error {
 			return g.Stop, nil
 		},
 	})
+}
+
+// watchNetwork tells when the program that carries the packets has ended before the
+// container. Nothing takes its place: a container must not get another network unseen.
+func (r *run) watchNetwork(h *helper.Network) {
+	<-h.Lost()
+	r.netMu.Lock()
+	lost := r.net != nil && r.net.driver == netns.Driver(h)
+	r.netMu.Unlock()
+	if !lost {
+		return // it was ended
+	}
+	r.netLost.Store(true)
+	_, _ = r.e.rewrite(r.id, false, func(c *Container) { c.NetworkLost = c.Status == Running })
 }
 
 // attach has the packets carried, from the payload's first on.

@@ -88,8 +88,9 @@ type run struct {
 	health    *HealthCheck // nil without
 	manager   string       // of cgroups, when it was made
 	extra     spec.Extra
-	net       *network   // nil: it has none of its own
-	netMu     sync.Mutex // its driver is asked for ports while others end it
+	net       *network    // nil: it has none of its own
+	netMu     sync.Mutex  // its driver is asked for ports while others end it
+	netLost   atomic.Bool // who carries its packets has ended
 
 	gate        atomic.Pointer[egress.Gate] // the network's
 	told        func(msg, hint string)      // who is told while the payload runs; nil: as always

@@ -254,7 +254,7 @@ func (m *Mesh) Close() {
 	conns := m.conns
 	m.conns = nil
 	m.mu.Unlock()
-	m.listen.Close()
+	_ = m.listen.Close()
 	os.Remove(m.path)
 	for c := range conns {
 		c.Close()
