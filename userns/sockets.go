@@ -4,7 +4,6 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
-	"net/netip"
 	"os"
 	"unsafe"
 
@@ -231,8 +230,8 @@ const (
 )
 
 // ChangeAddress gives an interface an IPv4 address, and the route to its network, or
-// takes them away.
-func (l Place) ChangeAddress(kind AddressChange, device string, a netip.Prefix) error {
+// takes them away. (No netip.Prefix: net/netip comes late, and this package early.)
+func (l Place) ChangeAddress(kind AddressChange, device string, ip [4]byte, bits int) error {
 	p := &Program{}
 	l.enter(p)
 	sock, index := p.NewReg(), p.NewReg()
@@ -243,9 +242,9 @@ func (l Place) ChangeAddress(kind AddressChange, device string, a netip.Prefix) 
 	p.Call("find the interface "+device, unix.SYS_IOCTL, sock, unix.SIOCGIFINDEX, req)
 	p.Peek(req[16:], index)
 	p.Call("close it", unix.SYS_CLOSE, sock)
-	body := append([]byte{unix.AF_INET, byte(a.Bits()), 0, unix.RT_SCOPE_UNIVERSE}, make([]byte, 4)...)
+	body := append([]byte{unix.AF_INET, byte(bits), 0, unix.RT_SCOPE_UNIVERSE}, make([]byte, 4)...)
 	for _, attr := range []uint16{unix.IFA_LOCAL, unix.IFA_ADDRESS} {
-		body = attribute32(body, attr, binary.NativeEndian.Uint32(a.Addr().AsSlice()))
+		body = attribute32(body, attr, binary.NativeEndian.Uint32(ip[:]))
 	}
 	msg := p.Bytes(request(uint16(kind), body))
 	p.Poke(msg[unix.NLMSG_HDRLEN+4:], index)

@@ -145,5 +145,5 @@ func (r *run) changeAddress(kind userns.AddressChange, a netip.Addr, bits int) e
 		}
 		*to = f
 	}
-	return place.ChangeAddress(kind, r.net.config.Interface, netip.PrefixFrom(a, bits))
+	return place.ChangeAddress(kind, r.net.config.Interface, a.As4(), bits)
 }
