@@ -21,6 +21,9 @@ import (
 // process can see.
 func (e *Engine) signalLauncher(id string, sig syscall.Signal) error {
 	n, err := e.readNote(id)
+	if isNotFound(err) {
+		return unix.ESRCH // it has just let go
+	}
 	if err != nil {
 		return err
 	}
