@@ -93,6 +93,9 @@ func commands() []entry {
 		{"network rm", "Data", "[flags] NETWORK...", "remove networks", false, func() command { return &networkRemoveCmd{} }},
 		{"doctor", "System", "[flags]", "check this machine and account, and say what to type", false, func() command { return &doctorCmd{} }},
 		{"info", "System", "[flags]", "show the store, the host and the choices made", false, func() command { return &infoCmd{} }},
+		{"system df", "System", "[flags]", "show what takes space", false, func() command { return &systemDfCmd{} }},
+		{"system prune", "System", "[flags]", "remove what is not in use", false, func() command { return &systemPruneCmd{} }},
+		{"system check", "System", "[flags]", "verify the store, and repair it", false, func() command { return &systemCheckCmd{} }},
 		{"unshare", "System", "[flags] [COMMAND [ARG...]]", "run a command in the user namespace", true, func() command { return &unshareCmd{} }},
 		{"version", "System", "[flags]", "show the version", false, func() command { return &versionCmd{} }},
 	}

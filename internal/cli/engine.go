@@ -59,6 +59,7 @@ type engineAPI interface {
 	imageAPI
 	volumeAPI
 	networkAPI
+	systemAPI
 	secretAPI
 }
 

@@ -40,6 +40,7 @@ func jsonDocuments() []jsonDocument {
 		{"network ls, network inspect", "network ls,network inspect", true, reflect.TypeFor[networkRow]()},
 		{"secret ls", "secret ls", true, reflect.TypeFor[secretRow]()},
 		{"secret inspect", "secret inspect", true, reflect.TypeFor[secretDoc]()},
+		{"system df", "system df", true, reflect.TypeFor[usageRow]()},
 		{"info", "info", false, reflect.TypeFor[infoDocument]()},
 		{"doctor", "doctor", true, reflect.TypeFor[engine.Check]()},
 		{"version", "version", false, reflect.TypeFor[build]()},
