@@ -248,8 +248,8 @@ func (e *Engine) removeFound(ctx context.Context, c Container, force, volumes bo
 		return err
 	}
 	lock, err := e.claim(c.ID, c.ImageID)
-	if errors.Is(err, unix.EWOULDBLOCK) && !force && e.letsGo(ctx, c.ID) {
-		lock, err = e.claim(c.ID, c.ImageID)
+	if errors.Is(err, unix.EWOULDBLOCK) && !force {
+		lock, err = e.claimEnded(ctx, c)
 	}
 	if errors.Is(err, unix.EWOULDBLOCK) {
 		if !force {
@@ -274,6 +274,22 @@ func (e *Engine) removeFound(ctx context.Context, c Container, force, volumes bo
 	e.emit(c.event("remove"))
 	e.unclaim(c.ID, lock)
 	return nil
+}
+
+// claimEnded is claim of a container whose launcher may be about to let go of it: it
+// was just killed, or has written down the payload's end and not yet ended itself.
+func (e *Engine) claimEnded(ctx context.Context, c Container) (*os.File, error) {
+	for range 10 { // two seconds
+		_ = e.letsGo(ctx, c.ID)
+		lock, err := e.claim(c.ID, c.ImageID)
+		if !errors.Is(err, unix.EWOULDBLOCK) {
+			return lock, err
+		}
+		if now, err := readRecord(e.containerDir(c.ID)); err != nil || now.Status != Stopped {
+			break
+		}
+	}
+	return nil, unix.EWOULDBLOCK
 }
 
 // kill ends a running container, waits until its launcher has let go, and

@@ -194,6 +194,26 @@ func TestRemoveOneThatJustDied(t *testing.T) {
 	assertNothing(t, e)
 }
 
+// rm of a container whose end is written down, and whose monitor is still at its end.
+func TestRemoveOneThatIsEnding(t *testing.T) {
+	for _, after := range []time.Duration{0, 50 * time.Millisecond, 400 * time.Millisecond} {
+		e := testEngine(t)
+		b := testBox(t, e, "boat", false)
+		b.Status = Stopped
+		if err := b.save(false); err != nil {
+			t.Fatal(err)
+		}
+		go func() {
+			time.Sleep(after)
+			b.close()
+		}()
+		if err := e.RemoveContainer(context.Background(), "boat", false, false); err != nil {
+			t.Errorf("%v later: %v", after, err)
+		}
+		assertNothing(t, e)
+	}
+}
+
 // rm --force finds the process of a container of another session.
 func TestKillAcrossSessions(t *testing.T) {
 	dir := t.TempDir()
