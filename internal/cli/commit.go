@@ -31,7 +31,7 @@ started. What is mounted in it is left out. Prints the image's id.
 With SOURCE_DATE_EPOCH set, the image has that time, and no file is younger.
 
   coracle commit web web:patched
-  coracle commit -c 'CMD ["/srv/run"]' -c 'ENV MODE=fast' -m 'tuned' job job:2
+  coracle commit -c 'CMD ["/srv/run"]' -c 'ENV MODE=fast' job job:2
   coracle commit --pause --squash db db:snapshot`
 }
 

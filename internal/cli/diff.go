@@ -14,7 +14,7 @@ func (*diffCmd) Help() string {
 from its image; of an image or a layer, from what is below its topmost layer;
 of two names, what is different in the second. A layer is named by its diffID or
 its chain id, or the start of one. What is mounted, and what every container
-gets (/etc/hosts, …), is left out.
+gets, such as /etc/hosts, is left out.
 
   coracle diff web
   coracle diff debian:12 debian:13

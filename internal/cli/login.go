@@ -27,7 +27,7 @@ func (*loginCmd) Help() string {
 credential helper that the file names.
 
   coracle login registry.example.org
-  pass show registry | coracle login -u me --password-stdin registry.example.org`
+  pass show registry | coracle login -u me --password-stdin r.example.org`
 }
 
 func (*loginCmd) refused(name string) (refusal, bool) {
