@@ -185,7 +185,7 @@ func (c *completer) filter(typed string) {
 		case "status":
 			c.words("created", "running", "paused", "exited")
 		case "event":
-			c.words(strings.Fields("attach create died exec import init kill loadfromarchive pause pull push remove rename restart start stop tag unpause untag")...)
+			c.words(strings.Fields("attach commit create died exec exec_died health_status import init kill loadfromarchive oom pause pull push remove rename restart start stop tag unpause untag update")...)
 		case "type":
 			c.words("container", "image", "volume")
 		case "health":

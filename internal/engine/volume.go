@@ -227,6 +227,12 @@ func (e *Engine) readVolume(name string) (Volume, error) {
 		return v, fmt.Errorf("read volume %s: %w", name, err)
 	}
 	v.Name, v.Mountpoint = name, e.volumeData(name)
+	if v.Labels == nil {
+		v.Labels = map[string]string{} // as podman prints them
+	}
+	if v.Options == nil {
+		v.Options = map[string]string{}
+	}
 	return v, nil
 }
 
