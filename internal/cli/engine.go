@@ -38,9 +38,9 @@ type engineAPI interface {
 	ExecDetached(ctx context.Context, name string, opts engine.ExecOptions) (id string, err error)
 	Stats(ctx context.Context, o engine.StatsOptions) ([]engine.ContainerStats, error)
 	Top(ctx context.Context, name string, words []string) ([][]string, error)
-	Stop(ctx context.Context, name string, timeout *time.Duration) error
+	Stop(ctx context.Context, name string, o engine.StopOptions) error
 	Kill(ctx context.Context, name string, sig syscall.Signal) error
-	RestartContainer(ctx context.Context, name string, timeout *time.Duration) error
+	RestartContainer(ctx context.Context, name string, o engine.StopOptions) error
 	Pause(ctx context.Context, name string) error
 	Unpause(name string) error
 	Wait(ctx context.Context, name string, states []string, every time.Duration) (engine.Exit, error)

@@ -138,8 +138,15 @@ func (f *fakeEngine) UpdateContainer(name string, o engine.UpdateOptions) error 
 	return f.err
 }
 
-func (f *fakeEngine) Stop(_ context.Context, name string, timeout *time.Duration) error {
-	f.ask("stop", name, timeout.String())
+func (f *fakeEngine) Stop(_ context.Context, name string, o engine.StopOptions) error {
+	asked := ""
+	if o.Timeout != nil {
+		asked = o.Timeout.String()
+	}
+	if o.Signal != 0 {
+		asked += fmt.Sprint(",", int(o.Signal))
+	}
+	f.ask("stop", name, asked)
 	return nil
 }
 

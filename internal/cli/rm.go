@@ -105,7 +105,7 @@ func withDependents(e engineAPI, names []string) []string {
 
 func (c *rmCmd) remove(ctx context.Context, e engineAPI, name string) error {
 	if c.Time != nil {
-		if err := e.Stop(ctx, name, inSeconds(c.Time)); err != nil && !isNotFound(err) {
+		if err := e.Stop(ctx, name, engine.StopOptions{Timeout: inSeconds(c.Time)}); err != nil && !isNotFound(err) {
 			return err
 		}
 	}

@@ -10,8 +10,27 @@ import (
 	"coracle/spec"
 )
 
+// endFlags say how a container is stopped.
+type endFlags struct {
+	Time   *int   `name:"time" aliases:"timeout" short:"t" placeholder:"SECONDS" help:"How long to wait before KILL (default: the container's, mostly 10; -1 is for ever)."`
+	Signal string `short:"s" placeholder:"SIGNAL" help:"Send this in the place of its stop signal."`
+}
+
+func (f endFlags) options() (o engine.StopOptions, err error) {
+	if f.Signal != "" {
+		n, err := spec.ParseSignal(f.Signal)
+		if err != nil {
+			return o, doing("read the signal", f.Signal, err)
+		}
+		o.Signal = syscall.Signal(n)
+	}
+	o.Timeout = inSeconds(f.Time)
+	return o, nil
+}
+
 type stopCmd struct {
-	Time   *int `name:"time" aliases:"timeout" short:"t" placeholder:"SECONDS" help:"How long to wait before KILL (default: the container's, mostly 10; -1 is for ever)."`
+	endFlags `embed:""`
+
 	Ignore bool `short:"i" help:"It is no error if there is none of that name."`
 
 	selection `embed:""`
@@ -26,10 +45,14 @@ until it has ended, and kills it when it does not. Prints what was stopped.
 }
 
 func (c *stopCmd) run(a *app) (int, error) {
+	o, err := c.options()
+	if err != nil {
+		return exitOurs, err
+	}
 	ctx, stop := interruptible()
 	defer stop()
 	return c.together(a, 64, "stop", isRunning, func(e engineAPI, name string) error {
-		err := e.Stop(ctx, name, inSeconds(c.Time))
+		err := e.Stop(ctx, name, o)
 		if c.Ignore && isNotFound(err) {
 			return errNothingDone
 		}
@@ -68,7 +91,8 @@ func (c *killCmd) run(a *app) (int, error) {
 }
 
 type restartCmd struct {
-	Time    *int `name:"time" aliases:"timeout" short:"t" placeholder:"SECONDS" help:"How long to wait before KILL (default: the container's, mostly 10)."`
+	endFlags `embed:""`
+
 	Running bool `help:"Only those that run."`
 
 	selection `embed:""`
@@ -77,13 +101,17 @@ type restartCmd struct {
 func (*restartCmd) Help() string { return `  coracle restart web` }
 
 func (c *restartCmd) run(a *app) (int, error) {
+	o, err := c.options()
+	if err != nil {
+		return exitOurs, err
+	}
 	ctx, stop := interruptible()
 	defer stop()
 	s := c.selection
 	s.All = s.All || c.Running && len(s.Containers) == 0
 	fits := func(box engine.Container) bool { return !c.Running || box.Running() }
 	return s.together(a, 8, "restart", fits, func(e engineAPI, name string) error {
-		return e.RestartContainer(ctx, name, inSeconds(c.Time))
+		return e.RestartContainer(ctx, name, o)
 	})
 }
 

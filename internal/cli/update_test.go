@@ -33,6 +33,8 @@ func TestContainerCommands(t *testing.T) {
 		{"rm --filter status=exited --filter status=created", 0, "rm " + c + ",rm " + d},
 		{"rm -l", 0, "rm " + a},
 		{"rm -f -t 3 web", 0, "stop web 3s,rm web,force"},
+		{"stop -s INT -t 2 web", 0, "stop web 2s,2"},
+		{"stop --signal NOSUCH web", 125, ""},
 		{"rm -t 3 web", 125, ""},
 		{"rm --cidfile " + cid, 0, "rm " + c},
 		{"rm --cidfile /gone", 125, ""},

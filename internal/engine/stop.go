@@ -17,23 +17,29 @@ import (
 	"golang.org/x/sys/unix"
 )
 
+// StopOptions say how a container is stopped; the zero value is as it says itself.
+type StopOptions struct {
+	Timeout *time.Duration // until KILL
+	Signal  syscall.Signal // in the place of its own
+}
+
 // Stop ends a container: its stop signal first, and SIGKILL after the time that
 // is given, or its own with nil; negative is for ever. One that does not run is
 // no error.
-func (e *Engine) Stop(ctx context.Context, name string, timeout *time.Duration) error {
+func (e *Engine) Stop(ctx context.Context, name string, o StopOptions) error {
 	c, err := e.find(name)
 	if err != nil {
 		return err
 	}
-	return e.stop(ctx, c, timeout)
+	return e.stop(ctx, c, o)
 }
 
-func (e *Engine) stop(ctx context.Context, c Container, timeout *time.Duration) error {
+func (e *Engine) stop(ctx context.Context, c Container, o StopOptions) error {
 	e.noMoreStarts(c.ID)
 	if !e.alive(c.ID) {
 		return nil
 	}
-	if err := e.end(ctx, c, timeout); err != nil {
+	if err := e.end(ctx, c, o); err != nil {
 		return err
 	}
 	e.emit(c.event("stop"))
@@ -41,14 +47,16 @@ func (e *Engine) stop(ctx context.Context, c Container, timeout *time.Duration) 
 }
 
 // end sends the signals of stop, and waits.
-func (e *Engine) end(ctx context.Context, c Container, timeout *time.Duration) error {
-	wait := c.StopTimeout
-	if timeout != nil {
-		wait = *timeout
-	}
-	sig := syscall.Signal(c.StopSignal)
+func (e *Engine) end(ctx context.Context, c Container, o StopOptions) error {
+	wait, sig := c.StopTimeout, syscall.Signal(c.StopSignal)
 	if sig == 0 {
 		sig, wait = unix.SIGTERM, 10*time.Second // an earlier version's
+	}
+	if o.Timeout != nil {
+		wait = *o.Timeout
+	}
+	if o.Signal != 0 {
+		sig = o.Signal
 	}
 	over := e.whenOver(c.ID)
 	if wait == 0 {
@@ -182,13 +190,13 @@ func (e *Engine) Kill(ctx context.Context, name string, sig syscall.Signal) erro
 }
 
 // RestartContainer stops a container, if it runs, and starts it.
-func (e *Engine) RestartContainer(ctx context.Context, name string, timeout *time.Duration) error {
+func (e *Engine) RestartContainer(ctx context.Context, name string, o StopOptions) error {
 	c, err := e.find(name)
 	if err != nil {
 		return err
 	}
 	e.emit(c.event("restart"))
-	if err := e.stop(ctx, c, timeout); err != nil {
+	if err := e.stop(ctx, c, o); err != nil {
 		return err
 	}
 	_, err = e.Start(ctx, c.ID, StartOptions{})
