@@ -45,7 +45,7 @@ const (
 	// budget is for both boots of the machine; what takes longer hangs. Two
 	// idle cores need less than 15 minutes, busy ones may need CORACLE_VM_PATIENCE=4
 	// times as much; the scripts' own times are then as much longer.
-	budget = 25 * time.Minute
+	budget = 30 * time.Minute
 )
 
 // patience is by how much all times are longer.
