@@ -43,7 +43,7 @@ import (
 const (
 	cache = "../../../.cache/vm"
 	// budget is for both boots of the machine; what takes longer hangs. Two
-	// idle cores need less than 15 minutes, busy ones may need CORACLE_VM_PATIENCE=4
+	// idle cores need less than 20 minutes, busy ones may need CORACLE_VM_PATIENCE=4
 	// times as much; the scripts' own times are then as much longer.
 	budget = 30 * time.Minute
 )
