@@ -117,3 +117,19 @@ func (c Config) Inside(client netip.AddrPort, port uint16) (from, to netip.AddrP
 	}
 	return client, netip.AddrPortFrom(own, port), own.IsValid()
 }
+
+// ServeTCP hands each connection to pass, in a goroutine of its own, until the
+// listener is closed.
+func ServeTCP(l *net.TCPListener, pass func(*net.TCPConn)) {
+	for {
+		c, err := l.AcceptTCP()
+		switch {
+		case err == nil:
+			go pass(c)
+		case errors.Is(err, net.ErrClosed):
+			return
+		default: // no descriptors, mostly: others have to end first
+			time.Sleep(50 * time.Millisecond)
+		}
+	}
+}

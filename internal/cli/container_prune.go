@@ -22,12 +22,20 @@ ids, and on stderr what that frees.
   coracle container prune -f --filter until=24h`
 }
 
-func (c *containerPruneCmd) run(a *app) (int, error) {
-	for _, f := range c.Filter {
-		key, _, _ := strings.Cut(f, "=")
-		if known := []string{"label", "label!", "until"}; !slices.Contains(known, key) {
-			return exitOurs, unknownFilter(&engine.UnknownFilterError{Key: key, Known: known})
+// pruneFilters refuses the filters that choose nothing to remove.
+func pruneFilters(filters []string) error {
+	known := []string{"label", "label!", "until"}
+	for _, f := range filters {
+		if key, _, _ := strings.Cut(f, "="); !slices.Contains(known, key) {
+			return unknownFilter(&engine.UnknownFilterError{Key: key, Known: known})
 		}
+	}
+	return nil
+}
+
+func (c *containerPruneCmd) run(a *app) (int, error) {
+	if err := pruneFilters(c.Filter); err != nil {
+		return exitOurs, err
 	}
 	e, err := a.engine()
 	if err != nil {

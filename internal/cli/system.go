@@ -3,8 +3,6 @@ package cli
 import (
 	"context"
 	"fmt"
-	"slices"
-	"strings"
 
 	"coracle/images"
 	"coracle/internal/engine"
@@ -92,11 +90,8 @@ uses, and what is left in the store of neither. What a container uses stays.
 }
 
 func (c *systemPruneCmd) run(a *app) (int, error) {
-	for _, f := range c.Filter {
-		key, _, _ := strings.Cut(f, "=")
-		if known := []string{"label", "label!", "until"}; !slices.Contains(known, key) {
-			return exitOurs, unknownFilter(&engine.UnknownFilterError{Key: key, Known: known})
-		}
+	if err := pruneFilters(c.Filter); err != nil {
+		return exitOurs, err
 	}
 	e, err := a.engine()
 	if err != nil {

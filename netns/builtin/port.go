@@ -8,7 +8,6 @@ import (
 	"slices"
 	"sync/atomic"
 	"syscall"
-	"time"
 
 	"coracle/netns"
 
@@ -94,19 +93,7 @@ type tcpListener struct {
 func (l *tcpListener) Close() error      { return l.l.Close() }
 func (l *tcpListener) bound() netns.Port { return l.port }
 
-func (l *tcpListener) serve() {
-	for {
-		c, err := l.l.AcceptTCP()
-		switch {
-		case err == nil:
-			go l.pass(c)
-		case errors.Is(err, net.ErrClosed):
-			return
-		default: // no descriptors, mostly: others have to end first
-			time.Sleep(50 * time.Millisecond)
-		}
-	}
-}
+func (l *tcpListener) serve() { netns.ServeTCP(l.l, l.pass) }
 
 // pass connects a client to the container; one that is refused there is reset.
 func (l *tcpListener) pass(c *net.TCPConn) {

@@ -11,7 +11,6 @@ import (
 	"os"
 	"slices"
 	"sync"
-	"time"
 
 	"coracle/netns"
 
@@ -279,6 +278,3 @@ func (s *stock) close() {
 	}
 	s.rest = nil
 }
-
-// pause is for when there are no descriptors: others have to end first.
-func pause() { time.Sleep(50 * time.Millisecond) }

@@ -1,7 +1,6 @@
 package forward
 
 import (
-	"errors"
 	"io"
 	"net"
 
@@ -19,19 +18,7 @@ type tcpListener struct {
 func (l *tcpListener) Close() error      { return l.l.Close() }
 func (l *tcpListener) bound() netns.Port { return l.port }
 
-func (l *tcpListener) serve() {
-	for {
-		c, err := l.l.AcceptTCP()
-		switch {
-		case err == nil:
-			go l.pass(c)
-		case errors.Is(err, net.ErrClosed):
-			return
-		default:
-			pause()
-		}
-	}
-}
+func (l *tcpListener) serve() { netns.ServeTCP(l.l, l.pass) }
 
 // pass connects a client to the container; one that is refused there is reset.
 func (l *tcpListener) pass(client *net.TCPConn) {
