@@ -13,7 +13,7 @@ GOLANGCI := github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.15.0
 # Random inputs per fuzz target in `make test`.
 FUZZ ?= 2000x
 
-.PHONY: help build cross dist test vet fmt lint unit fuzz e2e test-vm man demo bench deps deps-demo clean
+.PHONY: help build cross dist test vet fmt lint unit fuzz e2e test-vm man demo bench deps deps-demo deps-bench clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 10
@@ -31,6 +31,9 @@ deps: ## install the Debian packages of .ci/packages (root), or say what to type
 
 deps-demo:
 	.ci/deps build demo
+
+deps-bench:
+	.ci/deps build demo test bench
 
 test: deps fmt vet lint unit fuzz e2e test-vm ## all tests
 
@@ -62,7 +65,7 @@ man: build ## docs/man, from the commands
 demo: deps-demo build ## a real Debian image from nothing to a running container
 	internal/e2e/demo.sh
 
-bench: deps build ## side by side with the peers; writes docs/benchmarks.md
+bench: deps-bench build ## side by side with the peers; writes docs/benchmarks.md
 	go run ./internal/e2e/bench
 
 clean: ## what make made

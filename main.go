@@ -15,6 +15,7 @@ import (
 	"coracle/cgroupv2/bus"
 	"coracle/fuse"
 	"coracle/images/layer"
+	"coracle/internal/begin"
 	"coracle/internal/cli"
 	_ "coracle/internal/early"
 	"coracle/internal/engine"
@@ -48,6 +49,7 @@ func main() {
 	}
 	code := cli.Main(os.Args)
 	hire.DismissUnused()
+	begin.DismissUnused()
 	os.Exit(code)
 }
 

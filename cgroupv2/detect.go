@@ -6,7 +6,6 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
-	"strconv"
 	"strings"
 
 	"coracle/internal/plainfile"
@@ -106,11 +105,11 @@ func parseTree(mountinfo, own string, visible func(string) bool) Tree {
 		if len(f) < 6 {
 			continue
 		}
-		at := unescape(f[4])
+		at := plainfile.UnescapeMount(f[4])
 		if (t.Mount == defaultMount && at != defaultMount) || !visible(at) {
 			continue
 		}
-		t.Mount, t.Root = at, unescape(f[3])
+		t.Mount, t.Root = at, plainfile.UnescapeMount(f[3])
 		t.ReadOnly = slices.Contains(strings.Split(f[5], ","), "ro")
 		t.NSDelegate = slices.Contains(strings.Split(f[len(f)-1], ","), "nsdelegate")
 	}
@@ -198,24 +197,4 @@ func sortedFields(s string) []string {
 	f := strings.Fields(s)
 	slices.Sort(f)
 	return f
-}
-
-// unescape undoes \040 and the like, which mountinfo has for space, tab,
-// newline and backslash.
-func unescape(s string) string {
-	if !strings.Contains(s, `\`) {
-		return s
-	}
-	var b strings.Builder
-	for i := 0; i < len(s); i++ {
-		if s[i] == '\\' && i+3 < len(s) {
-			if n, err := strconv.ParseUint(s[i+1:i+4], 8, 8); err == nil {
-				b.WriteByte(byte(n))
-				i += 3
-				continue
-			}
-		}
-		b.WriteByte(s[i])
-	}
-	return b.String()
 }

@@ -44,6 +44,8 @@ type Config struct {
 	NoBus bool
 	// Required makes it an error when there can be no cgroup.
 	Required bool
+	// Tree is what Detect has just found; nil: New looks.
+	Tree *Tree
 	// Before, where there is one, is told the path of a cgroup that is about to be
 	// made: whoever is killed meanwhile leaves a note of it.
 	Before func(path string) error
@@ -54,7 +56,7 @@ type Config struct {
 // place the Cgroup is empty, and says why by Reason. A scope of systemd's is
 // Pending, and made by AddProcess.
 func New(cfg Config) (*Cgroup, error) {
-	tree, err := Detect()
+	tree, err := cfg.tree()
 	if err != nil {
 		return nil, fmt.Errorf("look for cgroups: %w", err)
 	}
@@ -71,6 +73,13 @@ func New(cfg Config) (*Cgroup, error) {
 		return auto(tree, cfg)
 	}
 	return create(tree, cfg, realKernel{})
+}
+
+func (c Config) tree() (Tree, error) {
+	if c.Tree != nil {
+		return *c.Tree, nil
+	}
+	return Detect()
 }
 
 // offers refuses, before anything is done, what needs a controller that the whole

@@ -17,6 +17,8 @@ const (
 	xattrWhiteout = "user.overlay.whiteout"
 	xattrMetacopy = "user.overlay.metacopy"
 	xattrRedirect = "user.overlay.redirect"
+
+	xattrLent = "user.coracle.lent" // images/layer's: the data is somewhere else
 )
 
 // Mount does in an ordinary process what the child does in a raw one: for the

@@ -7,6 +7,8 @@ import (
 	"sort"
 	"strconv"
 	"strings"
+
+	"coracle/internal/plainfile"
 )
 
 // mountInfo is a line of /proc/PID/mountinfo (proc(5)), escapes taken out.
@@ -49,7 +51,7 @@ func parseMountLine(line string) (mountInfo, error) {
 	if err != nil {
 		return mountInfo{}, fmt.Errorf("%w: parent id %q", ErrBadRequest, left[1])
 	}
-	m := mountInfo{id: id, parent: parent, point: unescapeOctal(left[4]), options: left[5], fstype: right[0]}
+	m := mountInfo{id: id, parent: parent, point: plainfile.UnescapeMount(left[4]), options: left[5], fstype: right[0]}
 	if !strings.HasPrefix(m.point, "/") || path.Clean(m.point) != m.point {
 		return mountInfo{}, fmt.Errorf("%w: mount point %q", ErrBadRequest, left[4])
 	}
@@ -57,26 +59,6 @@ func parseMountLine(line string) (mountInfo, error) {
 		m.super = right[2]
 	}
 	return m, nil
-}
-
-// unescapeOctal undoes \040 and the like, which mountinfo has for space, tab,
-// newline, backslash and '#'.
-func unescapeOctal(s string) string {
-	if !strings.Contains(s, `\`) {
-		return s
-	}
-	var b strings.Builder
-	for i := 0; i < len(s); i++ {
-		if s[i] == '\\' && i+3 < len(s) {
-			if n, err := strconv.ParseUint(s[i+1:i+4], 8, 8); err == nil {
-				b.WriteByte(byte(n))
-				i += 3
-				continue
-			}
-		}
-		b.WriteByte(s[i])
-	}
-	return b.String()
 }
 
 // mountTree is what of a mountinfo can be reached by path.

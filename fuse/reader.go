@@ -23,7 +23,8 @@ const maxLinks = 40
 // is followed by the kernel, so nothing outside the layers is reached. It is
 // not for several goroutines at once.
 type LayerReader struct {
-	lowers []int // O_PATH, topmost first
+	lowers []int        // O_PATH, topmost first
+	data   *LayerReader // has the data of files that are lent, see OpenLent; or nil
 }
 
 // Stat is what a LayerReader tells about a file. Ids are those of the process
@@ -51,6 +52,18 @@ func OpenLayers(lowers []string) (*LayerReader, error) {
 	return r, nil
 }
 
+// OpenLent opens a tree of BuildLent and the layers that lend it their data.
+func OpenLent(tree string, lenders []string) (*LayerReader, error) {
+	r, err := OpenLayers([]string{tree})
+	if err != nil {
+		return nil, err
+	}
+	if r.data, err = OpenLayers(lenders); err != nil {
+		return nil, errors.Join(err, r.Close())
+	}
+	return r, nil
+}
+
 // Close closes the layers. A closed reader finds nothing.
 func (r *LayerReader) Close() error {
 	var err error
@@ -58,6 +71,9 @@ func (r *LayerReader) Close() error {
 		err = errors.Join(err, unix.Close(fd))
 	}
 	r.lowers = nil
+	if r.data != nil {
+		err = errors.Join(err, r.data.Close())
+	}
 	return err
 }
 
@@ -96,6 +112,9 @@ func (r *LayerReader) readFile(name string, limit int64) ([]byte, error) {
 		return nil, err
 	}
 	defer f.Close()
+	if _, err := unix.Fgetxattr(int(f.Fd()), xattrMetacopy, nil); err == nil && r.data != nil {
+		return r.data.readFile(n.name(), limit)
+	}
 	data, err := io.ReadAll(io.LimitReader(f, limit+1))
 	if err == nil && int64(len(data)) > limit {
 		err = fmt.Errorf("%w: more than %d bytes", ErrTooBig, limit)

@@ -52,6 +52,13 @@ type Mkdir struct {
 	Mode uint32 // permission bits
 }
 
+// NewFile is a file that is made after the directories.
+type NewFile struct {
+	Path string
+	Data []byte
+	Mode uint32
+}
+
 // Tmpfs is a fresh tmpfs that the child mounts before anything else.
 type Tmpfs struct {
 	Target string // an existing directory, absolute
@@ -66,8 +73,9 @@ type Rootfs struct {
 	Kind   Kind
 	Driver string // overlay | fuse-overlayfs | copy | bind: what inspect shows
 
-	Scratch *Tmpfs  // mounted first: holds a disposable upper
-	Mkdirs  []Mkdir // then made, in order: upper and work
+	Scratch *Tmpfs    // mounted first: holds a disposable upper
+	Mkdirs  []Mkdir   // then made, in order: upper and work
+	Files   []NewFile // then made, on the scratch
 
 	FSType string  // "overlay"
 	Params []Param // OverlayFS
@@ -81,6 +89,7 @@ type Rootfs struct {
 	Host *HostPlan // HostRoot
 
 	Source string   // Bind, Copy
+	Locked bool     // Bind: read-only and without set-id programs, with all that is mounted below
 	Lowers []string // Copy: what to copy, topmost first
 
 	Upper    string // where writes go; "" when the root takes none

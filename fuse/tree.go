@@ -51,6 +51,13 @@ func BuildMeta(ctx context.Context, r TreeRequest) (TreeStats, error) {
 	return build(ctx, r, metaOnly)
 }
 
+// BuildLent is BuildMeta of layers that were unpacked without the data that somebody
+// else's have (layer.Request.Lender): what they have themselves is copied. Mounted
+// with the lender's layers as datadir+.
+func BuildLent(ctx context.Context, r TreeRequest) (TreeStats, error) {
+	return build(ctx, r, lentOnly)
+}
+
 // CopyLayers makes a full copy of what a stack of layers shows, by FICLONE
 // where the file system can: the last resort where nothing can be mounted, and
 // the way to other ids where BuildMeta's trees cannot be. It runs where
@@ -64,6 +71,7 @@ type treeKind int
 
 const (
 	metaOnly treeKind = iota
+	lentOnly          // files that are lent as in metaOnly, others as in withData
 	withData
 )
 

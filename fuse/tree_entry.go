@@ -177,9 +177,18 @@ func (b *builder) file(d *dirPair, parent int, name string, st *unix.Stat_t, mar
 }
 
 func (b *builder) content(src *source, dst int, st *unix.Stat_t, path string) error {
-	if b.kind == metaOnly {
+	meta := b.kind == metaOnly
+	if b.kind == lentOnly {
+		err := src.open()
+		if err != nil {
+			return fmt.Errorf("open /%s: %w", path, err)
+		}
+		_, err = unix.Fgetxattr(src.fd, xattrLent, nil)
+		meta = err == nil
+	}
+	if meta {
 		err := b.redirect(dst, st.Size, path)
-		if err == nil || !errors.Is(err, unix.ENOSPC) && !errors.Is(err, unix.E2BIG) && !errors.Is(err, unix.ERANGE) {
+		if err == nil || b.kind == lentOnly || !errors.Is(err, unix.ENOSPC) && !errors.Is(err, unix.E2BIG) && !errors.Is(err, unix.ERANGE) {
 			return err
 		}
 		// A path too long for an attribute: this one file is copied.

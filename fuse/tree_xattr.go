@@ -95,7 +95,7 @@ func (b *builder) xattr(src, dst int, name string) error {
 	const acl = "system.posix_acl_"
 	isCaps, isACL := name == "security.capability", strings.HasPrefix(name, acl)
 	own := strings.HasPrefix(name, xattrPrefix) && !strings.HasPrefix(name, xattrPrefix+"overlay.") // not one of an overlay inside
-	if own || !isCaps && !isACL && !strings.HasPrefix(name, "user.") {
+	if own || name == xattrLent || !isCaps && !isACL && !strings.HasPrefix(name, "user.") {
 		return nil
 	}
 	var small [512]byte

@@ -8,6 +8,8 @@ import (
 	"path/filepath"
 	"strings"
 
+	"coracle/internal/later/registries"
+
 	"github.com/docker/cli/cli/config"
 	"github.com/docker/cli/cli/config/types"
 	"github.com/google/go-containerregistry/pkg/authn"
@@ -39,6 +41,7 @@ func authFiles(named string) (paths []string, must string) {
 // credentialsFor finds what to say to the reference's registry; anonymous when
 // nothing is known.
 func credentialsFor(ref Reference, authFile string) (authn.Authenticator, error) {
+	registries.Ready()
 	paths, must := authFiles(authFile)
 	for _, p := range paths {
 		f, err := os.Open(p)
@@ -74,6 +77,7 @@ func credentialsFor(ref Reference, authFile string) (authn.Authenticator, error)
 // authKeys are the keys that may hold a repository's credentials, the most
 // special first.
 func authKeys(ref Reference) []string {
+	registries.Ready()
 	var keys []string
 	for n := ref.Name(); strings.Contains(n, "/"); n = n[:strings.LastIndexByte(n, '/')] {
 		keys = append(keys, n)

@@ -32,7 +32,7 @@ func (s *Store) readBlob(d digest.Digest, most int64) ([]byte, error) {
 	if err := wantSHA256(d); err != nil {
 		return nil, err
 	}
-	data, err := readBounded(s.blobPath(d), most)
+	data, err := readBounded(s.readPath(d), most)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, fail(ErrCorrupt, "read the blob %s: it is missing from the store", d).hint("pull the image again")
 	}
@@ -101,20 +101,34 @@ func (v *verifier) Write(p []byte) (int, error) {
 	return v.sum.Write(p)
 }
 
+// digest is that of what has passed.
+func (v *verifier) digest() digest.Digest {
+	return digest.Digest("sha256:" + hex.EncodeToString(v.sum.Sum(nil)))
+}
+
 func (v *verifier) check() error {
 	if v.size >= 0 && v.n != v.size {
 		return fail(ErrCorrupt, "blob %s: it ends after %d of %d bytes", v.want, v.n, v.size)
 	}
-	if got := digest.Digest("sha256:" + hex.EncodeToString(v.sum.Sum(nil))); got != v.want {
+	if got := v.digest(); got != v.want {
 		return fail(ErrCorrupt, "blob %s: its content has digest %s", v.want, got)
 	}
 	return nil
 }
 
+// origin is where a blob comes from: open gives what it has from a place on. Only where
+// resumes says so may that be another than 0.
+type origin struct {
+	open    func(at int64) (io.ReadCloser, error)
+	resumes bool
+	again   bool // what the first open gave may be wrong, what the next gives is the blob
+}
+
 // putBlob streams a blob into the store, verified. It waits for another that
-// is fetching the same one. The file it returns is open for reading, at the
-// blob's start, and may be read before the blob is durable: finish makes it so.
-func (s *Store) putBlob(ctx context.Context, d digest.Digest, size int64, open func() (io.ReadCloser, error), seen func(p []byte)) (*blob, error) {
+// is fetching the same one, and goes on where one that died had come to. The file it
+// returns is open for reading, at the blob's start, and may be read before the blob is
+// durable: finish makes it so.
+func (s *Store) putBlob(ctx context.Context, d digest.Digest, size int64, from origin, seen func(p []byte)) (*blob, error) {
 	if err := wantSHA256(d); err != nil {
 		return nil, err
 	}
@@ -130,7 +144,7 @@ func (s *Store) putBlob(ctx context.Context, d digest.Digest, size int64, open f
 		}
 		return &blob{file: f}, nil
 	}
-	t, err := s.fetch(ctx, d, size, open, seen)
+	t, err := s.fetch(ctx, d, size, from, seen)
 	if err != nil {
 		l.Release()
 		return nil, err
@@ -138,46 +152,54 @@ func (s *Store) putBlob(ctx context.Context, d digest.Digest, size int64, open f
 	return &blob{store: s, file: t.File, temp: t, lock: l, path: s.blobPath(d), added: true}, nil
 }
 
-func (s *Store) fetch(ctx context.Context, d digest.Digest, size int64, open func() (io.ReadCloser, error), seen func(p []byte)) (_ *tempFile, err error) {
+func (s *Store) fetch(ctx context.Context, d digest.Digest, size int64, from origin, seen func(p []byte)) (_ *tempFile, err error) {
+	if from.resumes && size >= minPartial {
+		return s.fetchPartial(ctx, d, size, from, seen)
+	}
 	t, err := s.newTemp()
 	if err != nil {
 		return nil, err
 	}
-	defer func() {
-		if err != nil {
-			t.discard()
-		}
-	}()
-	r, err := open()
-	if err != nil {
+	if err := s.receive(ctx, t, newVerifier(d, size), from, seen); err != nil {
+		t.discard()
 		return nil, err
 	}
+	return t, nil
+}
+
+// receive writes what is still missing of a blob behind what the verifier has seen.
+func (s *Store) receive(ctx context.Context, t *tempFile, v *verifier, from origin, seen func(p []byte)) error {
+	if v.n > 0 && v.n == v.size { // all of it had come, and was not looked at any more
+		return errors.Join(v.check(), seekStart(t.File))
+	}
+	r, err := from.open(v.n)
+	if err != nil {
+		return err
+	}
 	defer r.Close()
-	v := newVerifier(d, size)
 	buf := make([]byte, 256<<10)
 	for {
 		n, rerr := r.Read(buf)
 		if _, err := v.Write(buf[:n]); err != nil {
-			return nil, err
+			return err
 		}
 		if _, err := t.Write(buf[:n]); err != nil {
-			return nil, explainWrite(err, s.root)
+			return explainWrite(err, s.root)
 		}
 		if seen(buf[:n]); ctx.Err() != nil {
-			return nil, context.Cause(ctx)
+			return context.Cause(ctx)
 		}
 		if rerr == io.EOF {
 			break
 		}
 		if rerr != nil {
-			return nil, fmt.Errorf("fetch the blob %s: %w", d, rerr)
+			return fmt.Errorf("fetch the blob %s: %w", v.want, rerr)
 		}
 	}
 	if err := v.check(); err != nil {
-		return nil, err
+		return err
 	}
-	_, err = t.Seek(0, io.SeekStart)
-	return t, err
+	return seekStart(t.File)
 }
 
 // blob is a verified blob that is open, and perhaps not durable yet.

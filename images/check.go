@@ -121,7 +121,7 @@ func (c *checker) images() error {
 				return err
 			}
 			if !done {
-				why += "; a container uses it"
+				why += "; it is in use"
 			}
 		}
 		c.say("image "+quote(name), why, done)
@@ -181,6 +181,9 @@ func (c *checker) layers() error {
 	}
 	for _, chain := range chains {
 		classes, err := os.ReadDir(filepath.Join(c.s.root, "layers", chain.Name()))
+		if errors.Is(err, fs.ErrNotExist) {
+			continue // removed meanwhile
+		}
 		if err != nil {
 			return err
 		}

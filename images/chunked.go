@@ -13,6 +13,8 @@ import (
 	"strings"
 	"time"
 
+	"coracle/internal/later/registries"
+
 	"github.com/klauspost/compress/zstd"
 	"github.com/opencontainers/go-digest"
 )
@@ -23,8 +25,10 @@ import (
 
 const (
 	chunkedName     = "zstd:chunked"
-	chunkedChecksum = "io.github.containers.zstd-chunked.manifest-checksum"
-	chunkedPosition = "io.github.containers.zstd-chunked.manifest-position"
+	chunkedSum      = "zstd-chunked.manifest-checksum"
+	chunkedAt       = "zstd-chunked.manifest-position"
+	chunkedChecksum = "io.github.containers." + chunkedSum
+	chunkedPosition = "io.github.containers." + chunkedAt
 	chunkedMagic    = "GNUlInUx"
 	chunkedCRFS     = 1 // the kind of table
 	skippableMagic  = 0x184d2a50
@@ -79,6 +83,7 @@ func (c *chunkedWriter) cut(w io.Writer) error {
 // writeChunked compresses an archive, and gives the annotations that say where
 // its table is.
 func writeChunked(ctx context.Context, w io.Writer, r io.Reader, level int) (map[string]string, error) {
+	registries.Ready()
 	c := &chunkedWriter{out: newVerifier("", -1)}
 	to := io.MultiWriter(w, c.out)
 	var err error

@@ -46,6 +46,13 @@ func (s *Store) Commit(ctx context.Context, o CommitOptions) (*Image, error) {
 		}
 		names = []string{name}
 	}
+	if o.Base != nil && o.Base.Store != "" && !o.Squash { // its layers become the new one's
+		own, err := s.Own(ctx, o.Base, "", nil)
+		if err != nil {
+			return nil, err
+		}
+		o.Base = own
+	}
 	img, settings, raw, err := s.startFrom(o)
 	if err != nil {
 		return nil, err

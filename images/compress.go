@@ -4,6 +4,8 @@ import (
 	"context"
 	"io"
 
+	"coracle/internal/later/registries"
+
 	"github.com/klauspost/compress/gzip"
 	"github.com/klauspost/compress/zstd"
 	"github.com/opencontainers/go-digest"
@@ -37,6 +39,7 @@ type nopWriteCloser struct{ io.Writer }
 func (nopWriteCloser) Close() error { return nil }
 
 func compressor(w io.Writer, sh Shape) (io.WriteCloser, error) {
+	registries.Ready()
 	switch sh.Compression {
 	case "zstd":
 		return zstd.NewWriter(w, zstd.WithEncoderLevel(zstdLevel(sh.Level)), zstd.WithEncoderConcurrency(1))

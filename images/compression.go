@@ -6,6 +6,8 @@ import (
 	"context"
 	"io"
 
+	"coracle/internal/later/registries"
+
 	"github.com/klauspost/compress/gzip"
 	"github.com/klauspost/compress/zstd"
 )
@@ -38,6 +40,7 @@ const zstdWindow = 128 << 20
 
 // decompress gives the content of a stream, whatever it is packed with.
 func decompress(r io.Reader) (io.ReadCloser, compression, error) {
+	registries.Ready()
 	b := bufio.NewReaderSize(r, 64<<10)
 	head, err := b.Peek(6)
 	if err != nil && err != io.EOF {

@@ -17,6 +17,7 @@ var (
 	ErrInvalidReference = errors.New("invalid image reference")
 	ErrAmbiguous        = errors.New("more than one image matches")
 	ErrInUse            = errors.New("image is in use")
+	ErrReadOnly         = errors.New("image is in a store that is only read")
 	ErrStore            = errors.New("store cannot be used")
 	ErrCorrupt          = errors.New("content does not match")
 	ErrUnsupported      = errors.New("unsupported")

@@ -1,14 +1,12 @@
 package images
 
 import (
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
-	"os"
 	"path/filepath"
 	"strings"
 	"sync"
@@ -17,124 +15,6 @@ import (
 
 	"github.com/opencontainers/go-digest"
 )
-
-// pushed is a registry that takes images, with a say in every request.
-type pushed struct {
-	*httptest.Server
-	mu        sync.Mutex
-	blobs     map[string][]byte // by digest
-	uploads   map[string][]byte
-	manifests map[string][]byte // by tag or digest
-	types     map[string]string
-	asked     []string
-	sent      int64 // bytes of blobs
-	meddle    func(w http.ResponseWriter, r *http.Request) bool
-}
-
-func newPushed(t *testing.T) *pushed {
-	t.Helper()
-	p := &pushed{blobs: map[string][]byte{}, uploads: map[string][]byte{}, manifests: map[string][]byte{}, types: map[string]string{}}
-	p.Server = httptest.NewServer(p)
-	t.Cleanup(p.Close)
-	return p
-}
-
-func (p *pushed) host() string { return strings.TrimPrefix(p.URL, "http://") }
-
-func (p *pushed) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	p.mu.Lock()
-	p.asked = append(p.asked, r.Method+" "+r.URL.Path)
-	meddle := p.meddle
-	p.mu.Unlock()
-	if meddle != nil && meddle(w, r) {
-		return
-	}
-	what := r.URL.Path[strings.LastIndexByte(r.URL.Path, '/')+1:]
-	switch {
-	case strings.Contains(r.URL.Path, "/uploads/"):
-		p.upload(w, r, what)
-	case strings.Contains(r.URL.Path, "/blobs/"):
-		p.mu.Lock()
-		data, ok := p.blobs[what]
-		p.mu.Unlock()
-		answer(w, data, "application/octet-stream", ok)
-	case strings.Contains(r.URL.Path, "/manifests/") && r.Method == http.MethodPut:
-		data, _ := io.ReadAll(r.Body)
-		d := string(sha256Of(data))
-		p.mu.Lock()
-		for _, name := range []string{what, d} {
-			p.manifests[name], p.types[name] = data, r.Header.Get("Content-Type")
-		}
-		p.mu.Unlock()
-		w.Header().Set("Docker-Content-Digest", d)
-		w.WriteHeader(http.StatusCreated)
-	case strings.Contains(r.URL.Path, "/manifests/"):
-		p.mu.Lock()
-		data, ok := p.manifests[what]
-		p.mu.Unlock()
-		answer(w, data, p.types[what], ok)
-	case strings.Contains(r.URL.Path, "/referrers/"):
-		w.WriteHeader(http.StatusNotFound)
-	}
-}
-
-func answer(w http.ResponseWriter, data []byte, kind string, ok bool) {
-	if !ok {
-		w.WriteHeader(http.StatusNotFound)
-		return
-	}
-	w.Header().Set("Content-Type", kind)
-	w.Write(data)
-}
-
-func (p *pushed) upload(w http.ResponseWriter, r *http.Request, id string) {
-	data, err := io.ReadAll(r.Body)
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	if r.Method == http.MethodPost {
-		id = fmt.Sprint("u", len(p.uploads))
-		p.uploads[id] = nil
-	} else if p.uploads[id] = append(p.uploads[id], data...); err != nil {
-		return
-	}
-	p.sent += int64(len(data))
-	w.Header().Set("Location", "/v2/x/blobs/uploads/"+id+"?state=secret-state")
-	if n := len(p.uploads[id]); n > 0 {
-		w.Header().Set("Range", fmt.Sprintf("0-%d", n-1))
-	}
-	switch r.Method {
-	case http.MethodPut:
-		d := r.URL.Query().Get("digest")
-		if string(sha256Of(p.uploads[id])) != d {
-			w.WriteHeader(http.StatusBadRequest)
-			return
-		}
-		p.blobs[d] = p.uploads[id]
-		w.WriteHeader(http.StatusCreated)
-	case http.MethodGet:
-		w.WriteHeader(http.StatusNoContent)
-	default:
-		w.WriteHeader(http.StatusAccepted)
-	}
-}
-
-func stored(t *testing.T, m *made) *Store {
-	t.Helper()
-	s := newStore(t)
-	if _, err := s.Pull(t.Context(), "oci:"+m.layout(t), PullOptions{}); err != nil {
-		t.Fatal(err)
-	}
-	return s
-}
-
-func onlyName(t *testing.T, s *Store) string {
-	t.Helper()
-	all, err := s.Images()
-	if err != nil || len(all) != 1 {
-		t.Fatal(all, err)
-	}
-	return all[0].ID.Encoded()
-}
 
 // What goes wrong once or twice does not fail a push, and what arrives is right.
 func TestPushThroughFaults(t *testing.T) {
@@ -348,130 +228,10 @@ func TestRetryAfter(t *testing.T) {
 	}
 }
 
-// Mirrors are asked first, the registry when none has it; the image is called as
-// it was asked for. What is blocked is not asked at all.
-func TestMirrors(t *testing.T) {
-	m := make3(t, nil)
-	mirror, own := newRegistry(t), newRegistry(t)
-	own.serve("v1", m)
-	conf := filepath.Join(t.TempDir(), "registries.conf")
-	t.Setenv("CONTAINERS_REGISTRIES_CONF", conf)
-	text := fmt.Sprintf(`unqualified-search-registries = [%q]
-[[registry]]
-prefix = "reg.example/team"
-location = "%s/real"
-insecure = true
-[[registry.mirror]]
-location = "%s/mirrored"
-insecure = true
-[[registry]]
-prefix = "bad.example"
-blocked = true
-[aliases]
-"short" = "reg.example/team/x"
-`, own.host(), own.host(), mirror.host())
-	write(t, conf, []byte(text))
-	pull := func() (*Image, error) {
-		return newStore(t).Pull(t.Context(), "reg.example/team/x:v1", PullOptions{})
-	}
-	img, err := pull()
-	if err != nil || len(img.Names) != 1 || img.Names[0] != "reg.example/team/x:v1" {
-		t.Fatal(img, err)
-	}
-	if len(mirror.asked) == 0 || !strings.Contains(strings.Join(own.asked, " "), "/v2/real/x/blobs/") {
-		t.Errorf("mirror %q, own %q", mirror.asked, own.asked)
-	}
-	mirror.serve("v1", m)
-	own.asked = nil
-	if _, err = pull(); err != nil || len(own.asked) != 0 {
-		t.Errorf("the mirror has it: %v, %q", err, own.asked)
-	}
-	s := newStore(t)
-	if img, err = s.Pull(t.Context(), "short:v1", PullOptions{}); err != nil || img.Names[0] != "reg.example/team/x:v1" {
-		t.Fatal(img, err)
-	}
-	if _, err := s.Lookup("short:v1"); err != nil {
-		t.Error(err)
-	}
-	if img, err = s.Pull(t.Context(), "other:v1", PullOptions{}); err != nil || img.Names[0] != own.host()+"/other:v1" {
-		t.Error(img, err)
-	}
-	if _, err := s.Pull(t.Context(), "bad.example/x:v1", PullOptions{}); err == nil || !strings.Contains(err.Error(), "blocked") {
-		t.Error(err)
-	}
-	write(t, conf, []byte("registry = ["))
-	if _, err := s.Pull(t.Context(), "a.example/x:v1", PullOptions{}); err == nil || !strings.Contains(err.Error(), conf) {
-		t.Error(err)
-	}
-}
-
 // The error of an address with a signature does not show it.
 func TestWithoutURL(t *testing.T) {
 	err := withoutURL(&url.Error{Op: "Get", URL: "https://ada:pw@h/x?sig=abc", Err: errors.New("no")})
 	if s := err.Error(); strings.Contains(s, "abc") || strings.Contains(s, "pw") || !strings.Contains(s, "h/x") {
 		t.Error(s)
 	}
-}
-
-// zstd:chunked: the frames of the table's offsets are the files.
-func TestChunked(t *testing.T) {
-	m := make3(t, nil)
-	s := stored(t, m)
-	dir := filepath.Join(t.TempDir(), "d")
-	if _, err := s.Push(t.Context(), onlyName(t, s), "dir:"+dir, PushOptions{Shape: Shape{Compression: chunkedName}}); err != nil {
-		t.Fatal(err)
-	}
-	var doc struct {
-		Layers []struct {
-			Digest      digest.Digest
-			Annotations map[string]string
-		}
-	}
-	raw, err := os.ReadFile(filepath.Join(dir, "manifest.json"))
-	if err == nil {
-		err = json.Unmarshal(raw, &doc)
-	}
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, l := range doc.Layers {
-		blob, err := os.ReadFile(filepath.Join(dir, l.Digest.Encoded()))
-		if err != nil {
-			t.Fatal(err)
-		}
-		var at, packed, size, kind int
-		if _, err := fmt.Sscanf(l.Annotations[chunkedPosition], "%d:%d:%d:%d", &at, &packed, &size, &kind); err != nil {
-			t.Fatal(err)
-		}
-		if string(sha256Of(blob[at:at+packed])) != l.Annotations[chunkedChecksum] {
-			t.Error("the table's digest is another")
-		}
-		var toc struct{ Entries []chunkedEntry }
-		table := unzst(t, blob[at:at+packed])
-		if err := json.Unmarshal(table, &toc); err != nil || len(table) != size || len(toc.Entries) == 0 {
-			t.Fatal(err, len(table), size)
-		}
-		for _, e := range toc.Entries {
-			if got := unzst(t, blob[e.Offset:e.EndOffset]); string(sha256Of(got)) != e.Digest || int64(len(got)) != e.Size {
-				t.Errorf("%s: %d bytes", e.Name, len(got))
-			}
-		}
-	}
-	if _, err := newStore(t).Pull(t.Context(), "dir:"+dir, PullOptions{}); err != nil {
-		t.Error(err)
-	}
-}
-
-func unzst(t *testing.T, data []byte) []byte {
-	t.Helper()
-	r, _, err := decompress(strings.NewReader(string(data)))
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer r.Close()
-	out, err := io.ReadAll(r)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return out
 }

@@ -103,7 +103,8 @@ func (t *tarFiles) uncompress(ctx context.Context, s *Store) error {
 	if st.IsDir() {
 		return fail(ErrCorrupt, "%s is a directory, not an archive", quote(t.file.Name())).hint("use oci:%[1]s or dir:%[1]s for a directory", t.file.Name())
 	}
-	r, kind, err := decompress(t.file)
+	in := &countingReader{r: t.file}
+	r, kind, err := decompress(in)
 	if err != nil {
 		return err
 	}
@@ -115,13 +116,42 @@ func (t *tarFiles) uncompress(ctx context.Context, s *Store) error {
 	if t.temp, err = s.newTemp(); err != nil {
 		return err
 	}
-	if _, err := copyContext(ctx, t.temp, r); err != nil {
+	if _, err := copyContext(ctx, &boundedWriter{w: t.temp, in: in, limits: s.opts.Limits}, r); err != nil {
 		return explainWrite(fmt.Errorf("uncompress %s: %w", quote(t.file.Name()), err), s.root)
 	}
 	t.file.Close()
 	t.file = t.temp.File
 	_, err = t.file.Seek(0, io.SeekStart)
 	return err
+}
+
+// countingReader counts what is read.
+type countingReader struct {
+	r io.Reader
+	n int64
+}
+
+func (c *countingReader) Read(p []byte) (int, error) {
+	n, err := c.r.Read(p)
+	c.n += int64(n)
+	return n, err
+}
+
+// boundedWriter takes what an archive uncompresses to, as far as one layer may become:
+// most of what a bomb is.
+type boundedWriter struct {
+	w      io.Writer
+	n      int64
+	in     *countingReader
+	limits LayerLimits
+}
+
+func (b *boundedWriter) Write(p []byte) (int, error) {
+	b.n += int64(len(p))
+	if err := b.limits.Check(b.n, b.in.n); err != nil {
+		return 0, err
+	}
+	return b.w.Write(p)
 }
 
 // scan notes where each member's content begins. archive/tar reads only whole

@@ -10,6 +10,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"time"
 
 	"coracle/images/layer"
 
@@ -174,6 +175,7 @@ func (s *Store) reachChains(reached map[digest.Digest]bool, config digest.Digest
 // remove; without one they stay for the next time.
 func (s *Store) Collect(ctx context.Context, stage func() (layer.Stage, error)) error {
 	s.sweepTemp("tmp")
+	s.sweepPartials(time.Now())
 	doomed, err := s.collectLocked(ctx)
 	if err != nil {
 		return err
@@ -234,6 +236,9 @@ func (s *Store) condemnLayers(reached map[digest.Digest]bool) ([]string, error) 
 	for _, c := range chains {
 		parent := filepath.Join("layers", c.Name())
 		classes, err := os.ReadDir(filepath.Join(s.root, parent))
+		if errors.Is(err, fs.ErrNotExist) {
+			continue // who unpacked there has removed it
+		}
 		if err != nil {
 			return nil, err
 		}
@@ -274,6 +279,9 @@ func (s *Store) condemnLayers(reached map[digest.Digest]bool) ([]string, error) 
 // Hold keeps an image, and its unpacked layers, from being removed until release is
 // called or the process ends. It fails when the image is gone.
 func (s *Store) Hold(ctx context.Context, img *Image) (release func(), err error) {
+	if img.Store != "" {
+		return func() {}, nil // it is not ours to remove
+	}
 	l, err := s.lease(ctx, imageDigests(img))
 	if err != nil {
 		return nil, err

@@ -80,7 +80,7 @@ func (s *Store) hasSomeBlob(d digest.Digest) bool {
 	if wantSHA256(d) != nil {
 		return false
 	}
-	_, err := readBounded(s.blobPath(d), maxManifest)
+	_, err := readBounded(s.readPath(d), maxManifest)
 	return err == nil
 }
 

@@ -29,6 +29,8 @@ type Image struct {
 	// when it was pulled.
 	Signed []digest.Digest `json:",omitempty"`
 
+	Store string `json:",omitempty"` // the additional store that it is in; "" for the store's own
+
 	index *ocispec.Descriptor // of the index that is kept with all that it lists, while it is pulled
 }
 
@@ -128,8 +130,12 @@ func (s *Store) loadCalled(desc ocispec.Descriptor, names []string) (*Image, err
 	for f := range strings.FieldsSeq(desc.Annotations[annotationSigned]) {
 		img.Signed = append(img.Signed, digest.Digest(f))
 	}
-	img.Names = slices.Clone(names)
-	slices.Sort(img.Names)
-	img.Names = slices.Compact(img.Names)
+	img.Names = sortedNames(names)
 	return img, nil
+}
+
+func sortedNames(names []string) []string {
+	names = slices.Clone(names)
+	slices.Sort(names)
+	return slices.Compact(names)
 }

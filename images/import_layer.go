@@ -175,7 +175,7 @@ func (in *intake) startUnpacking(ctx context.Context, o ImportOptions) error {
 
 func (in *intake) unpack(ctx context.Context, r *os.File) error {
 	tmp, single := in.batch.fresh[0].tmp, singleID(in.class)
-	res, err := in.batch.stage.Unpack(ctx, layer.Request{Blob: r, Dir: tmp + "/fs", Record: single})
+	res, err := in.batch.stage.Unpack(ctx, layer.Request{Blob: r, Dir: tmp + "/fs", Record: single, Limits: in.s.opts.Limits})
 	if err == nil {
 		err = in.batch.stage.Finish(ctx, layer.FinishRequest{Dir: tmp + "/fs", Record: single})
 	}

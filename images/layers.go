@@ -1,6 +1,7 @@
 package images
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -48,7 +49,17 @@ func (s *Store) Layers(ctx context.Context, img *Image, class string, stage func
 	if err := checkClass(class); err != nil {
 		return nil, err
 	}
-	if !s.hasLayers(img, class) {
+	root := s.root
+	switch {
+	case s.hasLayers(img, class):
+	case s.additionalLayers(img, class) != "":
+		root = s.additionalLayers(img, class)
+	default:
+		own, err := s.Own(ctx, img, class, stage)
+		if err != nil {
+			return nil, err
+		}
+		img = own
 		lease, err := s.lease(ctx, imageDigests(img))
 		if err != nil {
 			return nil, err
@@ -67,7 +78,7 @@ func (s *Store) Layers(ctx context.Context, img *Image, class string, stage func
 	}
 	dirs := make([]string, 0, len(img.ChainIDs))
 	for _, c := range slices.Backward(img.ChainIDs) {
-		dirs = append(dirs, filepath.Join(s.root, layerDir(c, class), "fs"))
+		dirs = append(dirs, filepath.Join(root, layerDir(c, class), "fs"))
 	}
 	return dirs, nil
 }
@@ -85,7 +96,11 @@ func (s *Store) hasLayers(img *Image, class string) bool {
 func (s *Store) LayerRecords(img *Image, class string) ([]LayerRecord, error) {
 	out := make([]LayerRecord, len(img.ChainIDs))
 	for i, c := range img.ChainIDs {
-		data, err := os.ReadFile(filepath.Join(s.root, layerDir(c, class), "record.json"))
+		root := s.root
+		if !s.hasLayer(c, class) {
+			root = cmp.Or(s.additionalLayers(img, class), root)
+		}
+		data, err := os.ReadFile(filepath.Join(root, layerDir(c, class), "record.json"))
 		if err != nil {
 			return nil, fmt.Errorf("read the record of the layer %s: %w", c, err)
 		}
@@ -319,7 +334,7 @@ func (u *unpacking) unpackAndFinish(ctx context.Context, i int, tmp string, f *o
 		return context.Cause(ctx)
 	}
 	desc := u.img.Layers[i]
-	req := layer.Request{Blob: f, MediaType: desc.MediaType, DiffID: u.img.DiffIDs[i], Digest: desc.Digest, Size: desc.Size, Dir: tmp + "/fs", Record: singleID(u.class)}
+	req := layer.Request{Blob: f, MediaType: desc.MediaType, DiffID: u.img.DiffIDs[i], Digest: desc.Digest, Size: desc.Size, Dir: tmp + "/fs", Record: singleID(u.class), Limits: u.s.opts.Limits}
 	res, err := u.stage.Unpack(ctx, req)
 	<-u.slots
 	if err != nil {

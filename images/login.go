@@ -13,6 +13,8 @@ import (
 	"path/filepath"
 	"strings"
 
+	"coracle/internal/later/registries"
+
 	"github.com/docker/cli/cli/config/configfile"
 	"github.com/docker/cli/cli/config/credentials"
 	"github.com/docker/cli/cli/config/types"
@@ -43,6 +45,7 @@ func loginFile(named string) (string, error) {
 
 // registryKey checks a registry's name and gives its key in the files.
 func registryKey(registry string) (domain, key string, err error) {
+	registries.Ready()
 	registry = strings.TrimSuffix(strings.TrimPrefix(strings.TrimPrefix(registry, "https://"), "http://"), "/")
 	if registry == "" || registry == defaultDomain || strings.HasPrefix(registry, legacyDomain) {
 		return defaultDomain, authn.DefaultAuthKey, nil
@@ -57,6 +60,7 @@ func registryKey(registry string) (domain, key string, err error) {
 // Login asks the registry whether it knows the user, and keeps the credentials.
 // It returns the place where they are.
 func Login(ctx context.Context, registry string, o LoginOptions) (string, error) {
+	registries.Ready()
 	domain, key, err := registryKey(registry)
 	if err != nil {
 		return "", err
@@ -182,6 +186,7 @@ func hasAuth(path, key string) (bool, error) {
 // changeAuth sets or removes a registry's credentials: by the helper that the
 // file names, else in the file, whose other content stays as it is.
 func changeAuth(path, key string, c *types.AuthConfig) (string, error) {
+	registries.Ready()
 	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
 		return "", err
 	}

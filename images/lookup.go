@@ -1,7 +1,6 @@
 package images
 
 import (
-	"cmp"
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
@@ -33,7 +32,7 @@ func (s *Store) Lookup(name string) (*Image, error) {
 	}
 	desc, byName, err := s.find(idx, name)
 	if err != nil {
-		return nil, err
+		return s.lookupAdditional(name, err)
 	}
 	img, err := s.loadNamed(idx, desc)
 	if err != nil {
@@ -193,7 +192,7 @@ func nameKey(name string) string {
 
 func (s *Store) recordPath(key string) string {
 	sum := sha256.Sum256([]byte(key))
-	return filepath.Join(s.root, "cache", "names", hex.EncodeToString(sum[:16])+".json")
+	return filepath.Join(s.namesDir(), hex.EncodeToString(sum[:16])+".json")
 }
 
 // cached keeps a run from reading an index.json of 500 images.
@@ -212,59 +211,22 @@ func (s *Store) cached(key string, now stamp) *Image {
 // remember is an optimisation: its failures (a store of others) are ignored.
 func (s *Store) remember(key string, at stamp, img *Image) {
 	// A change within the clock's tick could leave the stamp as it is.
-	const tick = 50 * time.Millisecond
-	if at == (stamp{}) || time.Since(time.Unix(0, at.CTime)) < tick || s.indexStamp() != at {
+	if at == (stamp{}) || time.Since(time.Unix(0, at.CTime)) < clockTick || s.indexStamp() != at {
 		return
 	}
 	data, err := json.Marshal(record{recordVersion, key, at, img})
 	if err != nil {
 		return
 	}
-	t, err := s.newTemp()
-	if err != nil {
-		return
-	}
-	defer t.discard()
-	// No fsync: a torn record is not valid JSON, and only costs a second look.
-	if _, err := t.Write(data); err == nil && os.Rename(t.Name(), s.recordPath(key)) == nil {
-		t.done = true
-		t.Close()
-	}
+	s.cache(s.recordPath(key), data)
 }
 
-// Images lists the images of the store, newest first. One that cannot be read
-// is left out of the list and named in the error, which comes with the rest.
-func (s *Store) Images() ([]Image, error) {
-	idx, err := s.readIndex()
-	if err != nil {
-		return nil, err
+func (s *Store) namesDir() string { return filepath.Join(s.root, "cache", "names") }
+
+// forgetNames removes what is remembered of names. The next look at one remembers it again.
+func (s *Store) forgetNames() {
+	entries, _ := os.ReadDir(s.namesDir()) // without it there is nothing to forget
+	for _, e := range entries {
+		os.Remove(filepath.Join(s.namesDir(), e.Name()))
 	}
-	// The names first, all at once: for each image anew they would be parsed as
-	// often as there are pairs.
-	names := map[digest.Digest][]string{}
-	var order []ocispec.Descriptor
-	for _, d := range idx.Manifests {
-		if _, seen := names[d.Digest]; !seen {
-			order = append(order, d)
-			names[d.Digest] = nil
-		}
-		if n := nameOf(d); n != "" {
-			names[d.Digest] = append(names[d.Digest], n)
-		}
-	}
-	var out []Image
-	var bad []string
-	for _, d := range order {
-		img, err := s.loadCalled(d, names[d.Digest])
-		if err != nil {
-			bad = append(bad, cmp.Or(nameOf(d), string(d.Digest))+": "+err.Error())
-			continue
-		}
-		out = append(out, *img)
-	}
-	slices.SortStableFunc(out, func(a, b Image) int { return b.Created.Compare(a.Created) })
-	if len(bad) > 0 {
-		return out, fail(ErrCorrupt, "read the store: %s", strings.Join(bad, "; ")).hint("remove such an image (coracle rmi --force) and pull it again")
-	}
-	return out, nil
 }

@@ -71,7 +71,7 @@ func (p *parcel) close() {
 // stored is a blob of the store as a part.
 func (s *Store) stored(d ocispec.Descriptor) part {
 	return part{desc: d, open: func() (io.ReadCloser, error) {
-		f, err := os.Open(s.blobPath(d.Digest))
+		f, err := os.Open(s.readPath(d.Digest))
 		if os.IsNotExist(err) {
 			return nil, fail(ErrCorrupt, "the blob %s is missing from the store", d.Digest).hint("pull the image again")
 		}

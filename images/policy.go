@@ -152,6 +152,17 @@ func (r policyRule) keys() ([]Key, error) {
 	return out, nil
 }
 
+// allowAsked says whether a source may be asked at all: what no signature could make
+// good is not looked for.
+func allowAsked(ref Reference) error {
+	p, err := readPolicy()
+	if p == nil || err != nil {
+		return err
+	}
+	_, err = p.keySets(ref)
+	return err
+}
+
 // allowFetched holds an image that is being pulled to the policy, before any of
 // it is stored. It gives the fingerprints of the keys that signed it.
 func allowFetched(ctx context.Context, src source, ref Reference, digests ...digest.Digest) ([]digest.Digest, error) {
@@ -171,7 +182,7 @@ func allowFetched(ctx context.Context, src source, ref Reference, digests ...dig
 	for _, keys := range sets {
 		var good []Key
 		for _, d := range digests { // the index, or the image in it
-			if good, err = reg.signers(ctx, d, ref, keys); !errors.Is(err, ErrUnsigned) {
+			if good, err = reg.signers(ctx, d, ref, false, keys); !errors.Is(err, ErrUnsigned) {
 				break
 			}
 		}

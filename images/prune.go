@@ -45,6 +45,10 @@ func (s *Store) Prune(ctx context.Context, o PruneOptions) ([]Image, error) {
 	if err := s.update(ctx, choose); err != nil {
 		return nil, err
 	}
+	if o.All {
+		s.sweepPartials(time.Now().Add(partialAge))
+		s.forgetNames()
+	}
 	if err := s.Collect(ctx, o.Stage); err != nil {
 		return gone, fmt.Errorf("free the space of images: %w", err)
 	}
@@ -82,13 +86,13 @@ func (s *Store) prunable(idx *index, o PruneOptions) ([]Image, error) {
 // Usage is the space that images take, in bytes.
 type Usage struct {
 	Images, Active    int
-	Size, Reclaimable int64 // of blobs and unpacked layers; of those that only images without containers need
+	Size, Reclaimable int64 // of blobs, whole or in part, unpacked layers, and what is remembered of names; of those that only images without containers need
 }
 
 // Usage measures: blobs by their files, unpacked layers by their records.
 func (s *Store) Usage() (Usage, error) {
 	var u Usage
-	all, _ := s.Images() // what cannot be read takes space all the same
+	all, _ := s.ownImages() // what cannot be read takes space all the same
 	users := map[digest.Digest][]string{}
 	if s.opts.InUse != nil {
 		var err error
@@ -120,6 +124,17 @@ func (s *Store) Usage() (Usage, error) {
 	for _, b := range blobs {
 		if info, err := b.Info(); err == nil {
 			add(digest.Digest("sha256:"+b.Name()), info.Size())
+		}
+	}
+	for _, dir := range []string{s.partialDir(), s.namesDir()} {
+		entries, err := os.ReadDir(dir)
+		if err != nil {
+			continue // it is made when it is needed
+		}
+		for _, e := range entries {
+			if info, err := e.Info(); err == nil {
+				add("", info.Size())
+			}
 		}
 	}
 	records, err := filepath.Glob(filepath.Join(s.root, "layers", "*", "*", "record.json"))

@@ -235,7 +235,7 @@ func (p *pull) fetchAll(ctx context.Context, w *wholeIndex) error {
 }
 
 // foreignBlob fetches a layer from where its URLs say, without credentials.
-func (s *registrySource) foreignBlob(ctx context.Context, d ocispec.Descriptor) (io.ReadCloser, error) {
+func (s *registrySource) foreignBlob(ctx context.Context, d ocispec.Descriptor, at int64) (io.ReadCloser, error) {
 	client := &http.Client{Transport: &schemeGuard{inner: s.idle, host: s.ref.Domain, allow: false}, CheckRedirect: fewRedirects}
 	for _, u := range d.URLs {
 		if !strings.HasPrefix(u, "https://") {
@@ -250,7 +250,10 @@ func (s *registrySource) foreignBlob(ctx context.Context, d ocispec.Descriptor) 
 			continue
 		}
 		if resp.StatusCode == http.StatusOK {
-			return resp.Body, nil
+			// No range is asked for: what is there already is passed over.
+			if _, err = io.CopyN(io.Discard, resp.Body, at); err == nil {
+				return resp.Body, nil
+			}
 		}
 		resp.Body.Close()
 	}

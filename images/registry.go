@@ -15,6 +15,8 @@ import (
 	"strings"
 	"time"
 
+	"coracle/internal/later/registries"
+
 	"github.com/google/go-containerregistry/pkg/authn"
 	"github.com/google/go-containerregistry/pkg/name"
 	"github.com/google/go-containerregistry/pkg/v1/remote/transport"
@@ -23,7 +25,7 @@ import (
 
 const (
 	maxTries     = 4
-	stallTimeout = 60 * time.Second // without a single byte; PullOptions.stall changes it
+	stallTimeout = 60 * time.Second // without a single byte; Access.Stall changes it
 )
 
 // Access says how a registry is talked to. The zero value verifies TLS and
@@ -34,8 +36,8 @@ type Access struct {
 	AuthFile  string        // credentials; "": $REGISTRY_AUTH_FILE, podman's files, docker's
 	Retry     *int          // tries after the first one; nil: maxTries in all
 	Delay     time.Duration // before each of them; 0: longer each time
+	Stall     time.Duration // how long nothing may come, or be taken; 0: stallTimeout
 
-	stall time.Duration       // 0: stallTimeout
 	login authn.Authenticator // instead of what the files have
 }
 
@@ -65,14 +67,16 @@ type servedRoot struct {
 }
 
 func newRegistrySource(ctx context.Context, ref Reference, a Access) (*registrySource, error) {
+	registries.Ready()
 	return connect(ctx, ref, a, []string{"repository:" + ref.Path + ":" + transport.PullScope})
 }
 
 // connect settles scheme and authentication, for the scopes that are asked for.
 func connect(ctx context.Context, ref Reference, a Access, scopes []string) (*registrySource, error) {
+	registries.Ready()
 	insecure := a.TLSVerify != nil && !*a.TLSVerify
 	allowHTTP := insecure || (a.TLSVerify == nil && isLoopback(ref.Domain))
-	stall := cmp.Or(a.stall, stallTimeout)
+	stall := cmp.Or(a.Stall, stallTimeout)
 	idle := newTransport(insecure, stall)
 	if err := useCertificates(idle.TLSClientConfig, ref.Domain, a.CertDir); err != nil {
 		return nil, err
@@ -208,10 +212,15 @@ func (s *registrySource) headDigest(ctx context.Context) (string, error) {
 }
 
 func (s *registrySource) blob(ctx context.Context, d ocispec.Descriptor) (io.ReadCloser, error) {
-	b := &blobReader{ctx: ctx, src: s, desc: d}
+	return s.blobFrom(ctx, d, 0)
+}
+
+// blobFrom streams a blob from a place on.
+func (s *registrySource) blobFrom(ctx context.Context, d ocispec.Descriptor, at int64) (io.ReadCloser, error) {
+	b := &blobReader{ctx: ctx, src: s, desc: d, at: at}
 	err := s.retry(ctx, b.connect)
 	if errors.Is(err, ErrNotFound) && isForeign(d.MediaType) {
-		return s.foreignBlob(ctx, d)
+		return s.foreignBlob(ctx, d, at)
 	}
 	return b, err
 }
@@ -267,18 +276,19 @@ func (s *registrySource) retry(ctx context.Context, do func() error) error {
 		if err == nil || try >= s.access.tries() || !worthRetry(ctx, err) {
 			return err
 		}
-		var ra *retryAfter
-		if errors.As(err, &ra) {
-			if d, ok := ra.wait(time.Now()); ok {
-				wait(ctx, d)
-				continue
-			}
-		}
-		s.pause(ctx, try)
+		s.pause(ctx, try, err)
 	}
 }
 
-func (s *registrySource) pause(ctx context.Context, try int) {
+// pause waits before the next try: as long as the registry says, else longer each time.
+func (s *registrySource) pause(ctx context.Context, try int, why error) {
+	var ra *retryAfter
+	if errors.As(why, &ra) {
+		if d, ok := ra.wait(time.Now()); ok {
+			wait(ctx, d)
+			return
+		}
+	}
 	if s.access.Delay > 0 {
 		wait(ctx, s.access.Delay)
 		return

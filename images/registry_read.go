@@ -52,20 +52,48 @@ type blobReader struct {
 	watch  *time.Timer
 	cause  context.Context // of the connection: why it was given up
 	at     int64
+	end    int64 // of what is asked for; 0: the blob's
 	tries  int
+}
+
+// errNoRanges: a part of a blob cannot be had.
+var errNoRanges = errors.New("the registry serves no parts of blobs")
+
+// blobRange streams a part of a blob, and nothing where the registry can only serve the whole.
+func (s *registrySource) blobRange(ctx context.Context, d ocispec.Descriptor, at, n int64) (io.ReadCloser, error) {
+	b := &blobReader{ctx: ctx, src: s, desc: d, at: at, end: at + n}
+	if err := s.retry(ctx, b.connect); err != nil {
+		return nil, err
+	}
+	return b, nil
+}
+
+func (b *blobReader) last() int64 {
+	if b.end > 0 {
+		return b.end
+	}
+	return b.desc.Size
 }
 
 func (b *blobReader) connect() error {
 	b.disconnect()
 	ctx, cancel := context.WithCancelCause(b.ctx)
 	h := http.Header{}
-	if b.at > 0 {
+	switch {
+	case b.end > 0:
+		h.Set("Range", fmt.Sprintf("bytes=%d-%d", b.at, b.end-1))
+	case b.at > 0:
 		h.Set("Range", fmt.Sprintf("bytes=%d-", b.at))
 	}
 	resp, err := b.src.do(ctx, http.MethodGet, "/blobs/"+string(b.desc.Digest), h)
 	if err != nil {
 		cancel(err)
 		return err
+	}
+	if b.end > 0 && resp.StatusCode != http.StatusPartialContent {
+		resp.Body.Close()
+		cancel(errNoRanges)
+		return errNoRanges
 	}
 	if b.at > 0 && resp.StatusCode != http.StatusPartialContent {
 		// It starts again at the beginning: pass over what we have.
@@ -75,7 +103,7 @@ func (b *blobReader) connect() error {
 			return err
 		}
 	}
-	if n := resp.ContentLength; b.at == 0 && n >= 0 && n != b.desc.Size {
+	if n := resp.ContentLength; b.at == 0 && b.end == 0 && n >= 0 && n != b.desc.Size {
 		resp.Body.Close()
 		cancel(nil)
 		return fail(ErrCorrupt, "blob %s: the registry serves %d bytes, the manifest says %d", b.desc.Digest, n, b.desc.Size)
@@ -106,7 +134,7 @@ func (b *blobReader) Read(p []byte) (int, error) {
 			b.tries = 0
 			return n, nil
 		}
-		if err == io.EOF && b.at < b.desc.Size {
+		if err == io.EOF && b.at < b.last() {
 			err = io.ErrUnexpectedEOF
 		}
 		if err == nil || err == io.EOF {
@@ -118,7 +146,7 @@ func (b *blobReader) Read(p []byte) (int, error) {
 		if b.tries++; b.tries >= b.src.access.tries() || b.ctx.Err() != nil {
 			return 0, fmt.Errorf("after %d of %d bytes: %w", b.at, b.desc.Size, err)
 		}
-		b.src.pause(b.ctx, b.tries)
+		b.src.pause(b.ctx, b.tries, err)
 		tries := b.tries
 		if err := b.src.retry(b.ctx, b.connect); err != nil {
 			return 0, fmt.Errorf("after %d of %d bytes: %w", b.at, b.desc.Size, err)

@@ -98,7 +98,7 @@ func TestPullStalls(t *testing.T) {
 	}
 	s := newStore(t)
 	before := snapshot(t, s)
-	_, err := s.Pull(t.Context(), reg.host()+"/x:v1", PullOptions{Access: Access{stall: 50 * time.Millisecond}})
+	_, err := s.Pull(t.Context(), reg.host()+"/x:v1", PullOptions{Access: Access{Stall: 50 * time.Millisecond}})
 	if err == nil || !strings.Contains(err.Error(), "sends nothing") {
 		t.Errorf("%v", err)
 	}

@@ -3,6 +3,7 @@ package images
 import (
 	"context"
 	"fmt"
+	"path/filepath"
 	"slices"
 	"strings"
 
@@ -60,7 +61,7 @@ func (s *Store) Untag(ctx context.Context, name string) error {
 	return s.update(ctx, func(idx *index) error {
 		desc, byName, err := s.find(idx, name)
 		if err != nil {
-			return err
+			return s.refuseAdditional(name, err)
 		}
 		n := nameOf(desc)
 		if !byName || n == "" {
@@ -80,10 +81,11 @@ func (s *Store) Tag(ctx context.Context, name, newName string) error {
 	}
 	return s.update(ctx, func(idx *index) error {
 		desc, _, err := s.find(idx, name)
-		if err == nil {
-			idx.put(desc, key)
+		if err != nil {
+			return s.refuseAdditional(name, err)
 		}
-		return err
+		idx.put(desc, key)
+		return nil
 	})
 }
 
@@ -103,7 +105,7 @@ func localKey(name string) (string, error) {
 func (s *Store) removeFrom(idx *index, name string, force bool, users map[digest.Digest][]string, out *Removed) error {
 	desc, byName, err := s.find(idx, name)
 	if err != nil {
-		return err
+		return s.refuseAdditional(name, err)
 	}
 	var names []string
 	for _, d := range idx.Manifests {
@@ -133,6 +135,10 @@ func (s *Store) removeFrom(idx *index, name string, force bool, users map[digest
 	if len(by) > 0 && by[0] == "" && !force {
 		return fail(ErrInUse, "remove the image %s: a container is just starting from it", quote(name)).
 			hint("try again in a moment")
+	}
+	if i := slices.IndexFunc(by, filepath.IsAbs); i >= 0 && !force {
+		return fail(ErrInUse, "remove the image %s: it is mounted at %s, in a coracle unshare", quote(name), by[i]).
+			hint("type coracle unmount %s in there, or end it", name)
 	}
 	if len(by) > 0 && !force {
 		by = slices.DeleteFunc(by, func(n string) bool { return n == "" })

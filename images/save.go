@@ -9,6 +9,8 @@ import (
 	"os"
 	"path/filepath"
 
+	"coracle/internal/later/registries"
+
 	"github.com/klauspost/compress/gzip"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 )
@@ -32,6 +34,7 @@ type SaveOptions struct {
 // Save writes images, with the names that they were asked for by, into an
 // archive. Errors: ErrNotFound, ErrCorrupt, ErrUnsupported.
 func (s *Store) Save(ctx context.Context, w io.Writer, names []string, o SaveOptions) error {
+	registries.Ready()
 	list, err := s.chooseSaved(names)
 	if err != nil {
 		return err

@@ -12,6 +12,8 @@ import (
 	"runtime"
 	"strings"
 
+	"coracle/images/layer"
+
 	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 	"golang.org/x/sys/unix"
@@ -24,17 +26,28 @@ const versionFile = "coracle.json"
 
 // Options are what a store is opened with; the zero value will do.
 type Options struct {
-	// InUse says which containers hold which image, by image id. nil: none.
+	// InUse says who holds which image, by image id: the names of containers, and
+	// the absolute paths where it is mounted. nil: nobody.
 	InUse func() (map[digest.Digest][]string, error)
 	// Platform is taken from indexes unless another is asked for; zero: this machine's.
 	Platform ocispec.Platform
+	// Additional are the directories of stores that are read, too, in this order.
+	Additional []string
+	// Limits bound what a layer may become; zero: the unpacker's defaults.
+	Limits LayerLimits
 }
+
+// LayerLimits are the unpacker's: bytes, entries, ratio.
+type LayerLimits = layer.Limits
 
 // Store is an image store. Its methods may be used by several goroutines and
 // processes at once.
 type Store struct {
 	root string
 	opts Options
+
+	additional []*Store // each with readOnly
+	readOnly   bool
 }
 
 // Open opens the store at root, or makes one where nothing or an empty
@@ -48,16 +61,16 @@ func Open(root string, opts Options) (*Store, error) {
 		opts.Platform = defaultPlatform()
 	}
 	s := &Store{root: root, opts: opts}
-	if ok, err := s.check(); ok || err != nil {
-		return s, err
+	ok, err := s.check()
+	if !ok && err == nil {
+		if err = s.create(); err == nil {
+			_, err = s.check()
+		}
 	}
-	if err := s.create(); err != nil {
+	if err != nil {
 		return nil, err
 	}
-	if _, err := s.check(); err != nil {
-		return nil, err
-	}
-	return s, nil
+	return s, s.openAdditional()
 }
 
 // Root is the absolute directory of the store.
@@ -195,7 +208,7 @@ func (s *Store) refuseForeign() error {
 	}
 	for _, e := range entries {
 		switch e.Name() {
-		case "blobs", "layers", "tmp", "locks", "leases", "cache", "containers", "volumes",
+		case "blobs", "layers", "tmp", "locks", "leases", "cache", "containers", "volumes", "sandboxes", "denials", "lent",
 			ocispec.ImageIndexFile, versionFile:
 		default:
 			return unusable(s.root, "it is neither empty nor an OCI image layout: it has "+quote(e.Name())).

@@ -197,7 +197,7 @@ func (u *uploading) chunks(ctx context.Context) error {
 		if tries++; tries >= u.s.access.tries() || !worthRetry(ctx, err) {
 			return fmt.Errorf("after %d of %d bytes: %w", done, u.x.desc.Size, err)
 		}
-		u.s.pause(ctx, tries)
+		u.s.pause(ctx, tries, err)
 		if done, at, err = u.progress(ctx, at); err != nil {
 			return err
 		}
@@ -233,6 +233,9 @@ func (u *uploading) send(ctx context.Context) error {
 	tooMuch := errors.As(err, &te) && (te.StatusCode == http.StatusRequestEntityTooLarge || te.StatusCode == http.StatusMethodNotAllowed)
 	if err == nil || !tooMuch && !worthRetry(ctx, err) {
 		return err
+	}
+	if !tooMuch {
+		u.s.pause(ctx, 1, err)
 	}
 	return u.s.retry(ctx, func() error { return u.chunks(ctx) })
 }

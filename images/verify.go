@@ -7,6 +7,7 @@ import (
 	"crypto/ed25519"
 	"crypto/rsa"
 	"crypto/sha256"
+	"crypto/sha512"
 	"crypto/x509"
 	"encoding/base64"
 	"encoding/json"
@@ -75,7 +76,10 @@ func (k Key) signed(payload, sig []byte) bool {
 	case *rsa.PublicKey:
 		return rsa.VerifyPKCS1v15(p, crypto.SHA256, sum[:], sig) == nil
 	case ed25519.PublicKey:
-		return ed25519.Verify(p, payload, sig)
+		// cosign signs the digest (Ed25519ph, RFC 8032 section 5.1), openssl the payload. Neither can
+		// be taken for the other.
+		long := sha512.Sum512(payload)
+		return ed25519.Verify(p, payload, sig) || ed25519.VerifyWithOptions(p, long[:], sig, &ed25519.Options{Hash: crypto.SHA512}) == nil
 	}
 	return false
 }
@@ -95,8 +99,8 @@ type simpleSigning struct {
 }
 
 // Verify asks the registry for signatures of an image, as cosign keeps them, and
-// gives the keys among those given by which one is good. Without any the error
-// is ErrUnsigned; where the registry cannot be asked it is an error, too.
+// gives the keys among those given by which one is good. A signature that names a
+// repository must name the image's; a bundle names none. Without any the error is ErrUnsigned; where the registry cannot be asked it is an error, too.
 func (s *Store) Verify(ctx context.Context, name string, keys []Key, a Access) (digest.Digest, []Key, error) {
 	refs, err := meanings(name)
 	if err != nil {
@@ -119,15 +123,16 @@ func (s *Store) Verify(ctx context.Context, name string, keys []Key, a Access) (
 	if ref.Digest != "" && ref.Digest != d {
 		return "", nil, fail(ErrCorrupt, "verify %s: the registry serves %s", name, d)
 	}
-	good, err := src.signers(ctx, d, ref, keys)
+	good, err := src.signers(ctx, d, ref, true, keys)
 	if err != nil {
 		return d, nil, fmt.Errorf("verify %s: %w", name, err)
 	}
 	return d, good, nil
 }
 
-// signers finds the keys that have signed a manifest under that name.
-func (s *registrySource) signers(ctx context.Context, d digest.Digest, as Reference, keys []Key) ([]Key, error) {
+// signers finds the keys that have signed a manifest under that name; with bundles also
+// those that have signed it under none.
+func (s *registrySource) signers(ctx context.Context, d digest.Digest, as Reference, bundles bool, keys []Key) ([]Key, error) {
 	layers, err := s.signatureLayers(ctx, d)
 	if err != nil {
 		return nil, err
@@ -138,12 +143,15 @@ func (s *registrySource) signers(ctx context.Context, d digest.Digest, as Refere
 		if err != nil {
 			return nil, err
 		}
-		sig, err := base64.StdEncoding.DecodeString(l.Annotations[signatureAnnotation])
-		if err != nil {
-			continue
+		i := -1
+		if l.MediaType == bundleLayer {
+			if bundles {
+				i = bundleSigner(payload, d, keys)
+			}
+		} else if sig, err := base64.StdEncoding.DecodeString(l.Annotations[signatureAnnotation]); err == nil && speaksOf(payload, d, as) {
+			i = slices.IndexFunc(keys, func(k Key) bool { return k.signed(payload, sig) })
 		}
-		i := slices.IndexFunc(keys, func(k Key) bool { return k.signed(payload, sig) })
-		if i >= 0 && speaksOf(payload, d, as) && !slices.ContainsFunc(good, func(k Key) bool { return k.Fingerprint == keys[i].Fingerprint }) {
+		if i >= 0 && !slices.ContainsFunc(good, func(k Key) bool { return k.Fingerprint == keys[i].Fingerprint }) {
 			good = append(good, keys[i])
 		}
 	}
@@ -180,7 +188,7 @@ func (s *registrySource) signatureLayers(ctx context.Context, d digest.Digest) (
 			return nil, err
 		}
 		for _, l := range m.Layers {
-			if l.MediaType == signatureLayer && len(out) < maxSignatures {
+			if (l.MediaType == signatureLayer || l.MediaType == bundleLayer) && len(out) < maxSignatures {
 				out = append(out, l)
 			}
 		}

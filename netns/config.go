@@ -2,6 +2,7 @@ package netns
 
 import (
 	"fmt"
+	"net"
 	"net/netip"
 	"strconv"
 	"strings"
@@ -38,23 +39,36 @@ func (e *OptionError) Hint() string { return e.Help }
 func ParseOptions(words, ip string) (Config, error) {
 	c := Config{Interface: "eth0", MTU: DefaultMTU}
 	v4, v6 := netip.MustParsePrefix(defaultIPv4), true
+	given := map[string]bool{}
 	for word := range strings.SplitSeq(words, ",") {
 		if word == "" {
 			continue
 		}
 		key, value, _ := strings.Cut(word, "=")
+		switch key { // slirp4netns' words, as podman takes them
+		case "enable_ipv6":
+			key = "ipv6"
+		case "allow_host_loopback":
+			key = "host-loopback"
+		}
+		if given[key] {
+			return c, &OptionError{key, value, "it is given twice", ""}
+		}
+		given[key] = true
 		var err error
 		switch key {
 		case "mtu":
 			c.MTU, err = parseMTU(value)
 		case "cidr":
 			v4, err = parseCIDR(value)
-		case "ipv6", "enable_ipv6":
+		case "ipv6":
 			v6, err = parseBool(key, value)
-		case "host-loopback", "allow_host_loopback":
+		case "host-loopback":
 			c.HostLoopback, err = parseBool(key, value)
+		case "mac":
+			c.MAC, err = ParseMAC(key, value)
 		default:
-			err = &OptionError{key, value, "there is no such option", "there are mtu=, cidr=, ipv6= and host-loopback="}
+			err = &OptionError{key, value, "there is no such option", "there are mtu=, cidr=, ipv6=, mac= and host-loopback="}
 		}
 		if err != nil {
 			return c, err
@@ -85,6 +99,24 @@ func parseBool(key, value string) (bool, error) {
 		return false, nil
 	}
 	return false, &OptionError{key, value, "must be true or false", ""}
+}
+
+// ParseMAC reads the hardware address of an interface.
+func ParseMAC(option, value string) (m MAC, err error) {
+	refuse := func(why string) (MAC, error) {
+		return m, &OptionError{option, value, why, "for example 02:00:5e:10:00:01: addresses that begin with 02 are everybody's to give"}
+	}
+	a, err := net.ParseMAC(value)
+	switch {
+	case err != nil || len(a) != len(m):
+		return refuse("must be six bytes, as 02:00:5e:10:00:01")
+	case a[0]&1 != 0:
+		return refuse("it is the address of a group")
+	}
+	if m = MAC(a); m == (MAC{}) {
+		return refuse("no interface can have it")
+	}
+	return m, nil
 }
 
 func parseCIDR(value string) (netip.Prefix, error) {
@@ -139,9 +171,60 @@ func defaultAddress(p netip.Prefix) netip.Addr {
 // DefaultIPv4 is the address that a container has in its network without --ip.
 func (c Config) DefaultIPv4() netip.Addr { return defaultAddress(c.IPv4.Masked()) }
 
-func (c *Config) place6(p netip.Prefix) {
+func (c *Config) place6(p netip.Prefix) { c.SetIPv6(p, nth(p.Addr(), 0x100)) }
+
+// DefaultIPv6 is the address that a container has that nobody asked about.
+func DefaultIPv6() netip.Prefix {
+	p := netip.MustParsePrefix(defaultIPv6)
+	return netip.PrefixFrom(nth(p.Addr(), 0x100), p.Bits())
+}
+
+// SetIPv6 gives it an IPv6 network, and an address there.
+func (c *Config) SetIPv6(p netip.Prefix, own netip.Addr) {
 	c.Gateway6, c.DNS6 = nth(p.Addr(), 2), nth(p.Addr(), 3)
-	c.IPv6 = netip.PrefixFrom(nth(p.Addr(), 0x100), p.Bits())
+	c.IPv6 = netip.PrefixFrom(own, p.Bits())
+}
+
+// GatewayOf is the gateway of the network that an address is in.
+func GatewayOf(p netip.Prefix) netip.Addr { return nth(p.Masked().Addr(), 2) }
+
+// ParseIPv6Network reads one that containers can share.
+func ParseIPv6Network(option, value string) (netip.Prefix, error) {
+	refuse := func(why string) (netip.Prefix, error) {
+		return netip.Prefix{}, &OptionError{option, value, why, "private networks are parts of fd00::/8, as fd12:3456:789a::/64"}
+	}
+	p, err := netip.ParsePrefix(value)
+	switch {
+	case err != nil || !p.Addr().Is6() || p.Addr().Is4In6():
+		return refuse("must be an IPv6 network like fd12:3456:789a::/64")
+	case p.Masked() != p:
+		return refuse("bits are set behind the mask; did you mean " + p.Masked().String() + "?")
+	case p.Bits() < 16 || p.Bits() > 120:
+		return refuse("the mask must be from /16 to /120")
+	case p.Addr().IsMulticast() || p.Addr().IsLinkLocalUnicast() || p.Addr().As16()[0] == 0:
+		return refuse("no host can have such addresses")
+	case p.Overlaps(netip.MustParsePrefix(defaultIPv6)):
+		return refuse("containers of networks without IPv6 have it")
+	}
+	return p, nil
+}
+
+// ChooseIPv6 reads the address of --ip6, which is to be one of the network.
+func ChooseIPv6(p netip.Prefix, ip string) (netip.Addr, error) {
+	refuse := func(why string) (netip.Addr, error) { return netip.Addr{}, &OptionError{"--ip6", ip, why, ""} }
+	a, err := netip.ParseAddr(ip)
+	gateway, server := nth(p.Addr(), 2), nth(p.Addr(), 3)
+	switch {
+	case err != nil || !a.Is6() || a.Is4In6() || a.Zone() != "":
+		return refuse("must be an IPv6 address")
+	case !p.Contains(a):
+		return refuse("it is not in the network " + p.Masked().String())
+	case a == p.Addr():
+		return refuse("it is the network's own address")
+	case a == gateway || a == server:
+		return refuse("the gateway and the name server have " + gateway.String() + " and " + server.String())
+	}
+	return a, nil
 }
 
 // nth is the address n places after a.

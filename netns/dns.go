@@ -2,14 +2,13 @@ package netns
 
 import (
 	"context"
+	"crypto/rand"
 	"encoding/binary"
 	"errors"
 	"fmt"
 	"io"
-	"maps"
 	"net"
 	"net/netip"
-	"slices"
 	"strconv"
 	"sync/atomic"
 	"time"
@@ -25,7 +24,7 @@ type Resolver struct {
 	hosts watched[hosts]
 	own   hosts                 // host.containers.internal and the like
 	peers atomic.Pointer[hosts] // other containers; nil: none
-	alone bool                  // nobody outside is asked
+	alone atomic.Bool           // nobody outside is asked
 	port  uint16
 	try   time.Duration
 }
@@ -36,8 +35,9 @@ func NewResolver(c Config) *Resolver {
 		conf:  watched[ResolvConf]{path: "/etc/resolv.conf", parse: ParseResolvConf},
 		hosts: watched[hosts]{path: "/etc/hosts", parse: parseHosts},
 		own:   hosts{map[string][]netip.Addr{}, map[netip.Addr]string{}},
-		port:  53, try: 3 * time.Second, alone: c.Internal,
+		port:  53, try: 3 * time.Second,
 	}
+	r.alone.Store(c.Internal)
 	for _, name := range HostNames {
 		for _, a := range []netip.Addr{c.Gateway4, c.Gateway6} {
 			if a.IsValid() && (a.Is4() || c.IPv6.IsValid()) {
@@ -48,16 +48,27 @@ func NewResolver(c Config) *Resolver {
 	return r
 }
 
+// Named is who has names; the first is what its addresses are said to mean.
+type Named struct {
+	Names []string
+	Addrs []netip.Addr
+}
+
 // SetPeers says which names are other containers', in the place of those before.
-func (r *Resolver) SetPeers(names map[string][]netip.Addr) {
+func (r *Resolver) SetPeers(all []Named) {
 	h := hosts{map[string][]netip.Addr{}, map[netip.Addr]string{}}
-	for _, name := range slices.Sorted(maps.Keys(names)) {
-		for _, a := range names[name] {
-			h.add(name, a)
+	for _, who := range all {
+		for _, name := range who.Names {
+			for _, a := range who.Addrs {
+				h.add(name, a)
+			}
 		}
 	}
 	r.peers.Store(&h)
 }
+
+// SetAlone says whether nobody outside is asked.
+func (r *Resolver) SetAlone(alone bool) { r.alone.Store(alone) }
 
 // maxMessage is the longest message: a length over TCP has 16 bits.
 const maxMessage = 65535
@@ -81,7 +92,7 @@ func (r *Resolver) Answer(ctx context.Context, query []byte, stream bool) []byte
 	if msg := r.local(query, q); msg != nil {
 		return msg
 	}
-	if r.alone {
+	if r.alone.Load() {
 		return reply(query, q, rcodeNXDomain)
 	}
 	if msg := r.ask(ctx, query, stream); msg != nil {
@@ -222,4 +233,19 @@ func WriteMessage(w io.Writer, msg []byte) error {
 	}
 	_, err := w.Write(append(binary.BigEndian.AppendUint16(make([]byte, 0, 2+len(msg)), uint16(len(msg))), msg...))
 	return err
+}
+
+// Absent says whether those whom the host asks know for sure that there is no such
+// name (NXDOMAIN). Where nobody answers in time, nothing is known.
+func (r *Resolver) Absent(ctx context.Context, name string) bool {
+	encoded, ok := encodeName(name)
+	if !ok {
+		return false
+	}
+	var id [2]byte
+	_, _ = rand.Read(id[:])                              // never fails: crypto/rand ends the process instead
+	query := append(id[:], 1, 0, 0, 1, 0, 0, 0, 0, 0, 0) // recursion desired, one question
+	query = append(append(query, encoded...), 0, typeA, 0, classINET)
+	msg := r.Answer(ctx, query, false)
+	return len(msg) >= headerLen && rcode(msg) == rcodeNXDomain
 }

@@ -19,6 +19,14 @@ type Gate interface {
 	Open(to Destination) Flow
 }
 
+// Explainer is a Gate that can say why it refuses.
+type Explainer interface {
+	// Explain gives the reason and the flag that would allow it, "" for none. Without a
+	// reason it may be. name is what the container calls its peer; an address that is not
+	// valid stands for the question about it.
+	Explain(name string, to netip.AddrPort) (why, flag string)
+}
+
 // Ask passes a question about a name on to whom the host asks; nil: no answer.
 type Ask func(ctx context.Context, query []byte, stream bool) []byte
 

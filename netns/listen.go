@@ -133,3 +133,12 @@ func ServeTCP(l *net.TCPListener, pass func(*net.TCPConn)) {
 		}
 	}
 }
+
+// OpenFiles is how many descriptors this process may have.
+func OpenFiles() uint64 {
+	var r unix.Rlimit
+	if unix.Getrlimit(unix.RLIMIT_NOFILE, &r) != nil {
+		return 1024
+	}
+	return r.Cur
+}

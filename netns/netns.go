@@ -5,6 +5,7 @@
 package netns
 
 import (
+	"net"
 	"net/netip"
 	"os"
 )
@@ -42,10 +43,24 @@ type Config struct {
 	HostLoopback bool
 	// Internal leads nowhere but to other containers.
 	Internal bool
+	// MAC is the hardware address of its interface; the zero MAC without one: then it
+	// carries packets without an Ethernet header.
+	MAC MAC
+}
+
+// MAC is a hardware address.
+type MAC [6]byte
+
+// String is as it is written: "" without one.
+func (m MAC) String() string {
+	if m == (MAC{}) {
+		return ""
+	}
+	return net.HardwareAddr(m[:]).String()
 }
 
 // Lan is a network between containers, as one of them sees it: its addresses, and
-// which it has itself, with the names that mean it.
+// which it has itself, with the names that mean it. One with both families is two.
 type Lan struct {
 	Prefix netip.Prefix
 	Own    netip.Addr

@@ -152,12 +152,18 @@ func checkTwice(ports []Port) error {
 			continue
 		}
 		if slices.ContainsFunc(ports[:i], func(q Port) bool {
-			return q.Host == p.Host && q.Protocol == p.Protocol && (q.HostIP == p.HostIP || !q.HostIP.IsValid() || !p.HostIP.IsValid())
+			return q.Host == p.Host && q.Protocol == p.Protocol && SameHost(q.HostIP, p.HostIP)
 		}) {
 			return &PortError{fmt.Sprintf("%s/%s", p.Address(), p.Protocol), "it is published twice", ""}
 		}
 	}
 	return nil
+}
+
+// SameHost says whether sockets with these addresses of the host cannot have the same
+// port: the zero Addr is all addresses, 0.0.0.0 and :: are all of their families.
+func SameHost(a, b netip.Addr) bool {
+	return a == b || !a.IsValid() || !b.IsValid() || a.Is4() == b.Is4() && (a.IsUnspecified() || b.IsUnspecified())
 }
 
 // ListenError is a port of the host's that could not be had.

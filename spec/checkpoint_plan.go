@@ -21,7 +21,7 @@ const emptyNetwork = unix.CLONE_NEWNET
 // canCheckpoint refuses what CRIU does not bring back.
 func canCheckpoint(s *specs.Spec) error {
 	if s.Linux == nil {
-		return &ConfigError{"linux", "missing"}
+		return &ConfigError{Path: "linux", Msg: "missing"}
 	}
 	for i, n := range s.Linux.Namespaces {
 		if n.Path == "" {
@@ -30,12 +30,12 @@ func canCheckpoint(s *specs.Spec) error {
 		switch n.Type {
 		case specs.NetworkNamespace, specs.PIDNamespace, specs.IPCNamespace, specs.UTSNamespace:
 		default:
-			return &ConfigError{fmt.Sprintf("linux.namespaces[%d].path", i), fmt.Sprintf(
+			return &ConfigError{Path: fmt.Sprintf("linux.namespaces[%d].path", i), Msg: fmt.Sprintf(
 				"CRIU cannot put processes back into a %s namespace that others have made: such a container cannot be checkpointed or restored", n.Type)}
 		}
 	}
 	if namespaceOf(s, specs.MountNamespace) == nil {
-		return &ConfigError{"linux.namespaces", "a container without a mount namespace of its own cannot be checkpointed or restored: CRIU would take the host's mounts for its own"}
+		return &ConfigError{Path: "linux.namespaces", Msg: "a container without a mount namespace of its own cannot be checkpointed or restored: CRIU would take the host's mounts for its own"}
 	}
 	return nil
 }

@@ -46,6 +46,9 @@ type Extra struct {
 	// Seccomp is the compiled filter, empty for none.
 	Seccomp      []unix.SockFilter
 	SeccompFlags uint
+	// Observe gets the listener of a filter that notifies, which is then its own to
+	// close, before the payload runs: in the place of linux.seccomp.listenerPath's agent.
+	Observe func(listener *os.File)
 
 	// Resolve maps a destination to where it is once the root's symbolic links
 	// are followed, as far as it exists; nil: as written.

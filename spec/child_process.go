@@ -114,6 +114,7 @@ func (c *child) process() {
 	c.keepNotify(exec.FirstFD)
 	stub := c.p.PrepareStub(c.x.Stub, exec)
 	path := c.stubPath(stub)
+	rules := c.landlock()
 	c.limits()
 	c.scheduling()
 	c.personality()
@@ -129,6 +130,7 @@ func (c *child) process() {
 	c.credentials()
 	if pr.NoNewPrivileges {
 		c.p.Call("process.noNewPrivileges: set it", unix.SYS_PRCTL, unix.PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
+		c.landlocked(rules)
 		c.seccomp()
 	}
 	c.findCommand(exec)

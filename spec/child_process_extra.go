@@ -16,6 +16,9 @@ type ProcessExtra struct {
 	// host has them.
 	LSM *LSM
 
+	// Landlock are rules on files; they take process.noNewPrivileges.
+	Landlock Landlock
+
 	// Listener takes the descriptor of a filter that notifies, and Metadata goes
 	// with it (linux.seccomp).
 	Listener, ListenerMetadata string

@@ -22,14 +22,11 @@ func (c *child) rootfs() {
 		c.hostRoot(r, dir)
 		return
 	}
-	if r.Scratch != nil {
-		c.scratch(r.Scratch, false)
+	if r.Locked {
+		c.lockedRoot(r, dir)
+		return
 	}
-	if !c.x.Handles { // else they are there, and belong to root of the map
-		for _, d := range r.Mkdirs {
-			c.p.Call("make "+d.Path, unix.SYS_MKDIRAT, atFDCWD, d.Path, d.Mode).Allow(unix.EEXIST)
-		}
-	}
+	c.rootDirs(r)
 	switch r.Kind {
 	case fuse.OverlayFS:
 		if r.Dir != "" && !c.x.Handles {
@@ -54,6 +51,52 @@ func (c *child) rootfs() {
 		c.fail(fmt.Errorf("a root of kind %q is unknown", r.Kind))
 	}
 	c.p.Call("open the root", unix.SYS_OPENAT, atFDCWD, dir, unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0).To(c.root)
+}
+
+// rootDirs makes the tmpfs and the directories that the root needs.
+func (c *child) rootDirs(r *fuse.Rootfs) {
+	if r.Scratch != nil {
+		c.scratch(r.Scratch, false)
+	}
+	if c.x.Handles { // then they are there, and belong to root of the map
+		return
+	}
+	for _, d := range r.Mkdirs {
+		c.p.Call("make "+d.Path, unix.SYS_MKDIRAT, atFDCWD, d.Path, d.Mode).Allow(unix.EEXIST)
+	}
+	for _, f := range r.Files {
+		c.newFile("write "+f.Path, f)
+	}
+}
+
+func (c *child) newFile(label string, f fuse.NewFile) {
+	written := c.p.NewReg()
+	c.p.Call(label, unix.SYS_OPENAT, atFDCWD, f.Path, unix.O_CREAT|unix.O_EXCL|unix.O_WRONLY|unix.O_NOFOLLOW|unix.O_CLOEXEC, f.Mode).To(c.tmp)
+	if len(f.Data) > 0 {
+		c.p.Call(label, unix.SYS_WRITE, c.tmp, c.p.Bytes(f.Data), uintptr(len(f.Data))).To(written)
+		c.p.Need(label, written, uintptr(len(f.Data)), unix.ENOSPC)
+	}
+	c.closeReg(c.tmp)
+}
+
+// lockedRoot binds a root in which nothing may be changed, however many mounts it
+// is made of. It is cloned before the scratch is there, which then is no part of it.
+func (c *child) lockedRoot(r *fuse.Rootfs, dir string) {
+	const locked = unix.MOUNT_ATTR_RDONLY | unix.MOUNT_ATTR_NOSUID
+	label := "bind the root " + r.Source + readonlySuffix
+	from, name := c.source(r.Source)
+	c.openTree(label, from, name, true)
+	c.setattr(label, locked, 0, 0, !c.x.lacks.setattr)
+	c.root, c.mount = c.mount, c.root
+	waiting := c.waiting
+	c.waiting = nil
+	c.rootDirs(r)
+	c.root, c.mount = c.mount, c.root
+	c.waiting = waiting
+	c.placeRoot(label, dir)
+	if c.x.lacks.setattr {
+		c.changeBelow(label, r.Source, "/", locked, 0)
+	}
 }
 
 // overlayParams puts handles in the place of the directories' names.

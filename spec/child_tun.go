@@ -15,15 +15,25 @@ import (
 type Tun struct {
 	Name       string
 	MTU        int
+	MAC        []byte // nil: none, a TUN device; else six bytes, of a TAP device
 	IPv4, Gw4  [4]byte
-	Bits4      int
+	Bits4      int // 0: none
 	IPv6, Gw6  [16]byte
-	Bits6      int    // 0: none
-	ResolvConf string // lines for /etc/resolv.conf, see Input.Tun
-	Address    string // IPv4, as text
-	Gateway    string // Gw4, as text
+	Bits6      int          // 0: none
+	More       []TunAddress // in networks with other containers
+	ResolvConf string       // lines for /etc/resolv.conf, see Input.Tun
+	Address    string       // IPv4, as text
+	Gateway    string       // Gw4, as text
 
 	sock *os.File // the child's end of what it is sent by
+}
+
+// TunAddress is an IPv4 address more of the interface, or an IPv6 address: of 4 or 16
+// bytes.
+type TunAddress struct {
+	Address string // as text
+	IP      []byte
+	Bits    int
 }
 
 const tunDevice = "/dev/net/tun"
@@ -31,7 +41,7 @@ const tunDevice = "/dev/net/tun"
 // The flags of the device: packets without any header but virtio-net's, TCP in
 // pieces of up to 64 KiB, no checksums. netns/builtin reads it so.
 const (
-	tunFlags    = unix.IFF_TUN | unix.IFF_NO_PI | unix.IFF_VNET_HDR
+	tunFlags    = unix.IFF_NO_PI | unix.IFF_VNET_HDR // and IFF_TUN or IFF_TAP
 	tunOffloads = unix.TUN_F_CSUM | unix.TUN_F_TSO4 | unix.TUN_F_TSO6
 )
 
@@ -68,15 +78,17 @@ func (c *child) tun() {
 	}
 	label := "make the network interface " + t.Name
 	c.p.Call("open "+tunDevice, unix.SYS_OPENAT, atFDCWD, tunDevice, unix.O_RDWR|unix.O_CLOEXEC|unix.O_NONBLOCK, 0).To(c.dir)
-	c.p.Call(label, unix.SYS_IOCTL, c.dir, unix.TUNSETIFF, ifreq(t.Name, binary.NativeEndian.AppendUint16(nil, tunFlags)...))
+	kind := uint16(unix.IFF_TUN)
+	if t.MAC != nil {
+		kind = unix.IFF_TAP
+	}
+	c.p.Call(label, unix.SYS_IOCTL, c.dir, unix.TUNSETIFF, ifreq(t.Name, binary.NativeEndian.AppendUint16(nil, tunFlags|kind)...))
 	c.p.Call(label, unix.SYS_IOCTL, c.dir, unix.TUNSETOFFLOAD, tunOffloads)
 	// Without its launcher it carries nothing any more, and it goes with its namespace,
 	// which the kernel does by itself; else the launcher's close would wait for it.
 	c.p.Call(label, unix.SYS_IOCTL, c.dir, unix.TUNSETPERSIST, 1)
 	c.tunIPv4(t)
-	if t.Bits6 > 0 {
-		c.tunIPv6(t)
-	}
+	c.tunIPv6(t)
 	c.closeReg(c.tmp)
 	c.sendFD("hand the network interface to the launcher", t.sock.Fd(), c.dir)
 	c.closeReg(c.dir)
@@ -84,39 +96,56 @@ func (c *child) tun() {
 
 // tunIPv4 leaves its socket in c.tmp.
 func (c *child) tunIPv4(t *Tun) {
-	label := fmt.Sprintf("give %s the address %s/%d", t.Name, t.Address, t.Bits4)
-	c.p.Call(label, unix.SYS_SOCKET, unix.AF_INET, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0).To(c.tmp)
-	c.p.Call(label, unix.SYS_IOCTL, c.tmp, unix.SIOCSIFADDR, ifreq(t.Name, sockaddr4(t.IPv4)...))
-	c.p.Call(label, unix.SYS_IOCTL, c.tmp, unix.SIOCSIFNETMASK, ifreq(t.Name, sockaddr4(mask4(t.Bits4))...))
-	label = fmt.Sprintf("bring %s up", t.Name)
+	c.p.Call("set up "+t.Name, unix.SYS_SOCKET, unix.AF_INET, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0).To(c.tmp)
+	flags := uint16(unix.IFF_UP | unix.IFF_RUNNING)
+	if t.MAC != nil {
+		flags |= unix.IFF_NOARP // nobody is asked who has an address, nor would answer
+		address := append(binary.NativeEndian.AppendUint16(nil, unix.ARPHRD_ETHER), t.MAC...)
+		c.p.Call(fmt.Sprintf("give %s its hardware address", t.Name), unix.SYS_IOCTL, c.tmp, unix.SIOCSIFHWADDR, ifreq(t.Name, address...))
+	}
+	if t.Bits4 > 0 {
+		label := fmt.Sprintf("give %s the address %s/%d", t.Name, t.Address, t.Bits4)
+		c.p.Call(label, unix.SYS_IOCTL, c.tmp, unix.SIOCSIFADDR, ifreq(t.Name, sockaddr4(t.IPv4)...))
+		c.p.Call(label, unix.SYS_IOCTL, c.tmp, unix.SIOCSIFNETMASK, ifreq(t.Name, sockaddr4(mask4(t.Bits4))...))
+	}
+	label := fmt.Sprintf("bring %s up", t.Name)
 	c.p.Call(label, unix.SYS_IOCTL, c.tmp, unix.SIOCSIFMTU, ifreq(t.Name, binary.NativeEndian.AppendUint32(nil, uint32(t.MTU))...))
-	c.p.Call(label, unix.SYS_IOCTL, c.tmp, unix.SIOCSIFFLAGS, ifreq(t.Name, binary.NativeEndian.AppendUint16(nil, unix.IFF_UP|unix.IFF_RUNNING)...))
+	c.p.Call(label, unix.SYS_IOCTL, c.tmp, unix.SIOCSIFFLAGS, ifreq(t.Name, binary.NativeEndian.AppendUint16(nil, flags)...))
+	if t.Bits4 == 0 {
+		return
+	}
 	route := make([]byte, 120) // struct rtentry: after a word destination, gateway, mask, flags
 	copy(route[8:], sockaddr4([4]byte{}))
 	copy(route[24:], sockaddr4(t.Gw4))
 	copy(route[40:], sockaddr4([4]byte{}))
 	binary.NativeEndian.PutUint16(route[56:], unix.RTF_UP|unix.RTF_GATEWAY)
 	c.p.Call("route all to "+t.Gateway, unix.SYS_IOCTL, c.tmp, unix.SIOCADDRT, route)
+	for i, a := range t.More {
+		if len(a.IP) != 4 {
+			continue
+		}
+		label := fmt.Sprintf("give %s the address %s/%d", t.Name, a.Address, a.Bits)
+		alias := fmt.Sprintf("%s:%d", t.Name, i+1) // what further addresses are called in this interface
+		c.p.Call(label, unix.SYS_IOCTL, c.tmp, unix.SIOCSIFADDR, ifreq(alias, sockaddr4([4]byte(a.IP))...))
+		c.p.Call(label, unix.SYS_IOCTL, c.tmp, unix.SIOCSIFNETMASK, ifreq(alias, sockaddr4(mask4(a.Bits))...))
+	}
 }
 
 // tunIPv6 is by netlink: only so can an address be used at once, without the time in
 // which its duplicates are looked for (IFA_F_NODAD), and its own route be there, which
 // the kernel makes a moment later. A host without IPv6 has none for the container.
 func (c *child) tunIPv6(t *Tun) {
+	var at []int // where the messages name the interface
+	msgs := tunMessages(t, &at)
+	if msgs == nil {
+		return
+	}
 	label := "give " + t.Name + " an IPv6 address"
 	done := c.p.NewSpot()
 	index := c.p.Bytes(ifreq(t.Name))
 	c.p.Call(label, unix.SYS_IOCTL, c.tmp, unix.SIOCGIFINDEX, index)
 	c.closeReg(c.tmp)
 	c.p.Peek(index[16:], c.tmp)
-	var at []int // where the messages name the interface
-	address := append([]byte{unix.AF_INET6, byte(t.Bits6), unix.IFA_F_NODAD, unix.RT_SCOPE_UNIVERSE}, make([]byte, 4)...)
-	msgs := netlinkRequest(nil, unix.RTM_NEWADDR, address, &at, unix.IFA_ADDRESS, t.IPv6[:])
-	at = append(at, unix.NLMSG_HDRLEN+4)
-	local := []byte{unix.AF_INET6, 128, 0, 0, unix.RT_TABLE_LOCAL, unix.RTPROT_KERNEL, unix.RT_SCOPE_UNIVERSE, unix.RTN_LOCAL, 0, 0, 0, 0}
-	msgs = netlinkRequest(msgs, unix.RTM_NEWROUTE, local, &at, unix.RTA_DST, t.IPv6[:])
-	gateway := []byte{unix.AF_INET6, 0, 0, 0, unix.RT_TABLE_MAIN, unix.RTPROT_BOOT, unix.RT_SCOPE_UNIVERSE, unix.RTN_UNICAST, 0, 0, 0, 0}
-	msgs = netlinkRequest(msgs, unix.RTM_NEWROUTE, gateway, &at, unix.RTA_GATEWAY, t.Gw6[:])
 	msgs = c.p.Bytes(msgs)
 	for _, i := range at {
 		c.p.Poke(msgs[i:], c.tmp)
@@ -124,6 +153,30 @@ func (c *child) tunIPv6(t *Tun) {
 	c.p.Call(label, unix.SYS_SOCKET, unix.AF_NETLINK, unix.SOCK_RAW|unix.SOCK_CLOEXEC, unix.NETLINK_ROUTE).To(c.tmp)
 	c.p.Call(label, unix.SYS_SENDTO, c.tmp, msgs, uintptr(len(msgs)), 0, 0, 0).Catch(0, done)
 	c.p.Mark(done)
+}
+
+// tunMessages are the interface's IPv6 addresses, and the route by its gateway; nil for
+// none.
+func tunMessages(t *Tun, at *[]int) (msgs []byte) {
+	all := t.More
+	if t.Bits6 > 0 {
+		all = append([]TunAddress{{IP: t.IPv6[:], Bits: t.Bits6}}, all...)
+	}
+	for _, a := range all {
+		if len(a.IP) != 16 {
+			continue
+		}
+		*at = append(*at, len(msgs)+unix.NLMSG_HDRLEN+4)
+		address := append([]byte{unix.AF_INET6, byte(a.Bits), unix.IFA_F_NODAD, unix.RT_SCOPE_UNIVERSE}, make([]byte, 4)...)
+		msgs = netlinkRequest(msgs, unix.RTM_NEWADDR, address, at, unix.IFA_ADDRESS, a.IP)
+		local := []byte{unix.AF_INET6, 128, 0, 0, unix.RT_TABLE_LOCAL, unix.RTPROT_KERNEL, unix.RT_SCOPE_UNIVERSE, unix.RTN_LOCAL, 0, 0, 0, 0}
+		msgs = netlinkRequest(msgs, unix.RTM_NEWROUTE, local, at, unix.RTA_DST, a.IP)
+	}
+	if t.Bits6 > 0 {
+		gateway := []byte{unix.AF_INET6, 0, 0, 0, unix.RT_TABLE_MAIN, unix.RTPROT_BOOT, unix.RT_SCOPE_UNIVERSE, unix.RTN_UNICAST, 0, 0, 0, 0}
+		msgs = netlinkRequest(msgs, unix.RTM_NEWROUTE, gateway, at, unix.RTA_GATEWAY, t.Gw6[:])
+	}
+	return msgs
 }
 
 // netlinkRequest appends one with an attribute and, for routes, one more that names

@@ -25,6 +25,7 @@ func TestTunSteps(t *testing.T) {
 	s := testSpec("/r", "true")
 	s.Linux.Namespaces = []specs.LinuxNamespace{{Type: specs.UserNamespace}, {Type: specs.MountNamespace}, {Type: specs.NetworkNamespace}}
 	x := Extra{Tun: testTun()}
+	x.Tun.More = []TunAddress{{"10.7.0.4", []byte{10, 7, 0, 4}, 16}, {"fd01::4", []byte{0xfd, 1, 15: 4}, 64}, {"10.8.0.4", []byte{10, 8, 0, 4}, 24}}
 	x.Stub = os.Stdin
 	p, _, err := Compile(s, &x)
 	if err != nil {
@@ -34,7 +35,7 @@ func TestTunSteps(t *testing.T) {
 	at := -1
 	for _, want := range []string{
 		"bring the loopback interface up", "open /dev/net/tun", "make the network interface eth0", "give eth0 the address 10.0.2.100/24",
-		"bring eth0 up", "route all to 10.0.2.2", "give eth0 an IPv6 address", "hand the network interface to the launcher", "pivot_root",
+		"bring eth0 up", "route all to 10.0.2.2", "give eth0 the address 10.7.0.4/16", "give eth0 the address 10.8.0.4/24", "give eth0 an IPv6 address", "hand the network interface to the launcher", "pivot_root",
 	} {
 		i := slices.Index(labels[at+1:], want)
 		if i < 0 {
@@ -46,6 +47,19 @@ func TestTunSteps(t *testing.T) {
 	x.Stub, x.Tun.Bits6 = os.Stdin, 0
 	if p, _, err = Compile(s, &x); err != nil || slices.Contains(p.Labels(), "give eth0 an IPv6 address") {
 		t.Errorf("without IPv6: %v", err)
+	}
+	if slices.Contains(labels, "give eth0 its hardware address") {
+		t.Error("a TUN device gets a hardware address")
+	}
+	x = Extra{Tun: testTun()}
+	x.Stub, x.Tun.MAC = os.Stdin, []byte{2, 0, 0, 0, 0, 9}
+	if p, _, err = Compile(s, &x); err != nil || slices.Index(p.Labels(), "give eth0 its hardware address") > slices.Index(p.Labels(), "bring eth0 up") || !slices.Contains(p.Labels(), "give eth0 its hardware address") {
+		t.Errorf("with a hardware address: %v", err)
+	}
+	x = Extra{Tun: testTun()}
+	x.Stub, x.Tun.Bits4 = os.Stdin, 0
+	if p, _, err = Compile(s, &x); err != nil || slices.Contains(p.Labels(), "route all to 10.0.2.2") || !slices.Contains(p.Labels(), "bring eth0 up") {
+		t.Errorf("without an address: %v", err)
 	}
 	s.Linux.Namespaces = s.Linux.Namespaces[:2]
 	x = Extra{Tun: testTun()}

@@ -4,6 +4,8 @@ import (
 	"path"
 	"strings"
 
+	"coracle/internal/plainjson"
+
 	"github.com/opencontainers/runtime-spec/specs-go"
 )
 
@@ -26,7 +28,7 @@ func (v *validator) devices() error {
 		}
 		name := path.Clean(d.Path)
 		if j, twice := seen[name]; twice {
-			return wrong(field+".path", "%s is the path of %s too", quoteJSON(d.Path), at(list, j))
+			return wrong(field+".path", "%s is the path of %s too", plainjson.Quote(d.Path), at(list, j))
 		}
 		seen[name] = i
 		if err := v.device(field, d); err != nil {
@@ -49,7 +51,7 @@ func (v *validator) device(field string, d *specs.LinuxDevice) error {
 	case "":
 		return wrong(field+".type", "missing")
 	default:
-		return wrong(field+".type", "there is no type %s; c, b, u and p are", quoteJSON(d.Type))
+		return wrong(field+".type", "there is no type %s; c, b, u and p are", plainjson.Quote(d.Type))
 	}
 	// The type of the file may stand in it: that is how mknod(2) takes it.
 	if d.FileMode != nil && *d.FileMode&^0o7777 != 0 && !hasTypeBits(uint32(*d.FileMode), d.Type) {
@@ -91,7 +93,7 @@ func (v *validator) netDevices() error {
 	}
 	names := make(map[string]string)
 	for _, host := range sortedKeys(v.s.Linux.NetDevices) {
-		at := field + "[" + quoteJSON(host) + "]"
+		at := field + "[" + plainjson.Quote(host) + "]"
 		if !isInterface(host) || strings.Contains(host, "%") {
 			return wrong(at, "not the name of an interface")
 		}
@@ -100,10 +102,10 @@ func (v *validator) netDevices() error {
 		case name == "":
 			name = host
 		case !isInterface(name) || strings.Contains(rest, "%"):
-			return wrong(at+".name", "%s is not the name of an interface", quoteJSON(name))
+			return wrong(at+".name", "%s is not the name of an interface", plainjson.Quote(name))
 		}
 		if other, twice := names[name]; twice && !strings.Contains(name, "%d") {
-			return wrong(at+".name", "%s is the name of %s too", quoteJSON(name), quoteJSON(other))
+			return wrong(at+".name", "%s is the name of %s too", plainjson.Quote(name), plainjson.Quote(other))
 		}
 		names[name] = host
 	}
@@ -139,13 +141,13 @@ func checkDeviceRule(field string, r *specs.LinuxDeviceCgroup) error {
 	switch r.Type {
 	case "", "a", "b", "c":
 	default:
-		return wrong(field+".type", "there is no type %s; a, b and c are", quoteJSON(r.Type))
+		return wrong(field+".type", "there is no type %s; a, b and c are", plainjson.Quote(r.Type))
 	}
 	if r.Access == "" {
 		return wrong(field+".access", "missing: a rule needs one of r, w and m")
 	}
 	if strings.Trim(r.Access, "rwm") != "" {
-		return wrong(field+".access", "%s; only r, w and m are", quoteJSON(r.Access))
+		return wrong(field+".access", "%s; only r, w and m are", plainjson.Quote(r.Access))
 	}
 	for _, n := range []struct {
 		name  string

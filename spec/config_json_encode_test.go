@@ -7,14 +7,15 @@ import (
 	"time"
 
 	"coracle/cgroupv2"
+	"coracle/internal/plainjson"
 
 	"github.com/opencontainers/runtime-spec/specs-go"
 )
 
-// sameJSON holds encodeJSON against encoding/json: both say the same of v.
+// sameJSON holds plainjson.Encode against encoding/json: both say the same of v.
 func sameJSON(t *testing.T, v any) {
 	t.Helper()
-	data, err := encodeJSON(v)
+	data, err := plainjson.Encode(v)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -64,18 +65,18 @@ func TestRecordJSON(t *testing.T) {
 		Rootfs: "/r", Created: time.Now().UTC(), Owner: 1000, StartTime: 1 << 60, Boot: "x",
 		Namespaces: map[string]uint64{"mnt": 4026531840, "user": 1}, Cgroup: cgroupv2.Ref{Path: "/a", ID: 7, Made: 2}, RootMount: 9, Poststopped: true,
 	}
-	data, err := encodeJSON(&want)
+	data, err := plainjson.Encode(&want)
 	if err != nil {
 		t.Fatal(err)
 	}
-	for name, read := range map[string]func([]byte, any) error{"ours": decodeJSON, "encoding/json": json.Unmarshal} {
+	for name, read := range map[string]func([]byte, any) error{"ours": plainjson.Decode, "encoding/json": json.Unmarshal} {
 		var got record
 		if err := read(data, &got); err != nil || !reflect.DeepEqual(got, want) {
 			t.Errorf("%s: %v\ngot  %+v\nwant %+v", name, err, got, want)
 		}
 	}
 	for doc, msg := range map[string]string{`{"created": 1}`: "created: want a time, found a number", `{"created": "now"}`: `created: want a time, found "now"`} {
-		if err := decodeJSON([]byte(doc), new(record)); err == nil || err.Error() != msg {
+		if err := plainjson.Decode([]byte(doc), new(record)); err == nil || err.Error() != msg {
 			t.Errorf("%s: got %v, want %s", doc, err, msg)
 		}
 	}

@@ -145,43 +145,6 @@ func goodConfigs(t testing.TB) map[string][]byte {
 	return all
 }
 
-// No two names of properties differ by case only, in any struct: then which one
-// is meant would be a matter of taste.
-func TestPropertyNames(t *testing.T) {
-	d := jsonDecoder{types: make(map[reflect.Type][]jsonField)}
-	var walk func(t reflect.Type)
-	seen := make(map[reflect.Type]bool)
-	count := 0
-	walk = func(typ reflect.Type) {
-		switch typ.Kind() {
-		case reflect.Pointer, reflect.Slice, reflect.Map:
-			walk(typ.Elem())
-		case reflect.Struct:
-			if seen[typ] {
-				return
-			}
-			seen[typ] = true
-			names := make(map[string]bool)
-			for _, f := range d.types.fields(typ) {
-				count++
-				if l := strings.ToLower(f.name); names[l] {
-					t.Errorf("%v: %s", typ, f.name)
-				} else {
-					names[l] = true
-				}
-				walk(typ.FieldByIndex(f.index).Type)
-			}
-		case reflect.String, reflect.Bool, reflect.Int, reflect.Int32, reflect.Int64, reflect.Uint, reflect.Uint8, reflect.Uint16, reflect.Uint32, reflect.Uint64, reflect.Interface:
-		default:
-			t.Errorf("the decoder does not know a %v", typ)
-		}
-	}
-	walk(reflect.TypeFor[specs.Spec]())
-	if count < 200 {
-		t.Errorf("only %d properties", count)
-	}
-}
-
 func TestReadConfig(t *testing.T) {
 	dir := t.TempDir()
 	name := filepath.Join(dir, "config.json")

@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strings"
 
+	"coracle/internal/plainjson"
 	"coracle/spec/seccomp"
 
 	"github.com/opencontainers/runtime-spec/specs-go"
@@ -22,7 +23,7 @@ func (v *validator) linux() error {
 	// The specification has four words; runc takes the recursive ones as well.
 	if how, _ := propagationFlag(l.RootfsPropagation); how == 0 && l.RootfsPropagation != "" {
 		p := l.RootfsPropagation
-		return wrong("linux.rootfsPropagation", "there is no propagation %s; shared, slave, private and unbindable are", quoteJSON(p))
+		return wrong("linux.rootfsPropagation", "there is no propagation %s; shared, slave, private and unbindable are", plainjson.Quote(p))
 	}
 	if err := noNul("linux.mountLabel", l.MountLabel); err != nil {
 		return err
@@ -67,7 +68,7 @@ func checkCgroupsPath(p string) error {
 	}
 	for part := range strings.SplitSeq(p, "/") {
 		if part == ".." {
-			return wrong(field, "%s leads out of where it begins", quoteJSON(p))
+			return wrong(field, "%s leads out of where it begins", plainjson.Quote(p))
 		}
 		if len(part) > 255 {
 			return wrong(field, "a name of %d bytes, and a directory's has 255 at most", len(part))
@@ -87,9 +88,9 @@ func checkPersonality(p *specs.LinuxPersonality) error {
 	case p.Domain == "":
 		return wrong(field+".domain", "missing")
 	case p.Domain != specs.PerLinux && p.Domain != specs.PerLinux32:
-		return wrong(field+".domain", "there is no domain %s; LINUX and LINUX32 are", quoteJSON(string(p.Domain)))
+		return wrong(field+".domain", "there is no domain %s; LINUX and LINUX32 are", plainjson.Quote(string(p.Domain)))
 	case len(p.Flags) > 0:
-		return wrong(field+".flags", "the specification has none, and %s is one", quoteJSON(string(p.Flags[0])))
+		return wrong(field+".flags", "the specification has none, and %s is one", plainjson.Quote(string(p.Flags[0])))
 	}
 	return nil
 }
@@ -102,13 +103,13 @@ func (v *validator) intelRdt() error {
 		return nil
 	}
 	if id := r.ClosID; id == "." || id == ".." || id != "/" && strings.ContainsAny(id, "/\x00\n") {
-		return wrong(field+".closID", "%s is not the name of a directory", quoteJSON(id))
+		return wrong(field+".closID", "%s is not the name of a directory", plainjson.Quote(id))
 	}
 	for _, s := range []struct{ name, value, prefix string }{
 		{"l3CacheSchema", r.L3CacheSchema, "L3"}, {"memBwSchema", r.MemBwSchema, "MB:"},
 	} {
 		if s.value != "" && !strings.HasPrefix(s.value, s.prefix) {
-			return wrong(field+"."+s.name, "%s does not begin with %s", quoteJSON(s.value), s.prefix)
+			return wrong(field+"."+s.name, "%s does not begin with %s", plainjson.Quote(s.value), s.prefix)
 		}
 		if strings.ContainsAny(s.value, "\n\x00") {
 			return wrong(field+"."+s.name, "more than one line")
@@ -131,14 +132,14 @@ func checkMemoryPolicy(p *specs.LinuxMemoryPolicy) error {
 		return wrong(field+".mode", "missing")
 	}
 	if !slices.Contains(memoryPolicyModes(), p.Mode) {
-		return wrong(field+".mode", "there is no mode %s", quoteJSON(string(p.Mode)))
+		return wrong(field+".mode", "there is no mode %s", plainjson.Quote(string(p.Mode)))
 	}
 	if err := checkList(field+".nodes", p.Nodes, mostNodes); err != nil {
 		return err
 	}
 	for i, f := range p.Flags {
 		if !slices.Contains(memoryPolicyFlags(), f) {
-			return wrong(at(field+".flags", i), "there is no flag %s", quoteJSON(string(f)))
+			return wrong(at(field+".flags", i), "there is no flag %s", plainjson.Quote(string(f)))
 		}
 	}
 	has := func(f specs.MemoryPolicyFlagType) bool { return slices.Contains(p.Flags, f) }

@@ -6,6 +6,8 @@ import (
 	"io"
 	"os"
 
+	"coracle/internal/plainjson"
+
 	"github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sys/unix"
 )
@@ -16,17 +18,7 @@ import (
 const maxConfig = 16 << 20
 
 // ConfigError names the part of a configuration that is wrong or cannot be had.
-type ConfigError struct {
-	Path string // JSON path, for example mounts[3].destination; empty: the document
-	Msg  string
-}
-
-func (e *ConfigError) Error() string {
-	if e.Path == "" {
-		return e.Msg
-	}
-	return e.Path + ": " + e.Msg
-}
+type ConfigError = plainjson.Error
 
 // LoadConfig reads a config.json (runtime-spec v1.3.0 config.md). It knows the
 // types, not yet whether the values can be had: Validate does. What is wrong
@@ -56,11 +48,11 @@ func load(r io.Reader, into any) error {
 	if len(data) > maxConfig {
 		return tooLarge()
 	}
-	return decodeJSON(data, into)
+	return plainjson.Decode(data, into)
 }
 
 func tooLarge() error {
-	return &ConfigError{"", fmt.Sprintf("more than %d MiB", maxConfig>>20)}
+	return &ConfigError{Path: "", Msg: fmt.Sprintf("more than %d MiB", maxConfig>>20)}
 }
 
 // LoadBundle reads the config.json of a bundle.
@@ -70,7 +62,7 @@ func LoadBundle(dir string) (*specs.Spec, error) {
 		return nil, err
 	}
 	s := new(specs.Spec)
-	if err := decodeJSON(data, s); err != nil {
+	if err := plainjson.Decode(data, s); err != nil {
 		return nil, fmt.Errorf("%s/config.json: %w", dir, err)
 	}
 	return s, nil
@@ -78,7 +70,7 @@ func LoadBundle(dir string) (*specs.Spec, error) {
 
 // EncodeConfig writes a config.json as LoadConfig reads it. It is json.Marshal but
 // for the escapes of HTML, and ten times as fast at its first use.
-func EncodeConfig(s *specs.Spec) ([]byte, error) { return encodeJSON(s) }
+func EncodeConfig(s *specs.Spec) ([]byte, error) { return plainjson.Encode(s) }
 
 // ReadConfig reads the bytes of a bundle's config.json.
 func ReadConfig(dir string) ([]byte, error) {

@@ -3,6 +3,8 @@ package spec
 import (
 	"path"
 
+	"coracle/internal/plainjson"
+
 	"github.com/opencontainers/runtime-spec/specs-go"
 )
 
@@ -23,7 +25,7 @@ func (v *validator) mount(field string, m *specs.Mount) error {
 		return wrong(field+".destination", "missing")
 	}
 	if !path.IsAbs(m.Destination) {
-		v.warn(field+".destination", "%s is taken from /: relative paths are deprecated", quoteJSON(m.Destination))
+		v.warn(field+".destination", "%s is taken from /: relative paths are deprecated", plainjson.Quote(m.Destination))
 	}
 	for _, t := range []struct{ name, text string }{{"destination", m.Destination}, {"type", m.Type}, {"source", m.Source}} {
 		if err := noNul(field+"."+t.name, t.text); err != nil {
@@ -38,14 +40,14 @@ func (v *validator) mount(field string, m *specs.Mount) error {
 	switch {
 	case o.remount: // source and type are those that are there
 	case path.Clean("/"+m.Destination) == "/":
-		return wrong(field+".destination", "%s is the root itself", quoteJSON(m.Destination))
+		return wrong(field+".destination", "%s is the root itself", plainjson.Quote(m.Destination))
 	case bind && m.Source == "":
 		return wrong(field+".source", "missing, and it is a bind mount")
 	case !bind && m.Type == "":
 		return wrong(field+".type", "missing, and it is no bind mount")
 	}
 	if bind && len(o.data) > 0 {
-		v.warn(field+".options", "%s is an option of a file system, and a bind mount cannot change its source's", quoteJSON(o.data[0].Key))
+		v.warn(field+".options", "%s is an option of a file system, and a bind mount cannot change its source's", plainjson.Quote(o.data[0].Key))
 	}
 	if err := o.check(bind, m.Type); err != nil {
 		return wrong(field+".options", "%s", err)

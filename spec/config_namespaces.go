@@ -5,6 +5,8 @@ import (
 	"slices"
 	"strings"
 
+	"coracle/internal/plainjson"
+
 	"github.com/opencontainers/runtime-spec/specs-go"
 )
 
@@ -21,7 +23,7 @@ func (v *validator) namespaces() error {
 	seen := make(map[specs.LinuxNamespaceType]bool, 8)
 	for i, ns := range v.s.Linux.Namespaces {
 		if !slices.Contains(namespaceTypes(), ns.Type) {
-			return wrong(at(list, i)+".type", "there is no namespace %s", quoteJSON(string(ns.Type)))
+			return wrong(at(list, i)+".type", "there is no namespace %s", plainjson.Quote(string(ns.Type)))
 		}
 		if seen[ns.Type] {
 			return wrong(at(list, i), "a second %s namespace", ns.Type)
@@ -144,7 +146,7 @@ func (v *validator) timeOffsets() error {
 		return wrong(field, "the clocks of a time namespace that is joined, %s, are set already", ns.Path)
 	}
 	for _, clock := range sortedKeys(v.s.Linux.TimeOffsets) {
-		at := field + "[" + quoteJSON(clock) + "]"
+		at := field + "[" + plainjson.Quote(clock) + "]"
 		if clock != "monotonic" && clock != "boottime" {
 			return wrong(at, "a time namespace has the clocks monotonic and boottime")
 		}
@@ -163,7 +165,7 @@ func (v *validator) timeOffsets() error {
 // sysctl is what a kernel parameter needs before a container may set it.
 func (v *validator) sysctls() error {
 	for _, key := range sortedKeys(v.s.Linux.Sysctl) {
-		field := "linux.sysctl[" + quoteJSON(key) + "]"
+		field := "linux.sysctl[" + plainjson.Quote(key) + "]"
 		if !isSysctl(key) {
 			return wrong(field, "not the name of a kernel parameter")
 		}

@@ -4,6 +4,8 @@ import (
 	"slices"
 	"strings"
 
+	"coracle/internal/plainjson"
+
 	"github.com/opencontainers/runtime-spec/specs-go"
 )
 
@@ -47,7 +49,7 @@ func (v *validator) command(field string, p *specs.Process) error {
 	for i, e := range p.Env {
 		name, _, ok := strings.Cut(e, "=")
 		if !ok || name == "" {
-			return wrong(at(field+".env", i), "%s is not NAME=VALUE", quoteJSON(e))
+			return wrong(at(field+".env", i), "%s is not NAME=VALUE", plainjson.Quote(e))
 		}
 	}
 	if err := noNulIn(field+".env", p.Env); err != nil {
@@ -95,7 +97,7 @@ func checkRlimits(field string, limits []specs.POSIXRlimit) error {
 		case r.Type == "":
 			return wrong(at(field, i)+".type", "missing")
 		case !ok:
-			return wrong(at(field, i)+".type", "there is no limit %s (getrlimit(2) lists them)", quoteJSON(r.Type))
+			return wrong(at(field, i)+".type", "there is no limit %s (getrlimit(2) lists them)", plainjson.Quote(r.Type))
 		case seen[r.Type]:
 			return wrong(at(field, i), "a second %s", r.Type)
 		case r.Soft > r.Hard:
@@ -152,7 +154,7 @@ func (v *validator) scheduling(field string, p *specs.Process) error {
 		case "":
 			return wrong(field+".class", "missing")
 		default:
-			return wrong(field+".class", "there is no class %s; IOPRIO_CLASS_RT, IOPRIO_CLASS_BE and IOPRIO_CLASS_IDLE are", quoteJSON(string(io.Class)))
+			return wrong(field+".class", "there is no class %s; IOPRIO_CLASS_RT, IOPRIO_CLASS_BE and IOPRIO_CLASS_IDLE are", plainjson.Quote(string(io.Class)))
 		}
 		if io.Priority < 0 || io.Priority > 7 {
 			return wrong(field+".priority", "%d is not between 0 (highest) and 7", io.Priority)
@@ -177,7 +179,7 @@ func (v *validator) scheduler(field string, s *specs.Scheduler) error {
 	case s.Policy == specs.SchedISO:
 		return wrong(field+".policy", "Linux reserves the name SCHED_ISO and has no such policy")
 	case !slices.Contains(schedulerPolicies(), s.Policy):
-		return wrong(field+".policy", "there is no policy %s", quoteJSON(string(s.Policy)))
+		return wrong(field+".policy", "there is no policy %s", plainjson.Quote(string(s.Policy)))
 	case s.Nice < -20 || s.Nice > 19:
 		return wrong(field+".nice", "%d is not between -20 and 19", s.Nice)
 	case realtime && (s.Priority < 1 || s.Priority > 99):
@@ -187,7 +189,7 @@ func (v *validator) scheduler(field string, s *specs.Scheduler) error {
 	}
 	for i, f := range s.Flags {
 		if !slices.Contains(schedulerFlags(), f) {
-			return wrong(at(field+".flags", i), "there is no flag %s", quoteJSON(string(f)))
+			return wrong(at(field+".flags", i), "there is no flag %s", plainjson.Quote(string(f)))
 		}
 	}
 	if s.Policy == specs.SchedDeadline {
@@ -239,6 +241,6 @@ func (v *validator) capabilities(field string, want *specs.LinuxCapabilities) {
 	}
 	_, left := grantable(want, held, last)
 	for _, name := range left {
-		v.warn(field, "%s is left out: it is unknown here, or the caller or a set that it must be in lacks it", quoteJSON(name))
+		v.warn(field, "%s is left out: it is unknown here, or the caller or a set that it must be in lacks it", plainjson.Quote(name))
 	}
 }

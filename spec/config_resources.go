@@ -6,6 +6,8 @@ import (
 	"strconv"
 	"strings"
 
+	"coracle/internal/plainjson"
+
 	"github.com/opencontainers/runtime-spec/specs-go"
 )
 
@@ -192,7 +194,7 @@ func checkHugepages(field string, limits []specs.LinuxHugepageLimit) error {
 	for i, l := range limits {
 		at := at(field, i) + ".pageSize"
 		if !isPageSize(l.Pagesize) {
-			return wrong(at, "%s is not like 64KB, 2MB, 1GB", quoteJSON(l.Pagesize))
+			return wrong(at, "%s is not like 64KB, 2MB, 1GB", plainjson.Quote(l.Pagesize))
 		}
 		if seen[l.Pagesize] {
 			return wrong(at, "a second limit of %s", l.Pagesize)
@@ -224,7 +226,7 @@ func checkNetwork(field string, n *specs.LinuxNetwork) error {
 
 func checkRdma(field string, devices map[string]specs.LinuxRdma) error {
 	for _, name := range sortedKeys(devices) {
-		at, d := field+"["+quoteJSON(name)+"]", devices[name]
+		at, d := field+"["+plainjson.Quote(name)+"]", devices[name]
 		if name == "" || strings.ContainsAny(name, " \t\n\x00/") {
 			return wrong(at, "not the name of a device")
 		}
@@ -239,7 +241,7 @@ func checkRdma(field string, devices map[string]specs.LinuxRdma) error {
 // the cgroup itself is run.
 func checkUnified(field string, files map[string]string) error {
 	for _, name := range sortedKeys(files) {
-		at := field + "[" + quoteJSON(name) + "]"
+		at := field + "[" + plainjson.Quote(name) + "]"
 		controller, file, ok := strings.Cut(name, ".")
 		if !ok || controller == "" || file == "" || strings.ContainsAny(name, "/\x00") || strings.Contains(name, "..") {
 			return wrong(at, "not the name of a file of a cgroup, CONTROLLER.NAME")
@@ -274,11 +276,11 @@ func checkList(field, list string, most uint64) error {
 		b, err2 := strconv.ParseUint(last, 10, 32)
 		switch {
 		case cmp.Or(err, err2) != nil || !decimal(first) || !decimal(last):
-			return wrong(field, "%s is not a list like 0-3,7", quoteJSON(list))
+			return wrong(field, "%s is not a list like 0-3,7", plainjson.Quote(list))
 		case a > b:
-			return wrong(field, "%s: %d-%d runs backwards", quoteJSON(list), a, b)
+			return wrong(field, "%s: %d-%d runs backwards", plainjson.Quote(list), a, b)
 		case b > most:
-			return wrong(field, "%s: %d is more than %d", quoteJSON(list), b, most)
+			return wrong(field, "%s: %d is more than %d", plainjson.Quote(list), b, most)
 		}
 	}
 	return nil

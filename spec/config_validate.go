@@ -7,6 +7,8 @@ import (
 	"strconv"
 	"strings"
 
+	"coracle/internal/plainjson"
+
 	"github.com/opencontainers/runtime-spec/specs-go"
 )
 
@@ -100,7 +102,7 @@ func ValidateResources(r *specs.LinuxResources) (warnings []string, err error) {
 }
 
 func wrong(path, format string, args ...any) error {
-	return &ConfigError{path, fmt.Sprintf(format, args...)}
+	return &ConfigError{Path: path, Msg: fmt.Sprintf(format, args...)}
 }
 
 func (v *validator) warn(path, format string, args ...any) {
@@ -122,7 +124,7 @@ const noNUL = "has a NUL character, where the kernel would cut it off"
 
 func noNul(field, s string) error {
 	if strings.IndexByte(s, 0) >= 0 {
-		return wrong(field, "%s %s", quoteJSON(s), noNUL)
+		return wrong(field, "%s %s", plainjson.Quote(s), noNUL)
 	}
 	return nil
 }
@@ -142,7 +144,7 @@ func absolute(field, p string) error {
 	case p == "":
 		return wrong(field, "missing")
 	case !path.IsAbs(p):
-		return wrong(field, "%s is not an absolute path", quoteJSON(p))
+		return wrong(field, "%s is not an absolute path", plainjson.Quote(p))
 	}
 	return noNul(field, p)
 }
@@ -186,13 +188,13 @@ func (v *validator) version() error {
 	}
 	major, minor, ok := parseSemVer(v.s.Version)
 	if !ok {
-		return wrong("ociVersion", "%s is not a version (SemVer 2.0.0: MAJOR.MINOR.PATCH); %s", quoteJSON(v.s.Version), supported)
+		return wrong("ociVersion", "%s is not a version (SemVer 2.0.0: MAJOR.MINOR.PATCH); %s", plainjson.Quote(v.s.Version), supported)
 	}
 	if major != "1" {
-		return wrong("ociVersion", "%s is another specification; %s", quoteJSON(v.s.Version), supported)
+		return wrong("ociVersion", "%s is another specification; %s", plainjson.Quote(v.s.Version), supported)
 	}
 	if len(minor) > 1 || minor > "3" {
-		v.warn("ociVersion", "%s is newer than %s: what it added is ignored", quoteJSON(v.s.Version), specVersion)
+		v.warn("ociVersion", "%s is newer than %s: what it added is ignored", plainjson.Quote(v.s.Version), specVersion)
 	}
 	return nil
 }
@@ -276,7 +278,7 @@ func (v *validator) names() error {
 			return wrong(n.field, "it would rename the host: the container has no UTS namespace of its own in linux.namespaces")
 		}
 		if len(n.value) > 64 {
-			return wrong(n.field, "%s has %d bytes, and the kernel takes 64", quoteJSON(n.value), len(n.value))
+			return wrong(n.field, "%s has %d bytes, and the kernel takes 64", plainjson.Quote(n.value), len(n.value))
 		}
 		if err := noNul(n.field, n.value); err != nil {
 			return err

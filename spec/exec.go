@@ -142,7 +142,8 @@ func (e *joining) prepare() (err error) {
 // the namespaces that it was made with.
 func (c *Container) firstProcess() (t firstProcess, err error) {
 	if len(c.Namespaces) == 0 {
-		return t, fmt.Errorf("join container %s: its namespaces are not known: it was never made to the end", c.ID)
+		// It is being made, or its process had ended before anybody could look.
+		return t, fmt.Errorf("join container %s: its namespaces are not known: it was never made to the end: %w", c.ID, ErrNotRunning)
 	}
 	t.pid = c.Pid
 	if t.pidfd, err = c.process(); err != nil {

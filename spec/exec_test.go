@@ -342,6 +342,23 @@ func TestExecPIDReuse(t *testing.T) {
 	}
 }
 
+// A container that another command is just making, or whose process had ended before anybody
+// could look at it, is not running: who can wait tries again.
+func TestJoinWhatIsBeingMade(t *testing.T) {
+	c := running(t, nil)
+	for _, state := range []specs.ContainerState{specs.StateCreating, specs.StateRunning} {
+		was := c.record
+		c.Namespaces, c.State.Status = nil, state
+		if f, err := c.OpenRoot(true); !errors.Is(err, ErrNotRunning) || f != nil {
+			t.Errorf("the root of one that is %s: %v", state, err)
+		}
+		if f, err := c.OpenNamespace(specs.UserNamespace); !errors.Is(err, ErrNotRunning) || f != nil {
+			t.Errorf("a namespace of one that is %s: %v", state, err)
+		}
+		c.record = was
+	}
+}
+
 func TestExecSeccomp(t *testing.T) {
 	c := running(t, func(s *specs.Spec, _ *CreateOptions) {
 		s.Linux.Seccomp = &specs.LinuxSeccomp{DefaultAction: specs.ActAllow, Syscalls: []specs.LinuxSyscall{

@@ -102,7 +102,7 @@ func (g *generator) image(value string, m mountFlag) error {
 			options = []string{"userxattr", "lowerdir=" + escapeLower(root.Bind)}
 		}
 		mount = specs.Mount{Destination: m.destination, Type: "overlay", Source: "overlay",
-			Options: append(slices.Clone(options), "upperdir="+escapeUpper(ov.Upper), "workdir="+escapeUpper(ov.Work), "rprivate", "nodev")}
+			Options: append(slices.Clone(options), "upperdir="+EscapeUpper(ov.Upper), "workdir="+EscapeUpper(ov.Work), "rprivate", "nodev")}
 	case root.Bind != "":
 		mount = specs.Mount{Destination: m.destination, Type: "bind", Source: root.Bind, Options: []string{"rbind", "rprivate", "ro", "rro", "nodev"}}
 	default:

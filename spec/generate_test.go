@@ -307,7 +307,7 @@ func goldens() map[string]Input {
 			o.Mounts = []string{
 				"type=volume,src=box,dst=/mv,readonly,volume-nocopy", "type=volume,dst=/anon2", "dst=/anon3",
 				"type=image,src=tools,dst=/tools", "type=image,src=tools,dst=/work,rw=true,subpath=/opt/../usr", "type=image,src=flat,dst=/flat",
-				"type=image,src=flat,dst=/flatrw,rw",
+				"type=image,src=flat,dst=/flatrw,readwrite=true",
 			}
 			o.VolumesFrom = []string{"other", "other:ro"}
 			o.Secrets = []string{"key", "key,type=env,target=KEY", "key,target=sub/k,uid=5,gid=6,mode=0400", "source=key,target=/etc/k.pem"}

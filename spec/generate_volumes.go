@@ -132,7 +132,7 @@ func (g *generator) overlay(flag, value, source, destination string, o bindOptio
 	}
 	g.res.Overlays = append(g.res.Overlays, ov)
 	options := []string{
-		"lowerdir=" + escapeLower(source), "upperdir=" + escapeUpper(ov.Upper), "workdir=" + escapeUpper(ov.Work),
+		"lowerdir=" + escapeLower(source), "upperdir=" + EscapeUpper(ov.Upper), "workdir=" + EscapeUpper(ov.Work),
 		"userxattr", orElse(o.propagation, "rprivate"),
 	}
 	for _, word := range []string{o.suid, o.dev, o.exec} {
@@ -163,7 +163,8 @@ func escapeLower(p string) string {
 	return strings.NewReplacer(`\`, `\\`, `,`, `\,`, `:`, `\:`).Replace(p)
 }
 
-func escapeUpper(p string) string { return strings.NewReplacer(`\`, `\\`, `,`, `\,`).Replace(p) }
+// EscapeUpper writes a path as upperdir= and workdir= of an overlay in mounts.
+func EscapeUpper(p string) string { return strings.NewReplacer(`\`, `\\`, `,`, `\,`).Replace(p) }
 
 // mount takes one --mount.
 func (g *generator) mount(value string, m mountFlag) error {

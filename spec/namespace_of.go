@@ -17,7 +17,7 @@ import (
 func (c *Container) OpenNamespace(kind specs.LinuxNamespaceType) (_ *os.File, err error) {
 	i := slices.IndexFunc(namespaceKinds, func(k namespaceKind) bool { return k.kind == kind })
 	if i < 0 || len(c.Namespaces) == 0 {
-		return nil, fmt.Errorf("open the %s namespace of container %s: it is not known", kind, c.ID)
+		return nil, fmt.Errorf("open the %s namespace of container %s: it is not known: %w", kind, c.ID, ErrNotRunning)
 	}
 	k := namespaceKinds[i]
 	pidfd, err := c.process()

@@ -95,6 +95,16 @@ func (n namespaces) begin(cgroup int) *Newborn {
 	return b
 }
 
+// AwaitBirth returns when there is a process, or none can be.
+func (b *Newborn) AwaitBirth() {
+	if b != nil {
+		<-b.born
+	}
+}
+
+// Mapped says that its id maps are written, or about to be.
+func (b *Newborn) Mapped() bool { return b != nil && b.mapped != nil }
+
 // Map has the id maps written.
 func (b *Newborn) Map(ctx context.Context, m userns.Map) {
 	if b == nil {

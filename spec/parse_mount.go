@@ -81,6 +81,8 @@ func mountKey(key string) string {
 		return "destination"
 	case "readonly":
 		return "ro"
+	case "readwrite":
+		return "rw"
 	case "U":
 		return "chown"
 	}

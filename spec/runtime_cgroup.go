@@ -34,7 +34,14 @@ func (r *Runtime) NewCgroup(id string, asked, implied *specs.LinuxResources, onl
 // only limits need a cgroup, there may be none.
 func (r *Runtime) limitedCgroup(cfg cgroupv2.Config, implied *specs.LinuxResources, only bool) (*LimitedCgroup, error) {
 	var made *cgroupv2.Cgroup
+	var tree *cgroupv2.Tree // the same, however many are tried
 	unlimited, err := r.withLimits(cfg, implied, only, func(cfg cgroupv2.Config) (err error) {
+		if tree == nil {
+			if t, err := cgroupv2.Detect(); err == nil {
+				tree = &t
+			}
+		}
+		cfg.Tree = tree
 		made, err = cgroupv2.New(cfg)
 		return err
 	})
@@ -91,6 +98,8 @@ func (m *making) makeCgroup() (err error) {
 		if err != nil {
 			return err
 		}
+	}
+	if made.Unlimited != nil {
 		m.c.Unlimited = made.Unlimited
 	}
 	if made.Cgroup == nil {

@@ -83,13 +83,13 @@ func (m *making) ownRoot() error {
 	err := unix.Lstat(root.Path, &st)
 	switch {
 	case errors.Is(err, fs.ErrNotExist) || errors.Is(err, unix.ENOTDIR):
-		return &ConfigError{"root.path", fmt.Sprintf("%s: no such file or directory", root.Path)}
+		return &ConfigError{Path: "root.path", Msg: fmt.Sprintf("%s: no such file or directory", root.Path)}
 	case err != nil:
 		return fmt.Errorf("root.path: look at %s: %w", root.Path, err)
 	case st.Mode&unix.S_IFMT == unix.S_IFLNK:
-		return &ConfigError{"root.path", fmt.Sprintf("%s is a symbolic link: give the directory that it leads to", root.Path)}
+		return &ConfigError{Path: "root.path", Msg: fmt.Sprintf("%s is a symbolic link: give the directory that it leads to", root.Path)}
 	case st.Mode&unix.S_IFMT != unix.S_IFDIR:
-		return &ConfigError{"root.path", fmt.Sprintf("%s is not a directory", root.Path)}
+		return &ConfigError{Path: "root.path", Msg: fmt.Sprintf("%s is not a directory", root.Path)}
 	}
 	s := *m.s
 	s.Root, m.s = &root, &s

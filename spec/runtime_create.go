@@ -9,6 +9,7 @@ import (
 
 	"coracle/cgroupv2"
 	"coracle/internal/plainfile"
+	"coracle/internal/plainjson"
 	"coracle/userns"
 
 	"github.com/opencontainers/runtime-spec/specs-go"
@@ -227,7 +228,7 @@ func (m *making) record(pid int) (err error) {
 	if err := m.c.save(); err != nil || m.o.Final {
 		return err
 	}
-	config, err := encodeJSON(m.s)
+	config, err := plainjson.Encode(m.s)
 	if err == nil {
 		err = plainfile.Write(filepath.Join(m.c.dir(), configFile), config, 0o600, unix.O_TRUNC|unix.O_NOFOLLOW)
 	}

@@ -8,6 +8,7 @@ import (
 	"io/fs"
 
 	"coracle/internal/plainfile"
+	"coracle/internal/plainjson"
 
 	"golang.org/x/sys/unix"
 )
@@ -63,7 +64,7 @@ func decodeState(data []byte) (record, error) {
 		}
 		start := bytes.LastIndexByte(rest, '\n') + 1
 		var r record
-		err := decodeJSON(rest[start:], &r)
+		err := plainjson.Decode(rest[start:], &r)
 		if err == nil || whole || start == 0 {
 			return r, err
 		}

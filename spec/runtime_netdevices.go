@@ -9,6 +9,8 @@ import (
 	"slices"
 	"syscall"
 
+	"coracle/internal/plainjson"
+
 	"github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sys/unix"
 )
@@ -41,7 +43,7 @@ func moveNetDevices(s *specs.Spec, pid int) error {
 	defer box.close()
 	for _, dev := range sortedKeys(s.Linux.NetDevices) {
 		if err := moveNetDevice(host, box, target, dev, s.Linux.NetDevices[dev].Name); err != nil {
-			return fmt.Errorf("%s[%s]: %w", field, quoteJSON(dev), err)
+			return fmt.Errorf("%s[%s]: %w", field, plainjson.Quote(dev), err)
 		}
 	}
 	return nil

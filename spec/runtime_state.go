@@ -13,6 +13,7 @@ import (
 
 	"coracle/cgroupv2"
 	"coracle/internal/plainfile"
+	"coracle/internal/plainjson"
 
 	"github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sys/unix"
@@ -138,7 +139,7 @@ func (c *Container) dir() string { return c.rt.dir(c.ID) }
 
 // save writes the state.
 func (c *Container) save() error {
-	data, err := encodeJSON(&c.record)
+	data, err := plainjson.Encode(&c.record)
 	if err == nil {
 		err = appendState(filepath.Join(c.dir(), stateFile), data)
 	}
@@ -158,7 +159,7 @@ func (c *Container) Spec() (*specs.Spec, error) {
 	data, err := readSmall(c.configPath())
 	var s specs.Spec
 	if err == nil {
-		err = decodeJSON(data, &s)
+		err = plainjson.Decode(data, &s)
 	}
 	if err != nil {
 		return nil, fmt.Errorf("read the configuration of container %s: %w", c.ID, err)

@@ -28,6 +28,13 @@ func dialAgent(x *Extra) (*seccompAgent, error) {
 	if x.SeccompFlags&unix.SECCOMP_FILTER_FLAG_NEW_LISTENER == 0 {
 		return nil, nil
 	}
+	if x.Observe != nil {
+		a := &seccompAgent{}
+		var err error
+		a.ours, a.theirs, err = socketPair()
+		x.notify = a.theirs
+		return a, err
+	}
 	fail := func(err error) error {
 		return fmt.Errorf("linux.seccomp.listenerPath: connect to %q: %w", x.Listener, err)
 	}
@@ -74,6 +81,10 @@ func (a *seccompAgent) hand(x *Extra, pid int) error {
 	}
 	listener, err := receiveFD(a.ours)
 	if err != nil {
+		return nil
+	}
+	if x.Observe != nil {
+		x.Observe(listener)
 		return nil
 	}
 	defer listener.Close()

@@ -7,6 +7,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"os"
 	"strconv"
 	"strings"
 
@@ -198,6 +199,22 @@ func insideText(extents []specs.LinuxIDMapping) string {
 		ranges = append(ranges, Range{e.ContainerID, e.Size})
 	}
 	return rangesText(joinRanges(ranges))
+}
+
+// Own is the map of the user namespace that this process is in: its ids, and those
+// that the namespace above has for them.
+func Own() (Map, error) {
+	var m Map
+	for name, to := range map[string]*[]specs.LinuxIDMapping{"/proc/self/uid_map": &m.UIDs, "/proc/self/gid_map": &m.GIDs} {
+		text, err := os.ReadFile(name)
+		if err == nil {
+			*to, err = parseProcMap(string(text))
+		}
+		if err != nil {
+			return Map{}, fmt.Errorf("read the ids of this user namespace: %w", err)
+		}
+	}
+	return m, nil
 }
 
 // parseProcMap reads the text of /proc/PID/uid_map.

@@ -50,10 +50,11 @@ func MapOf(user *os.File) (m Map, err error) {
 	err = Place{}.carryOut(p, func() error {
 		theirs.Close()
 		for i := range text {
-			f, err := receiveFD(ours)
+			fd, err := receiveFD(ours)
 			if err != nil {
 				return err
 			}
+			f := os.NewFile(uintptr(fd), "map")
 			text[i], err = io.ReadAll(io.LimitReader(f, maxMapText))
 			f.Close()
 			if err != nil {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"strings"
 	"unsafe"
 
 	"golang.org/x/sys/unix"
@@ -66,13 +67,14 @@ func (l Place) enter(p *Program) {
 	p.Call("join the network namespace", unix.SYS_SETNS, l.Net.Fd(), unix.CLONE_NEWNET)
 }
 
-// Sockets makes n sockets there. They stay in that network, whoever uses them; to
-// make them takes a process that goes in.
-func (l Place) Sockets(kind Socket, n int) (out []*os.File, err error) {
+// Sockets makes n sockets there, which do not block. They stay in that network, whoever
+// uses them; to make them takes a process that goes in. (No os.File: that would try
+// to wait for them, and give no descriptor that does not block.)
+func (l Place) Sockets(kind Socket, n int) (out []int, err error) {
 	defer func() {
 		if err != nil {
-			for _, f := range out {
-				f.Close()
+			for _, fd := range out {
+				_ = unix.Close(fd)
 			}
 			out, err = nil, fmt.Errorf("make a socket in the container's network: %w", err)
 		}
@@ -90,7 +92,7 @@ func (l Place) Sockets(kind Socket, n int) (out []*os.File, err error) {
 	one := p.Bytes([]byte{1, 0, 0, 0})
 	mark := p.Bytes([]byte{TransparentMark & 0xff, TransparentMark >> 8, 0, 0})
 	for range n {
-		p.Call("make a socket", unix.SYS_SOCKET, kind.Family, kind.Type|unix.SOCK_CLOEXEC, 0).To(reg)
+		p.Call("make a socket", unix.SYS_SOCKET, kind.Family, kind.Type|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, 0).To(reg)
 		if kind.Transparent {
 			level, name := unix.SOL_IP, unix.IP_TRANSPARENT
 			if kind.Family == unix.AF_INET6 {
@@ -105,11 +107,11 @@ func (l Place) Sockets(kind Socket, n int) (out []*os.File, err error) {
 	err = l.carryOut(p, func() error {
 		theirs.Close()
 		for range n {
-			f, err := receiveFD(ours)
+			fd, err := receiveFD(ours)
 			if err != nil {
 				return err
 			}
-			out = append(out, f)
+			out = append(out, fd)
 		}
 		return nil
 	})
@@ -138,7 +140,7 @@ func (l Place) carryOut(p *Program, meanwhile func() error) error {
 
 const reportDone = 9
 
-func receiveFD(sock *os.File) (*os.File, error) {
+func receiveFD(sock *os.File) (int, error) {
 	buf, oob := make([]byte, 1), make([]byte, unix.CmsgSpace(4))
 	for {
 		_, n, _, _, err := unix.Recvmsg(int(sock.Fd()), buf, oob, unix.MSG_CMSG_CLOEXEC)
@@ -146,30 +148,41 @@ func receiveFD(sock *os.File) (*os.File, error) {
 			continue
 		}
 		if err != nil {
-			return nil, err
+			return -1, err
 		}
 		msgs, err := unix.ParseSocketControlMessage(oob[:n])
 		if err != nil || len(msgs) != 1 {
-			return nil, errors.New("the process that makes it has ended")
+			return -1, errors.New("the process that makes it has ended")
 		}
 		fds, err := unix.ParseUnixRights(&msgs[0])
 		if err != nil || len(fds) != 1 {
-			return nil, errors.New("no descriptor came")
+			return -1, errors.New("no descriptor came")
 		}
-		return os.NewFile(uintptr(fds[0]), "socket"), nil
+		return fds[0], nil
 	}
 }
 
 // Transparent makes the place one in which connections from foreign addresses can be
 // made: what answers a packet with the mark has the mark, too, and is delivered there
-// whatever its address. Without it they would go out by the default route.
+// whatever its address. Without it answers would go out by the default route.
 func (l Place) Transparent() error {
 	p := &Program{}
 	l.enter(p)
 	reg := p.NewReg()
-	p.Call("mark what answers a marked packet", unix.SYS_OPENAT, ^uintptr(99), "/proc/sys/net/ipv4/tcp_fwmark_accept", unix.O_WRONLY|unix.O_CLOEXEC, 0).To(reg)
-	p.Call("mark what answers a marked packet", unix.SYS_WRITE, reg, p.Bytes([]byte("1")), 1)
-	p.Call("close it", unix.SYS_CLOSE, reg)
+	for _, name := range []string{
+		"/proc/sys/net/ipv4/tcp_fwmark_accept", // connections, of both families
+		"/proc/sys/net/ipv4/fwmark_reflect",    // refusals: where nobody listens there is no socket to have a mark
+		"/proc/sys/net/ipv6/fwmark_reflect",
+	} {
+		next := p.NewSpot()
+		open := p.Call("mark what answers a marked packet", unix.SYS_OPENAT, ^uintptr(99), name, unix.O_WRONLY|unix.O_CLOEXEC, 0).To(reg)
+		if strings.Contains(name, "ipv6") { // a host without it
+			open.Catch(unix.ENOENT, next)
+		}
+		p.Call("mark what answers a marked packet", unix.SYS_WRITE, reg, p.Bytes([]byte("1")), 1)
+		p.Call("close it", unix.SYS_CLOSE, reg)
+		p.Mark(next)
+	}
 	p.Call("ask for rules", unix.SYS_SOCKET, unix.AF_NETLINK, unix.SOCK_RAW|unix.SOCK_CLOEXEC, unix.NETLINK_ROUTE).To(reg)
 	answer := p.Bytes(make([]byte, 1024))
 	for _, family := range []byte{unix.AF_INET, unix.AF_INET6} {
@@ -220,37 +233,7 @@ func request(kind uint16, body []byte) []byte {
 	return append(append(b, make([]byte, 8)...), body...)
 }
 
-// AddressChange is what is done to an interface's addresses.
-type AddressChange uint16
-
-// Changes of addresses.
-const (
-	AddAddress    AddressChange = unix.RTM_NEWADDR
-	RemoveAddress AddressChange = unix.RTM_DELADDR
-)
-
-// ChangeAddress gives an interface an IPv4 address, and the route to its network, or
-// takes them away. (No netip.Prefix: net/netip comes late, and this package early.)
-func (l Place) ChangeAddress(kind AddressChange, device string, ip [4]byte, bits int) error {
-	p := &Program{}
-	l.enter(p)
-	sock, index := p.NewReg(), p.NewReg()
-	req := make([]byte, 40) // struct ifreq
-	copy(req[:15], device)
-	req = p.Bytes(req)
-	p.Call("find the interface "+device, unix.SYS_SOCKET, unix.AF_INET, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0).To(sock)
-	p.Call("find the interface "+device, unix.SYS_IOCTL, sock, unix.SIOCGIFINDEX, req)
-	p.Peek(req[16:], index)
-	p.Call("close it", unix.SYS_CLOSE, sock)
-	body := append([]byte{unix.AF_INET, byte(bits), 0, unix.RT_SCOPE_UNIVERSE}, make([]byte, 4)...)
-	for _, attr := range []uint16{unix.IFA_LOCAL, unix.IFA_ADDRESS} {
-		body = attribute32(body, attr, binary.NativeEndian.Uint32(ip[:]))
-	}
-	msg := p.Bytes(request(uint16(kind), body))
-	p.Poke(msg[unix.NLMSG_HDRLEN+4:], index)
-	label := "change the addresses of " + device
-	p.Call(label, unix.SYS_SOCKET, unix.AF_NETLINK, unix.SOCK_RAW|unix.SOCK_CLOEXEC, unix.NETLINK_ROUTE).To(sock)
-	p.Call(label, unix.SYS_SENDTO, sock, msg, uintptr(len(msg)), 0, 0, 0)
-	p.Call(label, unix.SYS_RECVFROM, sock, p.Bytes(make([]byte, 1024)), 1024, 0, 0, 0)
-	return l.carryOut(p, func() error { return nil })
+// wordOf is the word that two halves make in memory.
+func wordOf(a, b uint32) uint64 {
+	return binary.NativeEndian.Uint64(binary.NativeEndian.AppendUint32(binary.NativeEndian.AppendUint32(nil, a), b))
 }

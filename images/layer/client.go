@@ -45,10 +45,8 @@ func NewClient(conn *os.File) *Client {
 // read hands out replies until the stage is gone, and then tells all who wait.
 func (c *Client) read() {
 	for {
-		m, fd, err := c.w.receive()
-		if fd >= 0 {
-			unix.Close(fd) // none is expected
-		}
+		m, fds, err := c.w.receive()
+		closeAll(fds) // none is expected
 		if err != nil {
 			break
 		}
@@ -92,38 +90,38 @@ func (c *Client) Close() error {
 // is the store's root: the stage becomes uid and gid 0 of its namespace and
 // chroots there. It returns once the stage is ready. root is not closed.
 func (c *Client) Start(ctx context.Context, root *os.File) error {
-	return c.call(ctx, opStart, nil, nil, root, nil)
+	return c.call(ctx, opStart, nil, nil, nil, root)
 }
 
 // Unpack implements Stage.
 func (c *Client) Unpack(ctx context.Context, r Request) (res Result, err error) {
-	err = c.call(ctx, opUnpack, r, &res, r.Blob, r.Progress)
+	err = c.call(ctx, opUnpack, r, &res, r.Progress, r.Blob, r.Lender)
 	return res, err
 }
 
 // Finish implements Stage.
 func (c *Client) Finish(ctx context.Context, r FinishRequest) error {
-	return c.call(ctx, opFinish, r, nil, nil, nil)
+	return c.call(ctx, opFinish, r, nil, nil)
 }
 
 // Remove implements Stage.
 func (c *Client) Remove(ctx context.Context, dir string) error {
-	return c.call(ctx, opRemove, dir, nil, nil, nil)
+	return c.call(ctx, opRemove, dir, nil, nil)
 }
 
 // Call sends a message to a handler that was given to StoreMain. out may be nil.
 func (c *Client) Call(ctx context.Context, op string, in, out any) error {
-	return c.call(ctx, op, in, out, nil, nil)
+	return c.call(ctx, op, in, out, nil)
 }
 
 // CallFile is Call with a descriptor, which the handler finds with HandedFile.
 func (c *Client) CallFile(ctx context.Context, op string, in, out any, file *os.File) error {
-	return c.call(ctx, op, in, out, file, nil)
+	return c.call(ctx, op, in, out, nil, file)
 }
 
 // call sends a request and waits for its reply, also after it was cancelled:
 // only then is it sure that the stage has stopped writing.
-func (c *Client) call(ctx context.Context, op string, in, out any, file *os.File, progress func(int64)) error {
+func (c *Client) call(ctx context.Context, op string, in, out any, progress func(int64), files ...*os.File) error {
 	if err := ctx.Err(); err != nil {
 		return err
 	}
@@ -136,7 +134,7 @@ func (c *Client) call(ctx context.Context, op string, in, out any, file *os.File
 	if err != nil {
 		return fmt.Errorf("%s: %w", op, err)
 	}
-	if err := c.w.send(message{ID: id, Op: op, Body: body}, file); err != nil {
+	if err := c.w.send(message{ID: id, Op: op, Body: body}, files...); err != nil {
 		c.forget(id)
 		if errors.Is(err, unix.EPIPE) || errors.Is(err, unix.ECONNRESET) || errors.Is(err, unix.EBADF) {
 			err = ErrStageGone
@@ -157,7 +155,7 @@ func (c *Client) call(ctx context.Context, op string, in, out any, file *os.File
 			}
 		case <-cancelled:
 			cancelled = nil
-			_ = c.w.send(message{ID: id, Op: opCancel}, nil) // if it is gone, c.done tells
+			_ = c.w.send(message{ID: id, Op: opCancel}) // if it is gone, c.done tells
 		}
 	}
 }

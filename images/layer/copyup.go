@@ -49,7 +49,7 @@ func copyXattrs(src, dst int) error {
 	}
 	value := make([]byte, 64<<10) // XATTR_SIZE_MAX
 	for key := range strings.SplitSeq(strings.TrimRight(string(list[:n]), "\x00"), "\x00") {
-		if key != XattrStat && forbiddenXattr(key) != "" {
+		if key != XattrStat && key != XattrLent && forbiddenXattr(key) != "" {
 			continue
 		}
 		n, err := unix.Fgetxattr(src, key, value)

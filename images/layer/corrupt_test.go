@@ -61,7 +61,7 @@ func TestEveryFlippedByteIsFound(t *testing.T) {
 	id := digest.FromBytes(data)
 	for _, how := range []string{"", "gzip", "zstd"} {
 		blob := compressed(t, how, data)
-		step := max(1, len(blob)/300)
+		step := max(1, len(blob)/100)
 		for i := 0; i < len(blob); i += step {
 			bad := bytes.Clone(blob)
 			bad[i] ^= 1 << (i % 8)

@@ -31,7 +31,11 @@ func (u *unpacker) file(d *dir, base string, h *header) error {
 	if err != nil {
 		return err
 	}
-	err = u.fill(fd, h)
+	if u.lends(joinName(d.real, base), h) {
+		err = leaveLent(fd, h.size)
+	} else {
+		err = u.fill(fd, h)
+	}
 	if err == nil {
 		err = u.finishFD(fd, joinName(d.real, base), h, d.setgid, replaced)
 	}

@@ -8,6 +8,8 @@ import (
 	"io"
 	"strings"
 
+	"coracle/internal/later/registries"
+
 	"github.com/klauspost/compress/gzip"
 	"github.com/klauspost/compress/zstd"
 )
@@ -52,6 +54,7 @@ func sniff(head []byte) string {
 // decompress opens the archive in a blob, as its media type says and as its
 // first bytes confirm.
 func decompress(r *bufio.Reader, mediaType string) (io.ReadCloser, error) {
+	registries.Ready()
 	head, err := r.Peek(512)
 	if err != nil && err != io.EOF {
 		return nil, err

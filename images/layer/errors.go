@@ -58,6 +58,14 @@ func (e *TooBigError) Error() string {
 	}
 }
 
+// Hint says how the limit is raised.
+func (e *TooBigError) Hint() string {
+	if e.What == "extended header" {
+		return ""
+	}
+	return "if you trust it, raise the limit: coracle --layer-limit " + e.What + "=N, or none"
+}
+
 // Unwrap makes errors.Is(err, ErrTooBig) hold.
 func (e *TooBigError) Unwrap() error { return ErrTooBig }
 

@@ -17,7 +17,7 @@ import (
 //	launcher                          [coracle:store]
 //	start (root's descriptor)   ->    becomes 0:0, chroots       the id maps are written by then
 //	                            <-    reply
-//	unpack (blob's descriptor)  ->
+//	unpack (blob's descriptor)  ->                               and that of who lends the data, if any
 //	finish, remove, …           ->                               any number at once, told apart by ID
 //	                            <-    progress
 //	cancel                      ->
@@ -60,7 +60,7 @@ type wire struct {
 // errTooLong is for what does not fit into a packet.
 var errTooLong = errors.New("the message is too long")
 
-func (w *wire) send(m message, file *os.File) error {
+func (w *wire) send(m message, files ...*os.File) error {
 	b, err := json.Marshal(m)
 	if err != nil {
 		return err
@@ -69,8 +69,14 @@ func (w *wire) send(m message, file *os.File) error {
 		return errTooLong
 	}
 	var oob []byte
-	if file != nil {
-		oob = unix.UnixRights(int(file.Fd()))
+	var fds []int
+	for _, f := range files {
+		if f != nil {
+			fds = append(fds, int(f.Fd()))
+		}
+	}
+	if len(fds) > 0 {
+		oob = unix.UnixRights(fds...)
 	}
 	w.wmu.Lock()
 	defer w.wmu.Unlock()
@@ -82,8 +88,8 @@ func (w *wire) send(m message, file *os.File) error {
 	}
 }
 
-// receive waits for a message. fd is -1 when no descriptor came with it.
-func (w *wire) receive() (m message, fd int, err error) {
+// receive waits for a message, and gives the descriptors that came with it.
+func (w *wire) receive() (m message, fds []int, err error) {
 	if w.buf == nil {
 		w.buf = make([]byte, maxMessage)
 	}
@@ -96,16 +102,9 @@ func (w *wire) receive() (m message, fd int, err error) {
 		}
 	}
 	if err != nil {
-		return m, -1, err
+		return m, nil, err
 	}
-	fd = -1
-	for _, f := range receivedFDs(oob[:oobn]) {
-		if fd >= 0 {
-			unix.Close(f)
-		} else {
-			fd = f
-		}
-	}
+	fds = receivedFDs(oob[:oobn])
 	switch {
 	case n == 0:
 		err = ErrStageGone
@@ -114,11 +113,17 @@ func (w *wire) receive() (m message, fd int, err error) {
 	default:
 		err = json.Unmarshal(w.buf[:n], &m)
 	}
-	if err != nil && fd >= 0 {
-		unix.Close(fd)
-		fd = -1
+	if err != nil {
+		closeAll(fds)
+		fds = nil
 	}
-	return m, fd, err
+	return m, fds, err
+}
+
+func closeAll(fds []int) {
+	for _, fd := range fds {
+		unix.Close(fd)
+	}
 }
 
 func receivedFDs(oob []byte) (fds []int) {

@@ -97,7 +97,12 @@ func (r *remover) empty(fd, depth int) error {
 			return nil
 		}
 		for _, n := range names {
-			if err := r.remove(fd, n, depth+1); err != nil {
+			err := r.remove(fd, n, depth+1)
+			// One of the caller's own that may be listed, but not written to.
+			if errors.Is(err, unix.EACCES) && unix.Fchmod(fd, 0o700) == nil {
+				err = r.remove(fd, n, depth+1)
+			}
+			if err != nil {
 				return err
 			}
 		}

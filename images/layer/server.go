@@ -53,23 +53,23 @@ func StoreMain(extra map[string]Handler) int {
 		return 125
 	}
 	for {
-		m, fd, err := s.w.receive()
+		m, fds, err := s.w.receive()
 		if err != nil {
 			// The launcher has ended, or been killed. What is being written now
 			// is in a directory that was not renamed yet; the next command
 			// removes it.
 			return 0
 		}
-		s.dispatch(m, fd)
+		s.dispatch(m, fds)
 	}
 }
 
 // dispatch starts what a message asks for. Only start is done at once: nothing
 // may run before it.
-func (s *server) dispatch(m message, fd int) {
-	var file *os.File
-	if fd >= 0 {
-		file = os.NewFile(uintptr(fd), m.Op)
+func (s *server) dispatch(m message, fds []int) {
+	var files handed
+	for _, fd := range fds {
+		files = append(files, os.NewFile(uintptr(fd), m.Op))
 	}
 	if m.Op == opCancel {
 		s.mu.Lock()
@@ -80,7 +80,7 @@ func (s *server) dispatch(m message, fd int) {
 		return
 	}
 	if m.Op == opStart {
-		s.reply(m.ID, nil, s.start(file))
+		s.reply(m.ID, nil, s.start(files.get(0)))
 		return
 	}
 	ctx, cancel := context.WithCancel(context.Background())
@@ -88,9 +88,9 @@ func (s *server) dispatch(m message, fd int) {
 	s.running[m.ID] = cancel
 	s.mu.Unlock()
 	go func() {
-		out, err := s.serve(ctx, m, file)
-		if file != nil {
-			file.Close()
+		out, err := s.serve(ctx, m, files)
+		for _, f := range files {
+			f.Close()
 		}
 		s.mu.Lock()
 		delete(s.running, m.ID)
@@ -109,12 +109,12 @@ func (s *server) reply(id uint64, out any, err error) {
 	if err != nil {
 		m.Err = toWire(err)
 	}
-	if serr := s.w.send(m, nil); errors.Is(serr, errTooLong) {
-		_ = s.w.send(message{ID: id, Done: true, Err: &wireError{Text: "the store process's reply is too long"}}, nil)
+	if serr := s.w.send(m); errors.Is(serr, errTooLong) {
+		_ = s.w.send(message{ID: id, Done: true, Err: &wireError{Text: "the store process's reply is too long"}})
 	} // any other failure: the launcher is gone, and the next receive says so
 }
 
-func (s *server) serve(ctx context.Context, m message, file *os.File) (any, error) {
+func (s *server) serve(ctx context.Context, m message, files handed) (any, error) {
 	if s.l == nil {
 		return nil, errors.New("the store process has not been started")
 	}
@@ -124,11 +124,10 @@ func (s *server) serve(ctx context.Context, m message, file *os.File) (any, erro
 		if err != nil {
 			return nil, err
 		}
-		if file == nil {
+		if r.Blob, r.Lender = files.get(0), files.get(1); r.Blob == nil {
 			return nil, errors.New("unpack: no blob was handed over")
 		}
-		r.Blob = file
-		r.Progress = func(n int64) { _ = s.w.send(message{ID: m.ID, Read: n}, nil) }
+		r.Progress = func(n int64) { _ = s.w.send(message{ID: m.ID, Read: n}) }
 		return s.l.Unpack(ctx, r)
 	case opFinish:
 		r, err := decode[FinishRequest](m.Body)
@@ -147,10 +146,20 @@ func (s *server) serve(ctx context.Context, m message, file *os.File) (any, erro
 	if h == nil {
 		return nil, fmt.Errorf("the store process knows no request %q", m.Op)
 	}
-	if file != nil {
+	if file := files.get(0); file != nil {
 		ctx = context.WithValue(ctx, handedKey{}, file)
 	}
 	return h(ctx, m.Body)
+}
+
+// handed are the descriptors that came with a request.
+type handed []*os.File
+
+func (h handed) get(i int) *os.File {
+	if i >= len(h) {
+		return nil
+	}
+	return h[i]
 }
 
 type handedKey struct{}

@@ -76,6 +76,11 @@ type Request struct {
 	// those of files.
 	Plain bool `json:"plain,omitempty"`
 
+	// Lender is the same layer as somebody else has unpacked it (…/fs), and may be
+	// read by all: files whose data is there become holes of their size, with the
+	// mark XattrLent. Nil: none.
+	Lender *os.File `json:"-"`
+
 	Limits Limits `json:"limits,omitzero"`
 
 	// Progress, if set, is told now and then how many bytes of the blob have

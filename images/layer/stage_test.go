@@ -215,12 +215,12 @@ func TestNothingRunsBeforeStart(t *testing.T) {
 	c := NewClient(os.NewFile(uintptr(fds[0]), "launcher"))
 	go func() {
 		for {
-			m, fd, err := s.w.receive()
+			m, got, err := s.w.receive()
 			if err != nil {
 				unix.Close(fds[1])
 				return
 			}
-			s.dispatch(m, fd)
+			s.dispatch(m, got)
 		}
 	}()
 	defer c.Close()

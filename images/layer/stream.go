@@ -317,6 +317,9 @@ func limitsOf(l Limits) Limits {
 	return l
 }
 
+// Check says whether so many bytes may have come of so many compressed ones.
+func (l Limits) Check(out, in int64) error { return limitsOf(l).check(out, in) }
+
 func (l Limits) check(out, in int64) error {
 	if out > l.Bytes {
 		return &TooBigError{"bytes", l.Bytes}

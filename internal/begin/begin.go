@@ -33,7 +33,7 @@ type Plan struct {
 
 // Begun is what a Plan has made.
 type Begun struct {
-	Cgroup    *spec.LimitedCgroup // nil: none that processes can be in
+	Cgroup    *spec.LimitedCgroup // nil: it comes later; its Path is "" where there can be none
 	Unlimited []string            // see spec.LimitedCgroup
 	Newborn   *spec.Newborn
 }
@@ -49,8 +49,11 @@ func (p Plan) Begin(ctx context.Context, note func(path string) error) (b Begun,
 			return b, err
 		}
 		b.Unlimited = made.Unlimited
-		if made.Cgroup != nil && made.Path() != "" {
-			b.Cgroup, cg = made, made.Cgroup
+		if made.Cgroup != nil && !made.Pending() {
+			b.Cgroup = made
+			if made.Path() != "" {
+				cg = made.Cgroup
+			}
 		}
 	}
 	if p.Namespaces {

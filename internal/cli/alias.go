@@ -24,7 +24,7 @@ func longForms(all []entry) map[string]string {
 			out[family+" "+e.name] = e.name
 		}
 	}
-	for long, name := range map[string]string{"image rm": "rmi", "image remove": "rmi", "container remove": "rm", "system info": "info"} {
+	for long, name := range map[string]string{"image rm": "rmi", "image remove": "rmi", "container remove": "rm", "system info": "info", "system events": "events"} {
 		out[long] = name
 	}
 	return out

@@ -17,11 +17,12 @@ const (
 )
 
 // flagTable answers which flags there are; refuse gives the error for a name
-// it does not know, spelled as typed ("--memory", "-m").
+// it does not know, spelled as typed ("--memory", "-m"), and none where it is known
+// elsewhere and not wanted (off, as in --details=false).
 type flagTable struct {
 	long   func(name string) flagKind
 	short  func(letter string) (long string, kind flagKind)
-	refuse func(flag string) error
+	refuse func(flag string, off bool) error
 }
 
 // split is an argument list taken apart.
@@ -87,7 +88,8 @@ func (s *split) takeLong(t flagTable, arg string, next []string) (int, error) {
 		s.help = true
 		return 0, nil
 	}
-	return 0, t.refuse("--" + name)
+	on, err := strconv.ParseBool(value)
+	return 0, t.refuse("--"+name, given && err == nil && !on)
 }
 
 // takeShort takes a cluster of short flags, of which the last may have a
@@ -115,7 +117,7 @@ func (s *split) takeShort(t flagTable, arg string, next []string) (int, error) {
 			s.help = true
 			return 0, nil
 		default:
-			return 0, t.refuse("-" + letter)
+			return 0, t.refuse("-"+letter, false)
 		}
 	}
 	return 0, nil
@@ -161,7 +163,7 @@ func splitLead(args []string, kind func(name string) flagKind, names []string) (
 			}
 			return "", flagUnknown
 		},
-		refuse: func(flag string) error {
+		refuse: func(flag string, _ bool) error {
 			e := &usageError{
 				msg:  fmt.Sprintf("unknown flag %s before the command", flag),
 				hint: `flags of a command come after its name; "coracle help" lists the global ones`,
@@ -195,14 +197,14 @@ func splitLead(args []string, kind func(name string) flagKind, names []string) (
 // globalNames repeats the fields of globals, because asking kong for them
 // would build a grammar before the command is known; a test compares.
 func globalNames() []string {
-	return []string{"root", "runroot", "storage-driver", "cgroup-manager", "log", "log-format", "config", "debug", "version"}
+	return []string{"root", "runroot", "additional-store", "layer-limit", "storage-driver", "cgroup-manager", "log", "log-format", "config", "debug", "version"}
 }
 
 func globalKind(name string) flagKind {
 	switch name {
 	case "debug", "version":
 		return flagBool
-	case "root", "runroot", "storage-driver", "cgroup-manager", "log", "log-format", "config":
+	case "root", "runroot", "additional-store", "layer-limit", "storage-driver", "cgroup-manager", "log", "log-format", "config":
 		return flagValue
 	}
 	return flagUnknown

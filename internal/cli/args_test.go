@@ -31,7 +31,7 @@ func toyTable() flagTable {
 			}
 			return "", flagUnknown
 		},
-		refuse: func(flag string) error { return errors.New("unknown " + flag) },
+		refuse: func(flag string, _ bool) error { return errors.New("unknown " + flag) },
 	}
 }
 

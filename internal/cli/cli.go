@@ -60,14 +60,16 @@ type app struct {
 
 // globals are accepted before the command and among its flags.
 type globals struct {
-	Root          string `group:"Global flags" placeholder:"DIR" help:"Images and containers (default: $XDG_DATA_HOME/coracle)."`
-	RunRoot       string `group:"Global flags" name:"runroot" placeholder:"DIR" help:"State of this boot (default: $XDG_RUNTIME_DIR/coracle)."`
-	StorageDriver string `group:"Global flags" name:"storage-driver" placeholder:"NAME" enum:",overlay,fuse-overlayfs,copy" default:"" help:"overlay, fuse-overlayfs or copy, instead of what probing finds."`
-	CgroupManager string `group:"Global flags" name:"cgroup-manager" placeholder:"NAME" enum:",auto,systemd,cgroupfs,disabled" default:"" help:"Who makes containers' cgroups: auto, systemd (a scope for each), cgroupfs (directories) or disabled."`
-	Debug         bool   `group:"Global flags" help:"Show what is done, and the whole chain of an error."`
-	Log           string `group:"Global flags" placeholder:"FILE" help:"Append the log to FILE instead of stderr."`
-	Config        string `group:"Global flags" placeholder:"FILE" help:"Read the defaults of flags from FILE only; none: from no file."`
-	LogFormat     string `group:"Global flags" name:"log-format" placeholder:"FMT" enum:"text,json" default:"text" help:"text or json."`
+	Root            string   `group:"Global flags" placeholder:"DIR" help:"Images and containers (default: $XDG_DATA_HOME/coracle)."`
+	RunRoot         string   `group:"Global flags" name:"runroot" placeholder:"DIR" help:"State of this boot (default: $XDG_RUNTIME_DIR/coracle)."`
+	AdditionalStore []string `group:"Global flags" name:"additional-store" sep:"none" placeholder:"DIR" help:"A store of images that is read, too, and never written; may be repeated."`
+	LayerLimit      []string `group:"Global flags" name:"layer-limit" sep:"none" placeholder:"KIND=N" help:"What one layer may unpack to: bytes=256g, entries=10000000, ratio=200 times its compressed size (KIND=none: anything); may be repeated."`
+	StorageDriver   string   `group:"Global flags" name:"storage-driver" placeholder:"NAME" enum:",overlay,fuse-overlayfs,copy" default:"" help:"overlay, fuse-overlayfs or copy, instead of what probing finds."`
+	CgroupManager   string   `group:"Global flags" name:"cgroup-manager" placeholder:"NAME" enum:",auto,systemd,cgroupfs,disabled" default:"" help:"Who makes containers' cgroups: auto, systemd (a scope for each), cgroupfs (directories) or disabled."`
+	Debug           bool     `group:"Global flags" help:"Show what is done, and the whole chain of an error."`
+	Log             string   `group:"Global flags" placeholder:"FILE" help:"Append the log to FILE instead of stderr."`
+	Config          string   `group:"Global flags" placeholder:"FILE" help:"Read the defaults of flags from FILE only; none: from no file."`
+	LogFormat       string   `group:"Global flags" name:"log-format" placeholder:"FMT" enum:"text,json" default:"text" help:"text or json."`
 }
 
 func (a *app) main(args []string) int {
@@ -158,6 +160,11 @@ func (a *app) dispatch(args []string) (int, error) {
 	if help {
 		return 0, p.writeHelp(a.out)
 	}
+	if box, ok := cmd.(*sandboxCmd); ok && len(box.Result.Args) > 0 {
+		if cmd, err = a.again(e, box, words); err != nil {
+			return exitOurs, err
+		}
+	}
 	if err := a.logs.open(a.global, a.err); err != nil {
 		return exitOurs, err
 	}
@@ -165,14 +172,33 @@ func (a *app) dispatch(args []string) (int, error) {
 	return code, ofContainer(lead.verb, err)
 }
 
+// again parses the words of a sandbox with what its --args have put among them.
+func (a *app) again(e entry, box *sandboxCmd, words []string) (command, error) {
+	words, err := box.expand(words)
+	if err != nil {
+		return nil, err
+	}
+	cmd := e.make()
+	p := newParser(e, cmd, &a.global)
+	p.defaults = a.defaults
+	_, err = p.parse(words)
+	return cmd, err
+}
+
 // engine opens the engine with the global flags.
 func (a *app) engine() (engineAPI, error) {
+	limits, err := layerLimits(a.global.LayerLimit)
+	if err != nil {
+		return nil, err
+	}
 	return a.open(engine.Config{
-		Root:          a.global.Root,
-		RunRoot:       a.global.RunRoot,
-		StorageDriver: a.global.StorageDriver,
-		CgroupManager: a.global.CgroupManager,
-		Warn:          a.warn,
+		Root:             a.global.Root,
+		RunRoot:          a.global.RunRoot,
+		AdditionalStores: a.global.AdditionalStore,
+		LayerLimits:      limits,
+		StorageDriver:    a.global.StorageDriver,
+		CgroupManager:    a.global.CgroupManager,
+		Warn:             a.warn,
 	})
 }
 

@@ -57,7 +57,7 @@ func commands() []entry {
 		{"images", "Images", "[flags] [NAME]", "list images", false, func() command { return &imagesCmd{} }},
 		{"history", "Images", "[flags] IMAGE", "show how an image came to be", false, func() command { return &historyCmd{} }},
 		{"rmi", "Images", "[flags] IMAGE...", "remove images", false, func() command { return &rmiCmd{} }},
-		{"push", "Images", "[flags] IMAGE [DESTINATION]", "send an image to a registry, archive or directory", false, func() command { return &pushCmd{} }},
+		{"push", "Images", "[flags] IMAGE [DESTINATION...]", "send an image to a registry, archive or directory", false, func() command { return &pushCmd{} }},
 		{"tag", "Images", "IMAGE NAME...", "give an image more names", false, func() command { return &tagCmd{} }},
 		{"untag", "Images", "IMAGE [NAME...]", "take names from an image", false, func() command { return &untagCmd{} }},
 		{"save", "Images", "[flags] IMAGE...", "write images into an archive or a directory", false, func() command { return &saveCmd{} }},
@@ -65,6 +65,8 @@ func commands() []entry {
 		{"import", "Images", "[flags] FILE|- [NAME]", "make an image of a root file system in a tar file", false, func() command { return &importCmd{} }},
 		{"unpack", "Images", "[flags] IMAGE DIR", "make an OCI bundle of an image", false, func() command { return &unpackCmd{} }},
 		{"pack", "Images", "[flags] DIR [IMAGE]", "make an image of an OCI bundle or a root file system", false, func() command { return &packCmd{} }},
+		{"mount", "Images", "[flags] [IMAGE...]", "show the files of images, in coracle unshare", false, func() command { return &mountCmd{} }},
+		{"unmount", "Images", "[flags] [IMAGE...]", "end what mount began", false, func() command { return &unmountCmd{} }},
 		{"inspect", "Images", "[flags] NAME...", "show all that is known of images and containers", false, func() command { return &inspectCmd{} }},
 		{"verify", "Images", "[flags] --key FILE IMAGE", "check the signatures of an image in its registry", false, func() command { return &verifyCmd{} }},
 		{"login", "Images", "[flags] [REGISTRY]", "keep the credentials for a registry", false, func() command { return &loginCmd{} }},
@@ -91,6 +93,16 @@ func commands() []entry {
 		{"network ls", "Data", "[flags]", "list networks", false, func() command { return &networkListCmd{} }},
 		{"network prune", "Data", "[flags]", "remove the networks that no container has", false, func() command { return &networkPruneCmd{} }},
 		{"network rm", "Data", "[flags] NETWORK...", "remove networks", false, func() command { return &networkRemoveCmd{} }},
+		{"sandbox", "Sandbox", "[flags] -- COMMAND [ARG...]", "run a command of the host's so that it can do no harm", true, func() command { return &sandboxCmd{} }},
+		{"review", "Sandbox", "[flags] [ID] [PATH...]", "show what a sandbox has changed", false, func() command { return &reviewCmd{} }},
+		{"apply", "Sandbox", "[flags] [ID] [PATH...]", "bring a sandbox's changes over to the host's files", false, func() command { return &applyCmd{} }},
+		{"discard", "Sandbox", "[flags] [ID...]", "drop a sandbox's changes", false, func() command { return &discardCmd{} }},
+		{"why", "Sandbox", "[flags] [ID]", "explain what a sandbox has refused", false, func() command { return &whyCmd{} }},
+		{"learn", "Sandbox", "[flags] -- COMMAND [ARG...]", "run a command in a sandbox, watch it, and propose a profile", true, func() command { return &learnCmd{} }},
+		{"profile ls", "Sandbox", "[flags]", "list the profiles of sandboxes", false, func() command { return &profileListCmd{} }},
+		{"profile show", "Sandbox", "NAME|FILE", "print a profile", false, func() command { return &profileShowCmd{} }},
+		{"profile check", "Sandbox", "NAME|FILE...", "say what is wrong with profiles", false, func() command { return &profileCheckCmd{} }},
+		{"profile trust", "Sandbox", "[FILE]", "let a project's profile give more", false, func() command { return &profileTrustCmd{} }},
 		{"doctor", "System", "[flags]", "check this machine and account, and say what to type", false, func() command { return &doctorCmd{} }},
 		{"info", "System", "[flags]", "show the store, the host and the choices made", false, func() command { return &infoCmd{} }},
 		{"system df", "System", "[flags]", "show what takes space", false, func() command { return &systemDfCmd{} }},
@@ -104,10 +116,10 @@ func commands() []entry {
 // plannedCommands have their names taken, so that asking for one that is not
 // there yet is answered by name.
 func plannedCommands() []string {
-	return strings.Fields(`apply attach build checkpoint create discard
-		events exec history kill load login logout mount pause port prune
-		push rename restart restore resume review sandbox save start stop tag top
-		unmount update wait`)
+	return strings.Fields(`attach build checkpoint create
+		events exec history kill load login logout pause port prune
+		push rename restart restore resume save start stop tag top
+		update wait`)
 }
 
 func findCommand(name string) (entry, error) {

@@ -9,16 +9,27 @@ import (
 	"coracle/internal/engine"
 )
 
-type commitCmd struct {
+// newImageFlags are what commit and pack say of the image that they make.
+type newImageFlags struct {
 	Author    string   `short:"a" placeholder:"NAME" help:"Who made the image."`
 	Change    []string `short:"c" sep:"none" placeholder:"INSTRUCTION" help:"Set CMD, ENTRYPOINT, ENV, EXPOSE, HEALTHCHECK, LABEL, STOPSIGNAL, USER, VOLUME or WORKDIR."`
-	Format    string   `short:"f" placeholder:"oci" enum:"oci" default:"oci" help:"oci is what the store keeps."`
-	IIDFile   string   `name:"iidfile" placeholder:"FILE" help:"Write the image's id to FILE."`
 	Message   string   `short:"m" placeholder:"TEXT" help:"Note TEXT in the image's history."`
-	Pause     bool     `short:"p" help:"Freeze a container that runs meanwhile."`
-	Quiet     bool     `short:"q" help:"No progress (there is none)."`
 	Squash    bool     `short:"s" help:"Make one layer of everything."`
-	Timestamp *int64   `placeholder:"SECONDS" help:"Give image and files this time, in seconds since 1970, so that the same changes give the same image."`
+	Timestamp *int64   `placeholder:"SECONDS" help:"Give image and files this time, in seconds since 1970, so that the same files give the same image."`
+}
+
+func (f *newImageFlags) image(name string) (engine.NewImage, error) {
+	at, clamp, err := created(f.Timestamp)
+	return engine.NewImage{Name: name, Author: f.Author, Message: f.Message, Changes: f.Change, Squash: f.Squash, Created: at, Clamp: clamp}, err
+}
+
+type commitCmd struct {
+	newImageFlags `embed:""`
+
+	Format  string `short:"f" placeholder:"oci" enum:"oci" default:"oci" help:"oci is what the store keeps."`
+	IIDFile string `name:"iidfile" placeholder:"FILE" help:"Write the image's id to FILE."`
+	Pause   bool   `short:"p" help:"Freeze a container that runs meanwhile."`
+	Quiet   bool   `short:"q" help:"No progress (there is none)."`
 
 	Container string `arg:"" name:"CONTAINER"`
 	Image     string `arg:"" name:"IMAGE" optional:""`
@@ -59,7 +70,7 @@ func created(flag *int64) (at *time.Time, clamp bool, err error) {
 }
 
 func (c *commitCmd) run(a *app) (int, error) {
-	at, clamp, err := created(c.Timestamp)
+	image, err := c.image(c.Image)
 	if err != nil {
 		return exitOurs, err
 	}
@@ -69,9 +80,7 @@ func (c *commitCmd) run(a *app) (int, error) {
 	}
 	ctx, stop := interruptible()
 	defer stop()
-	img, err := e.Commit(ctx, c.Container, engine.CommitOptions{
-		Name: c.Image, Author: c.Author, Message: c.Message, Changes: c.Change, Pause: c.Pause, Squash: c.Squash, Created: at, Clamp: clamp,
-	})
+	img, err := e.Commit(ctx, c.Container, engine.CommitOptions{NewImage: image, Pause: c.Pause})
 	if err != nil {
 		return exitOurs, err
 	}

@@ -144,3 +144,36 @@ func (c *completer) secrets() {
 		}
 	}
 }
+
+// networks offers the names of those that containers share.
+func (c *completer) networks() {
+	e := c.engine()
+	if e == nil {
+		return
+	}
+	all, err := e.Networks()
+	if err != nil {
+		return
+	}
+	for _, n := range all {
+		if !slices.Contains(c.seen.args, n.Name) {
+			c.reply(item{n.Name, "network"})
+		}
+	}
+}
+
+// networkMode offers what --network takes; behind a driver's name, its options.
+func (c *completer) networkMode(typed string) {
+	driver, options, given := strings.Cut(typed, ":")
+	switch {
+	case given && slices.Contains([]string{"builtin", "slirp4netns", "pasta"}, driver):
+		c.rest(options[strings.LastIndexByte(options, ',')+1:])
+		c.words("mtu=", "cidr=", "ipv6=false", "host-loopback=true")
+	case given && driver == "ns":
+		c.rest(options)
+		c.answer.files = true
+	default:
+		c.words("private", "builtin", "none", "host", "slirp4netns", "pasta", "ns:")
+		c.networks()
+	}
+}

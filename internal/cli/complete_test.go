@@ -65,9 +65,9 @@ func TestCompleteLine(t *testing.T) {
 		{"--root /x --debug |rmi", "none 0 space|rmi"},
 		{"run |--netw", "none 0 space|--network|--network-alias"},
 		{"run --rm |--ro", "none 0 space|--rootfs|--root"},
-		{"run --network |", "none 0 space|container:|private|builtin|none|host"},
+		{"run --network |", "none 0 space|container:|private|builtin|none|host|slirp4netns|pasta|ns:|quay"},
 		{"run --net |h", "none 0 space|host"},
-		{"run |--network=", "none 10 space|container:|private|builtin|none|host"},
+		{"run |--network=", "none 10 space|container:|private|builtin|none|host|slirp4netns|pasta|ns:|quay"},
 		{"run |--userns=k", "none 9 space|keep-id"},
 		{"run --userns |", "none 0 space|container:|keep-id|nomap|auto"},
 		{"run --pull |", "none 0 space|always|missing|never|newer"},
@@ -165,7 +165,7 @@ func TestCompleteBash(t *testing.T) {
 	for _, c := range []struct{ line, want string }{
 		{"coracle ru", "none 0 space|run"},
 		{"coracle run --network=h", "none 0 space|host"},
-		{"coracle run --network=", "none 0 space|container:|private|builtin|none|host"},
+		{"coracle run --network=", "none 0 space|container:|private|builtin|none|host|slirp4netns|pasta|ns:|quay"},
 		{"coracle rmi debian:", "none 0 space|12"},
 		{"coracle rmi localhost:5000/deb", "none 0 space|5000/deb:x"},
 		{"coracle rmi 'deb", "none 0 space|debian:12"},
@@ -236,4 +236,21 @@ func FuzzSplitShell(f *testing.F) {
 			t.Errorf("%q: %+v, cut at %d", line, s, cut)
 		}
 	})
+}
+
+func (rootedEngine) Networks() ([]engine.Network, error) {
+	return []engine.Network{{Name: "quay"}}, nil
+}
+
+// TestCompleteNetworks: networks by name, and a driver's options behind its name, in
+// shells that hand words over whole; TestCompleteBash has the other.
+func TestCompleteNetworks(t *testing.T) {
+	for _, shell := range []string{"zsh", "fish"} {
+		for typed, want := range map[string]string{"--network=q": "quay", "--network=sli": "slirp4netns", "--network=builtin:m": "mtu=", "--network=pasta:mtu=9000,host": "host-loopback=true"} {
+			got := strings.Join(askCompletion(t, shell, "coracle", "run", typed), "\n")
+			if !strings.Contains(got, want) {
+				t.Errorf("%s: %s is completed by %q, without %s", shell, typed, got, want)
+			}
+		}
+	}
 }

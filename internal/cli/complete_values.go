@@ -31,7 +31,7 @@ func (c *completer) value(f field, typed string) {
 		c.words(strings.Fields(list)...)
 		return
 	}
-	if c.flagValue(f.name) || c.flagRest(f.name, typed) {
+	if c.flagValue(f.name, typed) || c.flagRest(f.name, typed) {
 		return
 	}
 	c.placeholder(f.tag.Get("placeholder"))
@@ -56,15 +56,16 @@ func flagWords() map[string]string {
 		"health-on-failure": "none kill restart stop",
 		"condition":         "created running paused exited stopped healthy unhealthy removing",
 		"format":            "json",
+		"denials":           "all none",
 		"change":            "CMD ENTRYPOINT ENV EXPOSE LABEL STOPSIGNAL USER VOLUME WORKDIR",
 	}
 }
 
 // flagValue completes the flags whose values are looked up.
-func (c *completer) flagValue(name string) bool {
+func (c *completer) flagValue(name, typed string) bool {
 	switch name {
 	case "network", "net":
-		c.words("private", "builtin", "none", "host")
+		c.networkMode(typed)
 	case "pid":
 		c.words("private", "host")
 	case "ipc":
@@ -230,6 +231,8 @@ func (c *completer) placeholder(name string) {
 		c.volumes("")
 	case "SECRET":
 		c.secrets()
+	case "NETWORK":
+		c.networks()
 	case "SIGNAL":
 		c.signals(c.current)
 	}

@@ -109,7 +109,14 @@ func (a *app) defaults(p *parser, line split) ([]string, error) {
 		return nil, err
 	}
 	a.config, a.typed = c, line.flags
-	return c.words(p.entry.name, p.fields, line), nil
+	words := c.words(p.entry.name, p.fields, line)
+	if own, ok := p.cmd.(interface {
+		profileWords(c *config, fields []field, line split) ([]string, error)
+	}); ok && named != noConfig {
+		more, err := own.profileWords(c, p.fields, line)
+		return append(words, more...), err
+	}
+	return words, nil
 }
 
 // A script that only asks for the version does not fail by a file's fault.

@@ -176,6 +176,7 @@ func (f field) wants(kind unstable.Kind) (want, hint string) {
 	case f.isBool && kind != unstable.Bool:
 		return "true or false", "without quotes"
 	case f.isBool:
+	case t.Kind() == reflect.Slice && kind == unstable.String && f.isSingle():
 	case t.Kind() == reflect.Slice && kind != unstable.Array:
 		return "a list of words", `as in ["one", "two"]`
 	case t.Kind() == reflect.Slice:
@@ -187,6 +188,9 @@ func (f field) wants(kind unstable.Kind) (want, hint string) {
 	}
 	return "", ""
 }
+
+// isSingle says whether a word will do for a list: mostly it has one.
+func (f field) isSingle() bool { _, ok := f.tag.Lookup("single"); return ok }
 
 func number(t reflect.Type) bool {
 	if t.Kind() == reflect.Pointer {

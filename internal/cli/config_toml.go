@@ -33,6 +33,9 @@ type configReader struct {
 	seen  map[string]int // the line of each key and table
 	out   []configSetting
 
+	columns bool // errors name them
+	column  int  // of the last key
+
 	all   []entry
 	flags map[string][]field // of each command that has a table
 }
@@ -100,7 +103,8 @@ func (r *configReader) once(key []string, line int) error {
 func (r *configReader) key(it unstable.Iterator) (key []string, line int) {
 	for it.Next() {
 		key = append(key, string(it.Node().Data))
-		line = r.toml.Shape(it.Node().Raw).Start.Line
+		start := r.toml.Shape(it.Node().Raw).Start
+		line, r.column = start.Line, start.Column
 	}
 	return key, line
 }
@@ -170,5 +174,8 @@ func lineOfError(data []byte, err error) int {
 
 // fail names the place and the key.
 func (r *configReader) fail(line int, key []string, why, hint string) error {
+	if r.columns {
+		return &usageError{msg: fmt.Sprintf("%s:%d:%d: %s: %s", visible(r.file), line, r.column, visible(key[len(key)-1]), why), hint: hint}
+	}
 	return &usageError{msg: fmt.Sprintf("%s:%d: %s: %s", visible(r.file), line, visible(strings.Join(key, ".")), why), hint: hint}
 }

@@ -22,11 +22,16 @@ func TestLogs(t *testing.T) {
 	if got.code != 0 || f.asked[0] != "logs "+strings.Repeat("a", 64) || f.read.Tail != -1 {
 		t.Errorf("-l: %+v; asked %q", got, f.asked)
 	}
+	if got := invoke(t, &fakeEngine{containers: someContainers()}, "logs", "--details=false", "-l"); got.code != 0 {
+		t.Errorf("--details=false: %+v", got)
+	}
 	for _, tt := range []struct {
 		args string
 		f    *fakeEngine
 		err  string
 	}{
+		{"logs --details=true web", nil, "attributes"},
+		{"logs --detail=false web", nil, "unknown flag"},
 		{"logs", nil, "a container is needed"},
 		{"logs -l web", nil, "exclude each other"},
 		{"logs --details web", nil, "attributes"},

@@ -5,7 +5,9 @@ import "fmt"
 type diffCmd struct {
 	Format string `placeholder:"json" help:"json: an object with the lists changed, added and deleted."`
 
-	Name  string `arg:"" name:"NAME"`
+	Latest bool `short:"l" help:"The container that was made last."`
+
+	Name  string `arg:"" name:"NAME" optional:""`
 	Other string `arg:"" name:"OTHER" optional:""`
 }
 
@@ -19,10 +21,6 @@ gets, such as /etc/hosts, is left out.
   coracle diff web
   coracle diff debian:12 debian:13
   coracle diff web:patched web`
-}
-
-func (*diffCmd) refused(name string) (refusal, bool) {
-	return findRefusal([]refusal{{flags: "l latest", reason: "it is no part of this version", hint: "give the container's name"}}, name)
 }
 
 // diffLists is --format json, with podman's names.
@@ -39,6 +37,16 @@ func (c *diffCmd) run(a *app) (int, error) {
 	e, err := a.engine()
 	if err != nil {
 		return exitOurs, err
+	}
+	if c.Latest == (c.Name != "") {
+		return exitOurs, &usageError{msg: "diff: either NAME or --latest is needed", hint: `see "coracle diff --help"`}
+	}
+	if c.Latest {
+		names, err := selection{Latest: true}.names(e, "diff", isRunning)
+		if err != nil {
+			return exitOurs, err
+		}
+		c.Name = names[0]
 	}
 	ctx, stop := interruptible()
 	defer stop()

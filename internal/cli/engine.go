@@ -5,6 +5,8 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/opencontainers/go-digest"
+
 	"coracle/images"
 	"coracle/internal/engine"
 	"coracle/userns"
@@ -15,19 +17,24 @@ import (
 type engineAPI interface {
 	Run(ctx context.Context, opts engine.RunOptions) (engine.Exit, error)
 	Pull(ctx context.Context, name string, opts engine.PullOptions) (*images.Image, error)
-	Images() ([]images.Image, error)
+	Images() ([]images.Listed, error)
 	RemoveImage(ctx context.Context, name string, force bool) ([]string, error)
 	Commit(ctx context.Context, name string, opts engine.CommitOptions) (*images.Image, error)
 	Unpack(ctx context.Context, image, dir string, opts engine.UnpackOptions) error
-	Pack(ctx context.Context, dir string, opts engine.PackOptions) (*images.Image, error)
+	MountImage(ctx context.Context, image string) (engine.ImageMount, error)
+	ImageMounts() ([]engine.ImageMount, error)
+	UnmountImage(image string, force bool) (digest.Digest, error)
+	Pack(ctx context.Context, dir string, opts engine.NewImage) (*images.Image, error)
 	Import(ctx context.Context, src string, opts engine.ImportOptions) (*images.Image, error)
 	Inspect(ctx context.Context, name string, o engine.InspectOptions) (any, error)
 	UpdateContainer(name string, o engine.UpdateOptions) error
+	Sandbox(ctx context.Context, o engine.SandboxOptions) (engine.Exit, error)
 	Unshare(ctx context.Context, args []string, req userns.Request, stdio engine.Stdio) (engine.Exit, error)
 	Doctor(ctx context.Context) []engine.Check
 	Info(ctx context.Context) (engine.Info, error)
 	Containers() ([]engine.Container, error)
 	Filter(words []string) (engine.Filter, error)
+	Memberships() map[string][]string
 	Events(ctx context.Context, o engine.EventOptions, show func(engine.Event) error) error
 	Sizes(ctx context.Context, boxes []engine.Container) (map[string]engine.Sizes, error)
 	Create(ctx context.Context, opts engine.RunOptions) (engine.Container, error)

@@ -2,6 +2,7 @@ package cli
 
 import (
 	"fmt"
+	"io"
 	"strconv"
 	"unicode/utf8"
 
@@ -18,7 +19,9 @@ func visibleJSON(doc []byte) []byte {
 	for i := 0; i < len(doc); {
 		r, n := utf8.DecodeRune(doc[i:])
 		switch {
-		case r == '\n' || strconv.IsPrint(r):
+		case r == utf8.RuneError && n == 1: // no UTF-8: to another terminal 0x9b begins an order
+			b = append(b, `\ufffd`...)
+		case r == '\n' || r == '\t' || strconv.IsPrint(r):
 			b = append(b, doc[i:i+n]...)
 		case r > 0xffff:
 			hi, lo := surrogates(r)
@@ -29,6 +32,23 @@ func visibleJSON(doc []byte) []byte {
 		i += n
 	}
 	return b
+}
+
+// visibleWriter makes visible what is written in one piece, a text or a document.
+type visibleWriter struct {
+	w    io.Writer
+	json bool
+}
+
+func (v visibleWriter) Write(p []byte) (int, error) {
+	out := []byte(visibleText(string(p)))
+	if v.json {
+		out = visibleJSON(p)
+	}
+	if _, err := v.w.Write(out); err != nil {
+		return 0, err
+	}
+	return len(p), nil
 }
 
 func surrogates(r rune) (hi, lo rune) {

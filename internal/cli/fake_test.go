@@ -23,9 +23,11 @@ import (
 // fakeEngine answers from its fields and notes what it was asked. What no test
 // asks for it does not have.
 type fakeEngine struct {
+	members map[string][]string
+	ports   []string // that each container publishes
 	engineAPI
 
-	images     []images.Image
+	images     []images.Listed
 	containers []engine.Container
 	events     []engine.Event
 	checks     []engine.Check
@@ -60,13 +62,13 @@ func (f *fakeEngine) Pull(_ context.Context, name string, opts engine.PullOption
 	}
 	for _, img := range f.images {
 		if len(img.Names) > 0 && strings.Contains(img.Names[0], name) {
-			return &img, nil
+			return &images.Image{ID: img.ID, Names: img.Names, Size: img.Size, Created: img.Created}, nil
 		}
 	}
 	return nil, notFound(name)
 }
 
-func (f *fakeEngine) Images() ([]images.Image, error) { return f.images, f.err }
+func (f *fakeEngine) Images() ([]images.Listed, error) { return f.images, f.err }
 
 func (f *fakeEngine) RemoveImage(_ context.Context, name string, force bool) ([]string, error) {
 	f.ask("rmi", name)
@@ -94,6 +96,11 @@ func (f *fakeEngine) Inspect(_ context.Context, name string, o engine.InspectOpt
 		return doc, nil
 	}
 	return nil, notFound(name)
+}
+
+func (f *fakeEngine) Sandbox(_ context.Context, o engine.SandboxOptions) (engine.Exit, error) {
+	f.ask(append([]string{"sandbox"}, o.Command...)...)
+	return f.exit, f.err
 }
 
 func (f *fakeEngine) Unshare(_ context.Context, args []string, req userns.Request, _ engine.Stdio) (engine.Exit, error) {
@@ -172,10 +179,13 @@ func (f *fakeEngine) Filter(words []string) (engine.Filter, error) {
 			}
 			return engine.Container{}, notFound(name)
 		},
-		Image: func(name string) (*images.Image, error) { return nil, notFound(name) },
-		Now:   time.Now(),
+		Image:    func(name string) (*images.Image, error) { return nil, notFound(name) },
+		Networks: f.Memberships,
+		Now:      time.Now(),
 	})
 }
+
+func (f *fakeEngine) Memberships() map[string][]string { return f.members }
 
 func (f *fakeEngine) Logs(_ context.Context, names []string, opts engine.LogsOptions) error {
 	f.ask(append([]string{"logs"}, names...)...)
@@ -254,9 +264,9 @@ func invoke(t *testing.T, f *fakeEngine, args ...string) outcome {
 // evil is what an image may call itself.
 const evil = "a\x1b]0;owned\x07\nb\u202ec\x9bd"
 
-func someImages() []images.Image {
+func someImages() []images.Listed {
 	now := time.Now()
-	return []images.Image{
+	return []images.Listed{
 		{ID: digest.FromString("1"), Names: []string{"docker.io/library/debian:12", "localhost:5000/deb:x"}, Size: 123456789, Created: now.Add(-72 * time.Hour)},
 		{ID: digest.FromString("2"), Names: []string{"docker.io/library/alpine:latest"}, Size: 999, Created: now.Add(-time.Hour)},
 		{ID: digest.FromString("3"), Size: 5_000_000_000},
@@ -273,7 +283,7 @@ func (f *fakeEngine) Unpublish(name string, words []string) ([]string, error) {
 
 func (f *fakeEngine) Ports(name, only string) ([]string, error) {
 	f.ask("ports", name+only)
-	return nil, nil
+	return f.ports, nil
 }
 
 func (f *fakeEngine) Dependents(name string) ([]engine.Container, error) {

@@ -23,6 +23,7 @@ func families() []family {
 		{"image", "images, by docker's and podman's long names"},
 		{"volume", "data that outlives containers"},
 		{"network", "containers that reach each other"},
+		{"profile", "flags of sandboxes, by a name"},
 		{"secret", "what only a container is to know"},
 		{"system", "this program and its machine, by docker's and podman's long names"},
 	}
@@ -39,6 +40,8 @@ func verbAliases() map[string]string {
 		"network list":   "network ls",
 		"network remove": "network rm",
 		"resume":         "unpause",
+		"umount":         "unmount",
+		"image umount":   "unmount",
 		"secret list":    "secret ls",
 		"secret remove":  "secret rm",
 		"volume list":    "volume ls",

@@ -45,6 +45,11 @@ func topics() []topic {
 			"coracle volume create pgdata",
 			"coracle run -v pgdata:/var/lib/postgresql postgres",
 		}},
+		{title: "A command of the host's that is not trusted", commands: "sandbox review apply discard why learn", group: "Sandbox", examples: []string{
+			"coracle sandbox -- make test",
+			"coracle sandbox --on-exit discard --timeout 60 -- ./configure",
+			"coracle review --diff",
+		}},
 		{title: "This machine and account", commands: "doctor info unshare system version completion oci", group: "System", examples: []string{
 			"coracle doctor",
 			"coracle unshare rm -r ./files-of-a-container",

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"path"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -42,6 +43,8 @@ type imageRow struct {
 	CreatedSince string
 	Size         string
 	Bytes        int64
+	ReadOnly     bool   // in an additional store
+	Store        string // which
 }
 
 func (c *imagesCmd) run(a *app) (int, error) {
@@ -60,9 +63,9 @@ func (c *imagesCmd) run(a *app) (int, error) {
 	if err != nil {
 		return exitOurs, err
 	}
-	slices.SortStableFunc(all, func(x, y images.Image) int { return y.Created.Compare(x.Created) })
+	slices.SortStableFunc(all, func(x, y images.Listed) int { return y.Created.Compare(x.Created) })
 	var rows []imageRow
-	var kept []images.Image
+	var kept []images.Listed
 	now := time.Now()
 	for _, img := range all {
 		before := len(rows)
@@ -83,7 +86,8 @@ func (c *imagesCmd) run(a *app) (int, error) {
 		printIDs(a, rows)
 		return 0, nil
 	}
-	return 0, c.listing().print(a, c.Format, rows)
+	shared := slices.ContainsFunc(rows, func(r imageRow) bool { return r.ReadOnly })
+	return 0, c.listing(shared).print(a, c.Format, rows)
 }
 
 func printIDs(a *app, rows []imageRow) {
@@ -96,17 +100,19 @@ func printIDs(a *app, rows []imageRow) {
 	}
 }
 
-func (c *imagesCmd) rows(img images.Image, now time.Time) []imageRow {
+func (c *imagesCmd) rows(img images.Listed, now time.Time) []imageRow {
 	row := imageRow{
 		Repository:   "<none>",
 		Tag:          "<none>",
 		ID:           shortID(img.ID.String(), c.NoTrunc || c.Format == "json"),
-		Digest:       img.Manifest.Digest.String(),
+		Digest:       img.Digest.String(),
 		Names:        img.Names,
 		CreatedAt:    img.Created.UTC().Format(time.RFC3339),
 		CreatedSince: humanAge(now, img.Created),
 		Size:         humanSize(img.Size),
 		Bytes:        img.Size,
+		ReadOnly:     img.Store != "",
+		Store:        img.Store,
 	}
 	if len(img.Names) == 0 {
 		return []imageRow{row}
@@ -127,7 +133,8 @@ func (c *imagesCmd) rows(img images.Image, now time.Time) []imageRow {
 	return rows
 }
 
-func (c *imagesCmd) listing() listing[imageRow] {
+// listing has podman's column R/O where there is an image of an additional store.
+func (c *imagesCmd) listing(shared bool) listing[imageRow] {
 	columns := []column{
 		{"Repository", "REPOSITORY", true},
 		{"Tag", "TAG", true},
@@ -139,13 +146,19 @@ func (c *imagesCmd) listing() listing[imageRow] {
 	if !c.Digests && (c.Format == "" || c.Format == "table") {
 		columns = slices.Delete(columns, 2, 3)
 	}
+	if shared {
+		columns = append(columns, column{"ReadOnly", "R/O", false})
+	}
 	return listing[imageRow]{
 		columns:   columns,
 		noHeading: c.NoHeading,
 		cells: func(r imageRow) []string {
 			cells := []string{r.Repository, r.Tag, r.Digest, r.ID, r.CreatedSince, r.Size}
 			if !c.Digests {
-				return slices.Delete(cells, 2, 3)
+				cells = slices.Delete(cells, 2, 3)
+			}
+			if shared {
+				cells = append(cells, strconv.FormatBool(r.ReadOnly))
 			}
 			return cells
 		},

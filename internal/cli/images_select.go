@@ -15,7 +15,7 @@ import (
 func itoa64(n int64) string { return strconv.FormatInt(n, 10) }
 
 // imageTest says whether a name of an image is to be listed.
-type imageTest func(img images.Image, r imageRow) bool
+type imageTest func(img images.Listed, r imageRow) bool
 
 // filter makes one predicate of NAME and all --filter.
 func (c *imagesCmd) filter(all func() (engineAPI, error)) (imageTest, error) {
@@ -32,7 +32,7 @@ func (c *imagesCmd) filter(all func() (engineAPI, error)) (imageTest, error) {
 		}
 		tests = append(tests, t)
 	}
-	return func(img images.Image, r imageRow) bool {
+	return func(img images.Listed, r imageRow) bool {
 		return !slices.ContainsFunc(tests, func(t imageTest) bool { return !t(img, r) })
 	}, nil
 }
@@ -43,29 +43,29 @@ func imageFilter(key, value string, open func() (engineAPI, error)) (imageTest, 
 		if _, err := path.Match(value, ""); err != nil {
 			return nil, &usageError{msg: fmt.Sprintf("images: the pattern %q: %v", value, err), hint: "* ? and [a-z] are understood"}
 		}
-		return func(_ images.Image, r imageRow) bool { return matchesName(value, r) }, nil
+		return func(_ images.Listed, r imageRow) bool { return matchesName(value, r) }, nil
 	case "dangling":
 		if value != "true" && value != "false" {
 			return nil, &usageError{msg: fmt.Sprintf("images: the filter dangling=%s: it is either true or false", value)}
 		}
-		return func(_ images.Image, r imageRow) bool { return (r.Repository == "<none>") == (value == "true") }, nil
+		return func(_ images.Listed, r imageRow) bool { return (r.Repository == "<none>") == (value == "true") }, nil
 	case "id":
 		want := strings.TrimPrefix(value, "sha256:")
-		return func(img images.Image, _ imageRow) bool { return strings.HasPrefix(img.ID.Encoded(), want) }, nil
+		return func(img images.Listed, _ imageRow) bool { return strings.HasPrefix(img.ID.Encoded(), want) }, nil
 	case "digest":
 		want := strings.TrimPrefix(value, "sha256:")
-		return func(img images.Image, _ imageRow) bool {
-			return strings.HasPrefix(img.Manifest.Digest.Encoded(), want) || strings.HasPrefix(img.Source.Encoded(), want)
+		return func(img images.Listed, _ imageRow) bool {
+			return strings.HasPrefix(img.Digest.Encoded(), want) || strings.HasPrefix(img.Source.Encoded(), want)
 		}, nil
 	case "label":
 		name, want, has := strings.Cut(value, "=")
-		return func(img images.Image, _ imageRow) bool {
-			got, ok := img.Config.Config.Labels[name]
+		return func(img images.Listed, _ imageRow) bool {
+			got, ok := img.Labels[name]
 			return ok && (!has || got == want)
 		}, nil
 	case "until":
 		at, err := pastTime(value)
-		return func(img images.Image, _ imageRow) bool { return img.Created.Before(at) }, err
+		return func(img images.Listed, _ imageRow) bool { return img.Created.Before(at) }, err
 	case "before", "since", "after":
 		return besideImage(key, value, open)
 	}
@@ -99,7 +99,7 @@ func besideImage(key, name string, open func() (engineAPI, error)) (imageTest, e
 	if err != nil {
 		return nil, doing("images", key+"="+name, err)
 	}
-	return func(img images.Image, _ imageRow) bool {
+	return func(img images.Listed, _ imageRow) bool {
 		if key == "before" {
 			return img.Created.Before(other.Created)
 		}
@@ -125,7 +125,7 @@ func (c *imagesCmd) sortRows(rows []imageRow) {
 }
 
 // printTree shows each image with its names above the platforms that it has.
-func (c *imagesCmd) printTree(a *app, e engineAPI, list []images.Image) error {
+func (c *imagesCmd) printTree(a *app, e engineAPI, list []images.Listed) error {
 	t := table{titles: []string{"IMAGE", "ID", "SIZE", ""}, flex: []bool{true}, noHeading: c.NoHeading}
 	for _, img := range list {
 		names := img.Names
@@ -135,7 +135,11 @@ func (c *imagesCmd) printTree(a *app, e engineAPI, list []images.Image) error {
 		for _, n := range names {
 			t.rows = append(t.rows, []string{n, shortID(img.ID.String(), c.NoTrunc), humanSize(img.Size), ""})
 		}
-		variants, err := e.Variants(&img)
+		full, err := e.Image(append(img.Names, img.ID.String())[0])
+		if err != nil {
+			return err
+		}
+		variants, err := e.Variants(full)
 		if err != nil {
 			return err
 		}

@@ -102,3 +102,22 @@ func (c *inspectCmd) print(a *app, docs []any) error {
 	}
 	return nil
 }
+
+// inspectEach prints what there is of each name, an array of JSON or a template for
+// each document; what is not there is told, and the rest printed.
+func inspectEach(a *app, kind, format string, names []string, document func(name string) (any, error)) (int, error) {
+	docs := []any{}
+	var failed []error
+	for _, name := range names {
+		doc, err := document(name)
+		if err != nil {
+			failed = append(failed, doing("inspect "+kind, name, err))
+			continue
+		}
+		docs = append(docs, doc)
+	}
+	if err := (&inspectCmd{Format: format}).print(a, docs); err != nil {
+		return exitOurs, err
+	}
+	return 0, a.failures(failed)
+}

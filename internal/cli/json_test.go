@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"encoding"
 	"encoding/json"
 	"fmt"
 	"os"
@@ -11,7 +12,9 @@ import (
 	"time"
 
 	"coracle/images"
+	"coracle/internal/denial"
 	"coracle/internal/engine"
+	"coracle/internal/sandbox"
 )
 
 const jsonPage = "../../docs/json.md"
@@ -31,6 +34,7 @@ func jsonDocuments() []jsonDocument {
 		{"stats", "stats", true, reflect.TypeFor[statsDocument]()},
 		{"diff", "diff", false, reflect.TypeFor[diffLists]()},
 		{"images", "images", true, reflect.TypeFor[imageRow]()},
+		{"mount", "mount", true, reflect.TypeFor[mountRow]()},
 		{"history", "history", true, reflect.TypeFor[stepRow]()},
 		{"inspect: a container", "inspect", true, reflect.TypeFor[engine.ContainerInspection]()},
 		{"inspect: an image", "inspect", true, reflect.TypeFor[images.Inspection]()},
@@ -45,7 +49,11 @@ func jsonDocuments() []jsonDocument {
 		{"doctor", "doctor", true, reflect.TypeFor[engine.Check]()},
 		{"version", "version", false, reflect.TypeFor[build]()},
 		{"run --report FILE", "", false, reflect.TypeFor[engine.ReportDocument]()},
+		{"sandbox --report FILE", "", false, reflect.TypeFor[engine.SandboxReport]()},
+		{"why --json", "", false, reflect.TypeFor[denial.Record]()},
+		{"sandbox --explain", "sandbox,learn", false, reflect.TypeFor[sandbox.Document]()},
 		{"run --net-log FILE", "", false, reflect.TypeFor[engine.FlowDocument]()},
+		{"review --json", "", false, reflect.TypeFor[reviewDocument]()},
 		{"run --dry-run", "run,create", false, reflect.TypeFor[engine.PlanDocument]()},
 	}
 }
@@ -125,6 +133,9 @@ func jsonKind(t reflect.Type) (kind string, inner reflect.Type, many bool) {
 			return "object", nil, false // of a specification
 		}
 		return "object", t, false
+	}
+	if t.Implements(reflect.TypeFor[encoding.TextMarshaler]()) {
+		return "string", nil, false
 	}
 	return "integer", nil, false
 }

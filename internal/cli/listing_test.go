@@ -74,7 +74,7 @@ func TestImagesJSON(t *testing.T) {
 // escapes, newlines and a bidirectional override, in each of its formats.
 func TestNothingReachesTheTerminal(t *testing.T) {
 	f := &fakeEngine{
-		images:     []images.Image{{ID: digest.FromString("1"), Names: []string{evil + "/x:" + evil}}},
+		images:     []images.Listed{{ID: digest.FromString("1"), Names: []string{evil + "/x:" + evil}}},
 		containers: []engine.Container{{ID: evil, Name: evil, Image: evil, Command: []string{evil, "\x1bc"}}},
 		checks:     []engine.Check{{Name: evil, Status: "warn", Detail: evil, Hint: evil}},
 		documents:  map[string]any{"x": map[string]any{evil: []string{evil}, "Name": evil}},
@@ -145,6 +145,23 @@ func TestVisibleJSONKeepsTheValue(t *testing.T) {
 		_ = json.Unmarshal(doc, &before)
 		if before["k"] != after["k"] || strings.ContainsFunc(strings.Map(onlyControl, string(clean)), func(r rune) bool { return r < ' ' || r > '~' }) {
 			t.Errorf("%q became %q", doc, clean)
+		}
+	}
+}
+
+// What no JSON is made of can stand in a document that others wrote, and inspect --raw shows it:
+// on a terminal nothing of it is an order, in whichever encoding that reads.
+func TestVisibleJSONOfAnything(t *testing.T) {
+	for in, want := range map[string]string{
+		"{\n\t\"a\": 1\n}":        "{\n\t\"a\": 1\n}",
+		"\"\x1b[31m\"":            `"\u001b[31m"`,
+		"\"\u009b31m\"":           `"\u009b31m"`,
+		"\"\x9b31m\xff\xe6\x97\"": `"\ufffd31m\ufffd\ufffd\ufffd"`,
+		"\"\ufffd 日本\"":           "\"\ufffd 日本\"",
+		"{}\r\x00\x7f":            `{}\u000d\u0000\u007f`,
+	} {
+		if got := string(visibleJSON([]byte(in))); got != want {
+			t.Errorf("%q became %q, not %q", in, got, want)
 		}
 	}
 }

@@ -16,12 +16,13 @@ type networkAPI interface {
 	Network(name string) (engine.Network, error)
 	RemoveNetwork(name string, force bool) error
 	PruneNetworks() ([]string, error)
-	ConnectNetwork(network, container, ip string, aliases []string) error
+	ConnectNetwork(network, container string, o engine.EndpointOptions) error
 	DisconnectNetwork(network, container string) error
 }
 
 type networkCreateCmd struct {
-	Subnet   string   `placeholder:"CIDR" help:"Its IPv4 addresses (default: a free part of 10.89.0.0/16)."`
+	Subnet   []string `placeholder:"CIDR" help:"Its IPv4 addresses (default: a free part of 10.89.0.0/16), and again for its IPv6 addresses."`
+	IPv6     bool     `name:"ipv6" help:"IPv6 addresses, too (default: a random part of fd00::/8)."`
 	Internal bool     `help:"Nothing but the other containers can be reached."`
 	MTU      string   `name:"mtu" placeholder:"BYTES" help:"From 1280 to 65520 (default: 1500)."`
 	Label    []string `short:"l" sep:"none" placeholder:"KEY=VALUE" help:"A label."`
@@ -36,6 +37,7 @@ name.
 
   coracle network create backend
   coracle network create --internal --subnet 10.7.0.0/24 vault
+  coracle network create --ipv6 both
   coracle run -d --name db --network backend postgres`
 }
 
@@ -48,7 +50,7 @@ func (c *networkCreateCmd) run(a *app) (int, error) {
 	if err != nil {
 		return exitOurs, err
 	}
-	n, err := e.CreateNetwork(engine.CreateNetworkOptions{Name: c.Name, Subnet: c.Subnet, MTU: c.MTU, Internal: c.Internal, Ignore: c.Ignore, Labels: labels})
+	n, err := e.CreateNetwork(engine.CreateNetworkOptions{Name: c.Name, Subnets: c.Subnet, IPv6: c.IPv6, MTU: c.MTU, Internal: c.Internal, Ignore: c.Ignore, Labels: labels})
 	if err != nil {
 		return exitOurs, err
 	}
@@ -73,10 +75,18 @@ type networkRow struct {
 	CreatedAt  time.Time
 	Subnet     string
 	Gateway    string
+	Subnets    []networkSubnet
+	IPv6       bool
 	Internal   bool
 	MTU        int
 	Labels     map[string]string
 	Containers []networkMember
+}
+
+// networkSubnet is one of its subnets: first IPv4's, then IPv6's.
+type networkSubnet struct {
+	Subnet  string
+	Gateway string
 }
 
 // networkMember is a container of it.
@@ -84,14 +94,26 @@ type networkMember struct {
 	ID          string
 	Name        string
 	IPv4Address string
+	IPv6Address string
 	Aliases     []string
 	Running     bool
 }
 
 func newNetworkRow(n engine.Network) networkRow {
-	r := networkRow{visible(n.Name), n.ID, n.Created, n.Subnet.String(), n.Gateway.String(), n.Internal, n.MTU, cleanMap(n.Labels), []networkMember{}}
+	r := networkRow{
+		Name: visible(n.Name), ID: n.ID, CreatedAt: n.Created, Subnet: n.Subnet.String(), Gateway: n.Gateway.String(), IPv6: n.Subnet6.IsValid(),
+		Internal: n.Internal, MTU: n.MTU, Labels: cleanMap(n.Labels), Containers: []networkMember{},
+	}
+	r.Subnets = []networkSubnet{{r.Subnet, r.Gateway}}
+	if r.IPv6 {
+		r.Subnets = append(r.Subnets, networkSubnet{n.Subnet6.String(), n.Gateway6.String()})
+	}
 	for id, p := range n.Containers {
-		r.Containers = append(r.Containers, networkMember{id, visible(p.Name), netip.PrefixFrom(p.IPv4, n.Subnet.Bits()).String(), append([]string{}, p.Aliases...), p.Running})
+		m := networkMember{ID: id, Name: visible(p.Name), IPv4Address: netip.PrefixFrom(p.IPv4, n.Subnet.Bits()).String(), Aliases: append([]string{}, p.Aliases...), Running: p.Running}
+		if r.IPv6 {
+			m.IPv6Address = netip.PrefixFrom(p.IPv6, n.Subnet6.Bits()).String()
+		}
+		r.Containers = append(r.Containers, m)
 	}
 	slices.SortFunc(r.Containers, func(x, y networkMember) int {
 		return netip.MustParsePrefix(x.IPv4Address).Addr().Compare(netip.MustParsePrefix(y.IPv4Address).Addr())
@@ -121,7 +143,11 @@ func (c *networkListCmd) run(a *app) (int, error) {
 	return 0, listing[networkRow]{
 		columns: []column{{"Name", "NETWORK", true}, {"Subnet", "SUBNET", false}, {"Internal", "INTERNAL", false}, {"Containers", "CONTAINERS", false}},
 		cells: func(r networkRow) []string {
-			return []string{r.Name, r.Subnet, fmt.Sprint(r.Internal), fmt.Sprint(len(r.Containers))}
+			subnets := r.Subnet
+			if r.IPv6 {
+				subnets += " " + r.Subnets[1].Subnet
+			}
+			return []string{r.Name, subnets, fmt.Sprint(r.Internal), fmt.Sprint(len(r.Containers))}
 		},
 		clean:     func(r networkRow) networkRow { return r },
 		noHeading: c.NoHeading,
@@ -145,20 +171,10 @@ func (c *networkInspectCmd) run(a *app) (int, error) {
 	if err != nil {
 		return exitOurs, err
 	}
-	docs := []any{}
-	var failed []error
-	for _, name := range c.Names {
+	return inspectEach(a, "network", c.Format, c.Names, func(name string) (any, error) {
 		n, err := e.Network(name)
-		if err != nil {
-			failed = append(failed, doing("inspect network", name, err))
-			continue
-		}
-		docs = append(docs, newNetworkRow(n))
-	}
-	if err := printDocuments(a, c.Format, docs); err != nil {
-		return exitOurs, err
-	}
-	return 0, a.failures(failed)
+		return newNetworkRow(n), err
+	})
 }
 
 type networkExistsCmd struct {
@@ -252,7 +268,8 @@ func (c *networkPruneCmd) run(a *app) (int, error) {
 }
 
 type networkConnectCmd struct {
-	IP    string   `name:"ip" placeholder:"ADDR" help:"Its address there."`
+	IP    string   `name:"ip" placeholder:"ADDR" help:"Its IPv4 address there."`
+	IP6   string   `name:"ip6" placeholder:"ADDR" help:"Its IPv6 address there."`
 	Alias []string `placeholder:"NAME" help:"A name more by which others reach it."`
 
 	Network   string `arg:"" name:"NETWORK"`
@@ -266,12 +283,19 @@ starts.
   coracle network connect --alias cache backend redis`
 }
 
+func (*networkConnectCmd) refused(name string) (refusal, bool) {
+	return findRefusal([]refusal{
+		{flags: "mac-address", never: true, reason: "a container has one interface for all of its networks", hint: "choose its address when the container is made: coracle run --mac-address"},
+		{flags: "driver-opt gw-priority link link-local-ip", reason: "no part of this version"},
+	}, name)
+}
+
 func (c *networkConnectCmd) run(a *app) (int, error) {
 	e, err := a.engine()
 	if err != nil {
 		return exitOurs, err
 	}
-	return 0, e.ConnectNetwork(c.Network, c.Container, c.IP, c.Alias)
+	return 0, e.ConnectNetwork(c.Network, c.Container, engine.EndpointOptions{IP: c.IP, IP6: c.IP6, Aliases: c.Alias})
 }
 
 type networkDisconnectCmd struct {
@@ -280,7 +304,8 @@ type networkDisconnectCmd struct {
 }
 
 func (*networkDisconnectCmd) Help() string {
-	return `Undoes "network connect". The network that a container was made with stays.
+	return `Takes a container out of a network, of "network connect" or that it was made
+with: at once if it runs, and whenever it starts. In none it reaches nobody.
 
   coracle network disconnect backend redis`
 }

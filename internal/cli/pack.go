@@ -1,17 +1,9 @@
 package cli
 
-import (
-	"fmt"
-
-	"coracle/internal/engine"
-)
+import "fmt"
 
 type packCmd struct {
-	Author    string   `short:"a" placeholder:"NAME" help:"Who made the image."`
-	Change    []string `short:"c" sep:"none" placeholder:"INSTRUCTION" help:"Set CMD, ENTRYPOINT, ENV, EXPOSE, HEALTHCHECK, LABEL, STOPSIGNAL, USER, VOLUME or WORKDIR."`
-	Message   string   `short:"m" placeholder:"TEXT" help:"Note TEXT in the image's history."`
-	Squash    bool     `short:"s" help:"Make one layer of everything."`
-	Timestamp *int64   `placeholder:"SECONDS" help:"Give image and files this time, in seconds since 1970, so that the same files give the same image."`
+	newImageFlags `embed:""`
 
 	Dir   string `arg:"" name:"DIR"`
 	Image string `arg:"" name:"IMAGE" optional:""`
@@ -28,7 +20,7 @@ Prints the image's id. SOURCE_DATE_EPOCH is as for coracle commit.
 }
 
 func (c *packCmd) run(a *app) (int, error) {
-	at, clamp, err := created(c.Timestamp)
+	image, err := c.image(c.Image)
 	if err != nil {
 		return exitOurs, err
 	}
@@ -38,9 +30,7 @@ func (c *packCmd) run(a *app) (int, error) {
 	}
 	ctx, stop := interruptible()
 	defer stop()
-	img, err := e.Pack(ctx, c.Dir, engine.PackOptions{
-		Name: c.Image, Author: c.Author, Message: c.Message, Changes: c.Change, Squash: c.Squash, Created: at, Clamp: clamp,
-	})
+	img, err := e.Pack(ctx, c.Dir, image)
 	if err != nil {
 		return exitOurs, err
 	}

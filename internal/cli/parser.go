@@ -98,11 +98,16 @@ type refuser interface {
 	refused(name string) (refusal, bool)
 }
 
-// refuse says why there is no such flag.
-func (p *parser) refuse(flag string) error {
+// refuse says why there is no such flag; nothing of one that a command knows by name,
+// where it is off.
+func (p *parser) refuse(flag string, off bool) error {
 	name := strings.TrimLeft(flag, "-")
 	if r, ok := p.cmd.(refuser); ok {
-		if why, ok := r.refused(name); ok {
+		why, ok := r.refused(name)
+		switch {
+		case ok && off:
+			return nil
+		case ok:
 			return why.err(flag)
 		}
 	}

@@ -17,13 +17,13 @@ func TestPlainFields(t *testing.T) {
 		var longGlobals, shortGlobals globals
 		err := readByKong("x", fieldsOf(long, &longGlobals), s)
 		if !plainFields(fieldsOf(short, &shortGlobals), s) {
-			if !reflect.DeepEqual(short, e.make()) || shortGlobals != (globals{}) {
+			if !reflect.DeepEqual(short, e.make()) || !reflect.DeepEqual(shortGlobals, globals{}) {
 				t.Errorf("%s %q %q: given up, and something was changed", e.name, flags, args)
 			}
 			return
 		}
 		plain++
-		if err != nil || !reflect.DeepEqual(long, short) || longGlobals != shortGlobals {
+		if err != nil || !reflect.DeepEqual(long, short) || !reflect.DeepEqual(longGlobals, shortGlobals) {
 			t.Errorf("%s %q %q: %+v %+v\nkong (%v): %+v %+v", e.name, flags, args, short, shortGlobals, err, long, longGlobals)
 		}
 	}

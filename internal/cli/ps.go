@@ -68,9 +68,15 @@ func (c *psCmd) once(a *app, e engineAPI) error {
 		return err
 	}
 	now := time.Now()
+	var members map[string][]string
+	if strings.Contains(c.Format, "Networks") || c.Format == "json" {
+		members = e.Memberships()
+	}
 	rows := make([]containerRow, 0, len(boxes))
 	for _, box := range boxes {
-		rows = append(rows, c.row(box, sizes[box.ID], now))
+		row := c.row(box, sizes[box.ID], now)
+		row.Networks = append(wordList{}, box.NetworkWords(members)...)
+		rows = append(rows, row)
 	}
 	c.sort(rows)
 	switch {
@@ -103,11 +109,11 @@ func (c *psCmd) boxes(e engineAPI) ([]engine.Container, error) {
 	if c.Latest {
 		last = 1
 	}
-	whole := c.All || last >= 0 || slices.ContainsFunc(c.Filter, func(f string) bool {
+	whole := c.All || last > 0 || slices.ContainsFunc(c.Filter, func(f string) bool {
 		return strings.HasPrefix(f, "status=") || strings.HasPrefix(f, "exited=") // docker and podman: who asks for a state means all
 	})
 	boxes := slices.DeleteFunc(all, func(box engine.Container) bool { return !whole && !box.Running() || !filter.Match(box) })
-	if last >= 0 && last < len(boxes) {
+	if last > 0 && last < len(boxes) {
 		boxes = boxes[:last]
 	}
 	return boxes, nil

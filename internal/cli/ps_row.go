@@ -148,7 +148,7 @@ func (c *psCmd) row(box engine.Container, sizes engine.Sizes, now time.Time) con
 		CreatedAt: box.Created.UTC().Format(time.RFC3339), Created: age, CreatedHuman: age, RunningFor: age,
 		StartedAt: unixTime(box.Started), State: string(box.Status), Status: statusLine(box, now), Health: box.Health,
 		Exited: box.Status == engine.Stopped, ExitCode: box.ExitCode, OOMKilled: box.OOMKilled, Pid: box.PID, Restarts: box.Restarts, AutoRemove: box.Remove,
-		Names: box.Name, Labels: box.Labels, Networks: wordList{box.NetworkWord()}, Ports: wordList(box.PortWords()), box: box, sizes: sizes,
+		Names: box.Name, Labels: box.Labels, Ports: wordList(box.PortWords()), box: box, sizes: sizes,
 		Size: fmt.Sprintf("%s (virtual %s)", humanSize(sizes.RW), humanSize(sizes.Root)),
 	}
 	if box.ImageID != "" {

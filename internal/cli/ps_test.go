@@ -36,7 +36,7 @@ func TestPS(t *testing.T) {
 	a, b, c, d := strings.Repeat("a", 12), strings.Repeat("b", 12), strings.Repeat("c", 12), strings.Repeat("d", 12)
 	table := "CONTAINER ID  IMAGE      COMMAND                   CREATED      STATUS                  PORTS  NAMES\n" +
 		a + "  debian:12  sleep 99                  1 hour ago   Up 3 minutes (healthy)         web\n" +
-		b + "  host       a-command-that-is-much-…  2 hours ago  Up 2 hours (Paused)            cold\n" +
+		b + "  host       a-command-that-i…a-table  2 hours ago  Up 2 hours (Paused)            cold\n" +
 		c + "  host       sh                        3 hours ago  Exited (3) 1 hour ago          job\n" +
 		d + "  alpine     sh                        3 days ago   Created                        new\n"
 	for _, c := range []struct {
@@ -50,6 +50,7 @@ func TestPS(t *testing.T) {
 		{[]string{"-q", "-n", "3"}, a + "\n" + b + "\n" + c + "\n"},
 		{[]string{"-q", "--last", "9", "--filter", "name=o"}, b + "\n" + c + "\n"},
 		{[]string{"-q", "--last", "1", "--filter", "name=o"}, b + "\n"},
+		{[]string{"-q", "--last", "0", "--filter", "name=w"}, a + "\n"}, // no limit, and those that run
 		{[]string{"-q", "-f", "status=exited"}, c + "\n"},
 		{[]string{"-q", "-f", "exited=3"}, c + "\n"},
 		{[]string{"-q", "-f", "name=job"}, ""}, // it does not run

@@ -1,8 +1,10 @@
 package cli
 
 import (
+	"cmp"
 	"context"
 	"fmt"
+	"path/filepath"
 
 	"coracle/images"
 	"coracle/internal/engine"
@@ -10,6 +12,8 @@ import (
 
 type pullCmd struct {
 	accessFlags  `embed:""`
+	Artifact     bool   `help:"Fetch the files of an artifact into a directory, not an image."`
+	Output       string `short:"o" placeholder:"DIR" help:"With --artifact: the directory (default: this one)."`
 	AllPlatforms bool   `name:"all-platforms" help:"Keep the whole index, with the images of all platforms."`
 	AllTags      bool   `name:"all-tags" short:"a" help:"All tags of the repository."`
 	Policy       string `placeholder:"WHEN" enum:"always,missing,never,newer" default:"always" help:"always, missing, never or newer."`
@@ -25,7 +29,8 @@ are those of containers-registries.conf(5).
 
   coracle pull debian
   coracle pull --platform linux/arm64 docker.io/library/alpine:3.20
-  coracle pull docker-archive:saved.tar oci:layout:name`
+  coracle pull docker-archive:saved.tar oci:layout:name
+  coracle pull --artifact registry.example.org/team/data:1 -o data`
 }
 
 func (*pullCmd) refused(name string) (refusal, bool) {
@@ -40,6 +45,12 @@ func (c *pullCmd) run(a *app) (int, error) {
 	access, err := c.access()
 	if err != nil {
 		return exitOurs, err
+	}
+	if c.Artifact {
+		return c.artifacts(a, access)
+	}
+	if c.Output != "" {
+		return exitOurs, &usageError{msg: "pull: --output is for files of artifacts", hint: "add --artifact, or coracle save -o FILE IMAGE"}
 	}
 	e, err := a.engine()
 	if err != nil {
@@ -67,6 +78,34 @@ func (c *pullCmd) run(a *app) (int, error) {
 		fmt.Fprintln(a.out, img.ID.Encoded())
 		if err := a.out.Flush(); err != nil {
 			return exitOurs, fmt.Errorf("write the output: %w", err)
+		}
+	}
+	return 0, a.failures(failed)
+}
+
+// artifacts fetches the files of artifacts, and prints where each has come to.
+func (c *pullCmd) artifacts(a *app, access images.Access) (int, error) {
+	if c.AllTags || c.AllPlatforms || c.Platform != "" {
+		return exitOurs, &usageError{msg: "pull: --artifact fetches what a name stands for, without --all-tags, --all-platforms and --platform"}
+	}
+	ctx, stop := interruptible()
+	defer stop()
+	bars := newProgress(a.err)
+	var progress images.Progress
+	if !c.Quiet {
+		progress = bars.add
+	}
+	dir := cmp.Or(c.Output, ".")
+	var failed []error
+	for _, name := range c.Images {
+		out, err := images.PullArtifact(ctx, name, dir, access, progress)
+		bars.close()
+		if err != nil {
+			failed = append(failed, err)
+			continue
+		}
+		for _, f := range out.Files {
+			fmt.Fprintln(a.out, visible(filepath.Join(dir, f)))
 		}
 	}
 	return 0, a.failures(failed)

@@ -3,6 +3,7 @@ package cli
 import (
 	"fmt"
 	"os"
+	"strings"
 	"time"
 
 	"coracle/images"
@@ -15,6 +16,7 @@ type accessFlags struct {
 	AuthFile   string `name:"authfile" placeholder:"FILE" help:"Credentials, instead of $REGISTRY_AUTH_FILE, podman's or docker's."`
 	Retry      *int   `placeholder:"N" help:"Try N times more where it may help (default: 3)."`
 	RetryDelay string `name:"retry-delay" placeholder:"TIME" help:"Wait so long between tries, 5s for example (default: longer each time)."`
+	Stall      string `name:"stall-timeout" placeholder:"TIME" help:"Break off and try again when the registry sends nothing for so long (default: 1m)."`
 }
 
 func (f accessFlags) access() (images.Access, error) {
@@ -28,6 +30,13 @@ func (f accessFlags) access() (images.Access, error) {
 			return a, &usageError{msg: fmt.Sprintf("--retry-delay: %q is no time", f.RetryDelay), hint: "5s, 1m30s, …"}
 		}
 		a.Delay = d
+	}
+	if f.Stall != "" {
+		d, err := time.ParseDuration(f.Stall)
+		if err != nil || d <= 0 {
+			return a, &usageError{msg: fmt.Sprintf("--stall-timeout: %q is no time", f.Stall), hint: "30s, 5m, …"}
+		}
+		a.Stall = d
 	}
 	return a, nil
 }
@@ -48,8 +57,13 @@ type pushCmd struct {
 	DigestFile       string `name:"digestfile" placeholder:"FILE" help:"Write the digest of what was pushed to FILE."`
 	Quiet            bool   `short:"q" help:"No progress."`
 
-	Image       string `arg:"" name:"IMAGE"`
-	Destination string `arg:"" name:"DESTINATION" optional:""`
+	Artifact     bool     `help:"Send files: IMAGE is where they go, and FILE[:MEDIA/TYPE]... follow."`
+	ArtifactType string   `name:"artifact-type" placeholder:"TYPE" help:"Of an artifact: its media type."`
+	Annotation   []string `placeholder:"KEY=VALUE" sep:"none" help:"Of an artifact: a note in its manifest."`
+	Subject      string   `placeholder:"REF" help:"Of an artifact: the image in the same repository that it is about."`
+
+	Image       string   `arg:"" name:"IMAGE"`
+	Destination []string `arg:"" name:"DESTINATION" optional:""`
 }
 
 func (*pushCmd) Help() string {
@@ -58,7 +72,9 @@ docker-archive:FILE[:NAME] or dir:DIR; without it the image's own name. What is
 there already is not sent again. Prints the digest.
 
   coracle push app:1 registry.example.org/team/app:1
-  coracle push --compression zstd --digestfile digest app:1`
+  coracle push --compression zstd --digestfile digest app:1
+  coracle push --artifact registry.example.org/data:1 a.csv:text/csv
+  coracle push --artifact --subject 1 registry.example.org/app a.json`
 }
 
 func (*pushCmd) refused(name string) (refusal, bool) {
@@ -77,6 +93,12 @@ func (c *pushCmd) run(a *app) (int, error) {
 	if err != nil {
 		return exitOurs, err
 	}
+	if err := c.check(); err != nil {
+		return exitOurs, err
+	}
+	if c.Artifact {
+		return c.artifact(a, access)
+	}
 	e, err := a.engine()
 	if err != nil {
 		return exitOurs, err
@@ -92,11 +114,55 @@ func (c *pushCmd) run(a *app) (int, error) {
 	if !c.Quiet {
 		o.Progress = bars.add
 	}
-	out, err := e.Push(ctx, c.Image, c.Destination, o)
+	out, err := e.Push(ctx, c.Image, append(c.Destination, "")[0], o)
 	bars.close()
 	if err != nil {
 		return exitOurs, err
 	}
+	return c.pushed(a, out)
+}
+
+// check refuses words of images with files, and of files with images.
+func (c *pushCmd) check() error {
+	switch {
+	case c.Artifact && (c.All || c.Compression != "" || c.CompressionLevel != 0 || c.Force || c.Format != ""):
+		return &usageError{msg: "push: files go as they are: --artifact goes without --all, --format and what compresses layers"}
+	case !c.Artifact && (c.ArtifactType != "" || len(c.Annotation) > 0 || c.Subject != ""):
+		return &usageError{msg: "push: --artifact-type, --annotation and --subject are of artifacts", hint: "add --artifact"}
+	case !c.Artifact && len(c.Destination) > 1:
+		return &usageError{msg: "push: an image goes to one destination"}
+	}
+	return nil
+}
+
+func (c *pushCmd) artifact(a *app, access images.Access) (int, error) {
+	ctx, stop := interruptible()
+	defer stop()
+	o := images.ArtifactOptions{Access: access, Type: c.ArtifactType, Subject: c.Subject}
+	for _, note := range c.Annotation {
+		k, v, ok := strings.Cut(note, "=")
+		if !ok || k == "" {
+			return exitOurs, &usageError{msg: fmt.Sprintf("push: --annotation %q is not KEY=VALUE", note)}
+		}
+		if o.Annotations == nil {
+			o.Annotations = map[string]string{}
+		}
+		o.Annotations[k] = v
+	}
+	bars := newProgress(a.err)
+	if !c.Quiet {
+		o.Progress = bars.add
+	}
+	out, err := images.PushArtifact(ctx, c.Image, c.Destination, o)
+	bars.close()
+	if err != nil {
+		return exitOurs, err
+	}
+	return c.pushed(a, out)
+}
+
+// pushed tells the digest.
+func (c *pushCmd) pushed(a *app, out *images.Pushed) (int, error) {
 	if c.DigestFile != "" {
 		if err := os.WriteFile(c.DigestFile, []byte(out.Digest), 0o666); err != nil { //nolint:gosec // the caller's umask decides, as for any file
 			return exitOurs, fmt.Errorf("write the digest: %w", err)

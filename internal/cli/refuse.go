@@ -60,15 +60,6 @@ func refusedForLater() []refusal {
 			hint:   "coracle inspect shows them",
 		},
 		{
-			flags:  "ip6",
-			reason: "networks that containers share have IPv4 addresses only",
-			hint:   "--ip chooses the IPv4 address",
-		},
-		{
-			flags: "mac-address", never: true,
-			reason: "the network carries IP packets only, and its interface has no such address",
-		},
-		{
 			flags:  "landlock",
 			reason: "Landlock rules are not applied",
 			hint:   "--read-only and read-only volumes keep files as they are",
@@ -139,6 +130,9 @@ func refusedForEver() []refusal {
 // may be the name of a network.
 func refuseNetwork(mode string) error {
 	kind, rest, more := strings.Cut(mode, ":")
+	if kind == "container" && more && rest == "" {
+		return &usageError{msg: "--network container: has no container's name behind it", hint: "as in --network container:web"}
+	}
 	kinds := []string{"container", "builtin", "slirp4netns", "pasta", "ns"}
 	if !more || slices.Contains(kinds, kind) {
 		return nil

@@ -51,6 +51,9 @@ func allImages(e engineAPI) ([]string, error) {
 	all, err := e.Images()
 	var names []string
 	for _, img := range all {
+		if img.Store != "" {
+			continue // not to be removed
+		}
 		if len(img.Names) == 0 {
 			names = append(names, img.ID.String())
 		}

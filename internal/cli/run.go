@@ -119,11 +119,13 @@ type securityFlags struct {
 }
 
 type networkFlags struct {
-	Network    string   `aliases:"net" placeholder:"MODE" help:"private (the default), builtin[:OPTIONS], slirp4netns, pasta, none, host, container:NAME, ns:PATH or the name of a network."`
+	Network    []string `aliases:"net" sep:"none" single:"" placeholder:"MODE" help:"private (the default), builtin[:OPTIONS], slirp4netns, pasta, none, host, container:NAME, ns:PATH or the name of a network; again for more networks."`
 	Alias      []string `name:"network-alias" placeholder:"NAME" help:"A name more by which others of the network reach it."`
 	Publish    []string `short:"p" sep:"none" placeholder:"PORT" help:"[IP:][HOST:]PORT[/PROTO]: reach it by a port of the host."`
 	PublishAll bool     `name:"publish-all" short:"P" help:"Publish all exposed ports, each by a free one."`
 	IP         string   `name:"ip" placeholder:"ADDR" help:"Its IPv4 address."`
+	IP6        string   `name:"ip6" placeholder:"ADDR" help:"Its IPv6 address."`
+	MAC        string   `name:"mac-address" placeholder:"ADDR" help:"The hardware address of its interface, which is Ethernet then."`
 	Hostname   *string  `short:"h" placeholder:"NAME" help:"Its host name."`
 	AddHost    []string `name:"add-host" sep:"none" placeholder:"NAME:ADDR" help:"A line of /etc/hosts."`
 	DNS        []string `name:"dns" placeholder:"ADDR" help:"A name server for /etc/resolv.conf."`
@@ -193,6 +195,7 @@ func (c *runCmd) run(a *app) (int, error) {
 		return exitOurs, err
 	}
 	opts.Stdin, opts.Stdout, opts.Stderr = a.files[0], a.files[1], a.files[2]
+	opts.Plan = visibleWriter{a.out, opts.Format == "json"}
 	if !c.Container.Quiet {
 		bars := newProgress(a.err)
 		defer bars.close()

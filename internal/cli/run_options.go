@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"strings"
 	"time"
 
 	"coracle/internal/engine"
@@ -15,10 +16,16 @@ func (c *runCmd) options() (engine.RunOptions, error) {
 }
 
 func (c *makeFlags) options() (engine.RunOptions, error) {
-	if err := refuseNetwork(c.Network.Network); err != nil {
-		return engine.RunOptions{}, err
+	networks := c.Network.words()
+	for _, word := range networks {
+		if err := refuseNetwork(word); err != nil {
+			return engine.RunOptions{}, err
+		}
 	}
 	box := c.Container
+	if box.Replace && box.Name == "" {
+		return engine.RunOptions{}, &usageError{msg: "--replace: there is no --name, so there is nothing to replace", hint: "add --name NAME, or leave --replace out"}
+	}
 	restart, err := engine.ParseRestart(box.Restart)
 	if err != nil {
 		return engine.RunOptions{}, err
@@ -33,7 +40,7 @@ func (c *makeFlags) options() (engine.RunOptions, error) {
 		Restart:        restart,
 		LogDriver:      box.LogDriver,
 		LogOpts:        box.LogOpt,
-		NetworkOptions: engine.NetworkOptions{IP: c.Network.IP, Publish: c.Network.Publish, PublishAll: c.Network.PublishAll, Aliases: c.Network.Alias, EgressOptions: c.Network.egressFlags.options()},
+		NetworkOptions: engine.NetworkOptions{IP: c.Network.IP, IP6: c.Network.IP6, MAC: c.Network.MAC, Publish: c.Network.Publish, PublishAll: c.Network.PublishAll, Aliases: c.Network.Alias, Networks: networks[min(1, len(networks)):], EgressOptions: c.Network.egressFlags.options()},
 		Health:         c.Health.options(),
 		Userns:         c.Identity.request(),
 		Pull:           box.Pull,
@@ -123,8 +130,24 @@ func (f fileFlags) fill(o *spec.Options) {
 	o.ImageVolume = f.ImageVolume
 }
 
+// words are the networks one by one: podman takes names with commas between, too. In a
+// word with a colon the commas are the mode's.
+func (f networkFlags) words() []string {
+	var out []string
+	for _, word := range f.Network {
+		if strings.Contains(word, ":") {
+			out = append(out, word)
+		} else {
+			out = append(out, strings.Split(word, ",")...)
+		}
+	}
+	return out
+}
+
 func (f networkFlags) fill(o *spec.Options) {
-	o.Network = f.Network
+	if words := f.words(); len(words) > 0 {
+		o.Network = words[0]
+	}
 	if f.Hostname != nil {
 		o.Hostname, o.HostnameSet = *f.Hostname, true
 	}

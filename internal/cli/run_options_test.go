@@ -158,7 +158,7 @@ func TestRunFillsEveryField(t *testing.T) {
 		t.Fatal(err)
 	}
 	// Set by the command itself, or flags of a later version.
-	others := []string{"AutoSize", "RunRoot", "Progress", "Stdin", "Stdout", "Stderr"}
+	others := []string{"AutoSize", "Left", "Subnet", "Subnet6", "RunRoot", "Progress", "Plan", "Stdin", "Stdout", "Stderr"}
 	var check func(reflect.Type)
 	check = func(typ reflect.Type) {
 		for i := range typ.NumField() {

@@ -198,26 +198,16 @@ func (c *secretInspectCmd) run(a *app) (int, error) {
 	if err != nil {
 		return exitOurs, err
 	}
-	docs := []any{}
-	var failed []error
-	for _, name := range c.Names {
+	return inspectEach(a, "secret", c.Format, c.Names, func(name string) (any, error) {
 		x, err := e.Secret(name, c.Show)
-		if err != nil {
-			failed = append(failed, doing("inspect secret", name, err))
-			continue
-		}
 		doc := secretDoc{ID: x.ID, CreatedAt: x.CreatedAt, UpdatedAt: x.UpdatedAt,
 			Spec: secretSpec{x.Name, secretDriver{x.Driver, map[string]string{}}, cleanMap(x.Labels)}}
 		if c.Show {
 			text := string(x.Data)
 			doc.SecretData = &text
 		}
-		docs = append(docs, doc)
-	}
-	if err := printDocuments(a, c.Format, docs); err != nil {
-		return exitOurs, err
-	}
-	return 0, a.failures(failed)
+		return doc, err
+	})
 }
 
 type secretExistsCmd struct {

@@ -98,12 +98,18 @@ func (t table) squeeze(widths []int, width int) {
 	}
 }
 
+// cut shortens a cell: a name in its middle, as those that differ often do so at
+// their end, and a text at the end.
 func cut(cell string, width int) string {
-	if utf8.RuneCountInString(cell) <= width {
+	runes := []rune(cell)
+	if len(runes) <= width {
 		return cell
 	}
-	runes := []rune(cell)
-	return string(runes[:max(0, width-1)]) + "…"
+	room, tail := max(0, width-1), 0
+	if width >= 8 && !strings.ContainsRune(cell, ' ') {
+		tail = room / 3
+	}
+	return string(runes[:room-tail]) + "…" + string(runes[len(runes)-tail:])
 }
 
 // width is that of the terminal on stdout, 0 where there is none.

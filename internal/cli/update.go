@@ -143,8 +143,8 @@ func (c *portCmd) run(a *app) (int, error) {
 			return exitOurs, &usageError{msg: fmt.Sprintf("port: container %s does not publish %s", name, port), hint: "see what it does: coracle port " + name}
 		}
 		for _, l := range lines {
-			if len(names) > 1 {
-				l = name + "\t" + l
+			if c.All { // with each line, so that it means the same for one container and for ten
+				l = shortID(name, false) + "\t" + l
 			}
 			fmt.Fprintln(a.out, l)
 		}

@@ -46,6 +46,9 @@ func TestContainerCommands(t *testing.T) {
 		{"container prune -f --filter name=x", 125, ""},
 		{"port web", 0, "ports web"},
 		{"port -l", 0, "ports " + a},
+		{"diff -l", 0, "diff " + a},
+		{"diff -l web", 125, ""},
+		{"diff", 125, ""},
 		{"port web 80/tcp", 125, "ports web80/tcp"},
 		{"port no-x", 0, "ports no-x"},
 		{"port web 80 90", 125, ""},
@@ -84,5 +87,15 @@ func TestPruneAsks(t *testing.T) {
 			t.Errorf("%q: %s%s", answer, &stdout, &stderr)
 		}
 		in.Close()
+	}
+}
+
+// port -a names the container in each line, also where there is only one.
+func TestPortsOfAll(t *testing.T) {
+	f := &fakeEngine{containers: psContainers()[:1], ports: []string{"80/tcp -> 127.0.0.1:8080"}}
+	for line, want := range map[string]string{"port -a": "aaaaaaaaaaaa\t80/tcp -> 127.0.0.1:8080\n", "port web": "80/tcp -> 127.0.0.1:8080\n"} {
+		if got := invoke(t, f, strings.Fields(line)...); got.code != 0 || got.out != want {
+			t.Errorf("%s: %+v, want %q", line, got, want)
+		}
 	}
 }

@@ -16,7 +16,8 @@ type verifyCmd struct {
 func (*verifyCmd) Help() string {
 	return `Looks for signatures as cosign makes them, under its tag or among the referrers,
 and prints the digest of what was signed. Names and digests in them must be the
-image's. Where the registry cannot be asked, nothing is verified.
+image's; sigstore bundles, which cosign 3 makes, have no name. Where the
+registry cannot be asked, nothing is verified.
 
   coracle verify --key cosign.pub registry.example.org/team/app:1`
 }

@@ -164,20 +164,7 @@ func (c *volumeInspectCmd) run(a *app) (int, error) {
 	if err != nil {
 		return exitOurs, err
 	}
-	docs := []any{}
-	var failed []error
-	for _, name := range names {
-		v, err := e.Volume(name)
-		if err != nil {
-			failed = append(failed, doing("inspect volume", name, err))
-			continue
-		}
-		docs = append(docs, v)
-	}
-	if err := printDocuments(a, c.Format, docs); err != nil {
-		return exitOurs, err
-	}
-	return 0, a.failures(failed)
+	return inspectEach(a, "volume", c.Format, names, func(name string) (any, error) { return e.Volume(name) })
 }
 
 // volumesToDo are the volumes that were named, or all of them.
@@ -194,11 +181,6 @@ func volumesToDo(a *app, verb string, all bool, names []string) (engineAPI, []st
 		names = append(names, v.Name)
 	}
 	return e, names, err
-}
-
-// printDocuments prints an array of JSON, or a template for each document.
-func printDocuments(a *app, format string, docs []any) error {
-	return (&inspectCmd{Format: format}).print(a, docs)
 }
 
 type volumeExistsCmd struct {

@@ -53,6 +53,12 @@ func TestFullDisk(t *testing.T) {
 	}
 	for _, driver := range []string{K8sFile, JSONFile} {
 		t.Run(driver, func(t *testing.T) { testFullDisk(t, driver, dir) })
+		t.Run(driver+"/batches", func(t *testing.T) {
+			was := enough
+			enough = 1
+			defer func() { enough = was }()
+			testFullDisk(t, driver, dir)
+		})
 	}
 }
 

@@ -33,7 +33,25 @@ type fileSink struct {
 	torn bool   // the file may end within a record
 	buf  []byte // records of one stream, empty between calls
 	loss loss
+
+	// While away is not nil, file, size and torn are its goroutine's.
+	away  *batch
+	spare []byte // the other buffer of a log that has had a batch
 }
+
+// batch is a full buffer that is being written while the next one is filled:
+// making records takes as long as writing them. settle ends it.
+type batch struct {
+	records []byte
+	st      *StreamWriter
+	wasOpen bool // what st.open was before them
+	done    chan struct{}
+	n       int // of records, that are in the log
+	err     error
+}
+
+// enough is what a batch is made for; a variable for tests only.
+var enough = 256 << 10
 
 // loss counts what could not be written since the log last said so.
 type loss struct {
@@ -79,15 +97,14 @@ func (s *fileSink) openPath() error {
 }
 
 func (s *fileSink) write(st *StreamWriter, p []byte) {
-	t := now()
-	if s.loss.err != nil && t.Before(s.loss.retry) {
+	if s.left() {
 		// With what is carried: a line with a hole in it would look whole.
 		s.loss.bytes += int64(len(st.carry) + len(p))
 		s.loss.lines += int64(bytes.Count(p, []byte{'\n'}))
 		st.carry = st.carry[:0]
 		return
 	}
-	s.stamp(t)
+	s.stamp(now())
 	s.reserve(s.need(st, p))
 	for len(p) > 0 {
 		was := st.open
@@ -96,7 +113,11 @@ func (s *fileSink) write(st *StreamWriter, p []byte) {
 	}
 }
 
+// left says that the log is left alone.
+func (s *fileSink) left() bool { return s.loss.err != nil && now().Before(s.loss.retry) }
+
 func (s *fileSink) flush(st *StreamWriter) {
+	s.settle()
 	if len(st.carry) == 0 {
 		return
 	}
@@ -122,21 +143,55 @@ func (s *fileSink) put(st *StreamWriter, wasOpen bool) {
 	if len(s.buf) == 0 {
 		return
 	}
-	defer func() { s.buf = s.buf[:0] }()
 	isOpen := st.open
 	st.open = wasOpen // until they are written
-	n, err := 0, s.sayLost()
-	if err == nil {
-		n, err = s.append(s.buf)
+	s.settle()        // if that failed, it may be otherwise
+	b := &batch{records: s.buf, st: st, wasOpen: st.open}
+	if s.left() {
+		b.err = s.loss.err
+	} else {
+		b.err = s.sayLost()
 	}
-	if err == nil {
+	if b.err != nil || len(b.records) < enough {
+		if b.err == nil {
+			b.n, b.err = s.append(b.records)
+		}
 		st.open = isOpen
+		s.buf = s.buf[:0]
+		s.written(b)
 		return
 	}
-	if n > 0 {
-		st.open = s.partial(s.buf[bytes.LastIndexByte(s.buf[:n-1], '\n')+1 : n])
+	st.open = isOpen
+	b.done, s.away = make(chan struct{}), b
+	s.buf, s.spare = s.spare[:0], nil
+	s.reserve(cap(b.records))
+	go func() {
+		b.n, b.err = s.append(b.records)
+		close(b.done)
+	}()
+}
+
+// settle waits for what is being written, and draws the conclusions.
+func (s *fileSink) settle() {
+	b := s.away
+	if b == nil {
+		return
 	}
-	s.lose(s.buf[n:], err)
+	<-b.done
+	s.away, s.spare = nil, b.records
+	s.written(b)
+}
+
+// written counts what of a batch could not be written.
+func (s *fileSink) written(b *batch) {
+	if b.err == nil {
+		return
+	}
+	b.st.open = b.wasOpen
+	if b.n > 0 {
+		b.st.open = s.partial(b.records[bytes.LastIndexByte(b.records[:b.n-1], '\n')+1 : b.n])
+	}
+	s.lose(b.records[b.n:], b.err)
 }
 
 // lose counts records that could not be written.
@@ -202,6 +257,7 @@ func (s *fileSink) say(stream Stream, text string) error {
 }
 
 func (s *fileSink) close() error {
+	s.settle()
 	err := s.sayLost()
 	if err != nil {
 		err = fmt.Errorf("write the log: %w: %d bytes (%d lines): %w", errLost, s.loss.bytes, s.loss.lines, err)

@@ -92,24 +92,63 @@ func TestARM64(t *testing.T) {
 	}
 }
 
+// initialised are the packages that a command line initialises at its start.
+func initialised(args ...string) map[string]bool {
+	cmd := exec.Command("../../bin/coracle", args...)
+	cmd.Env = append(os.Environ(), "GODEBUG=inittrace=1")
+	out, _ := cmd.CombinedOutput() // state of what is not there: an error
+	names := map[string]bool{}
+	for line := range strings.Lines(string(out)) {
+		if f := strings.Fields(line); len(f) > 1 && f[0] == "init" {
+			names[f[1]] = true
+		}
+	}
+	return names
+}
+
+// TestSandboxInits holds what internal/later/registries puts off, one of them in the
+// sandbox only, and that nothing is initialised before it that would need it.
+func TestSandboxInits(t *testing.T) {
+	run(t, nil, "make", "-s", "-C", "../..", "build")
+	source, err := os.ReadFile("../later/registries/registries.go")
+	must(t, err)
+	off := map[string]bool{}
+	for line := range strings.Lines(string(source)) {
+		if f := strings.Fields(line); len(f) == 3 && f[0] == "//go:linkname" {
+			off[strings.TrimSuffix(f[2], "..inittask")] = true
+		}
+	}
+	all, some := initialised("version"), initialised("sandbox", "--on-exit", "nonsense", "true")
+	for name := range off {
+		if all[name] != (name == "github.com/opencontainers/go-digest") || some[name] {
+			t.Errorf("%s: initialised by version: %v, by sandbox: %v", name, all[name], some[name])
+		}
+	}
+	harmless := map[string]bool{
+		"coracle/internal/review":            true, // errors of its own
+		"github.com/klauspost/compress/gzip": true, // likewise
+	}
+	out, err := exec.CommandContext(t.Context(), "go", "list", "-deps", "-f", "{{.ImportPath}} {{join .Deps \" \"}}", "../..").Output()
+	must(t, err)
+	for line := range strings.Lines(string(out)) {
+		f := strings.Fields(line)
+		if !some[f[0]] || harmless[f[0]] {
+			continue
+		}
+		for _, dep := range f[1:] {
+			if off[dep] {
+				t.Errorf("%s is initialised, and imports %s, which is not", f[0], dep)
+			}
+		}
+	}
+}
+
 // TestEarly holds what is initialised before a command of the OCI runtime runs
 // (internal/early). A package that initialises much and stands before it takes a place in
 // testdata/early.txt, which is a decision; one that it imports, or that the packages
 // it imports wait for, can bring in nearly all.
 func TestEarly(t *testing.T) {
 	run(t, nil, "make", "-s", "-C", "../..", "build")
-	initialised := func(args ...string) map[string]bool {
-		cmd := exec.Command("../../bin/coracle", args...)
-		cmd.Env = append(os.Environ(), "GODEBUG=inittrace=1")
-		out, _ := cmd.CombinedOutput() // state of what is not there: an error
-		names := map[string]bool{}
-		for line := range strings.Lines(string(out)) {
-			if f := strings.Fields(line); len(f) > 1 && f[0] == "init" {
-				names[f[1]] = true
-			}
-		}
-		return names
-	}
 	late := []string{"net", "net/http", "crypto/tls", "crypto/x509", "regexp", "github.com/alecthomas/kong", "github.com/opencontainers/go-digest"}
 	whole := initialised("version")
 	for name := range whole {

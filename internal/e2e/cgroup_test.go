@@ -15,3 +15,15 @@ func TestPlace(t *testing.T) {
 		t.Errorf("%v; got:\n%s", err, out)
 	}
 }
+
+// TestHybrid: of a tree that has no controllers, since v1 hierarchies have them,
+// containers are frozen and killed through.
+func TestHybrid(t *testing.T) {
+	p := newPlace(t)
+	dir := p.join("v", "hybrid")
+	must(t, os.MkdirAll(dir, 0o755))
+	out, err := p.v2view(t, testUser, dir, []string{"HYBRID=yes"}, p.join("oci/hybrid"))
+	if err != nil || string(out) != "afloat\n" {
+		t.Errorf("%v; got:\n%s", err, out)
+	}
+}

@@ -34,6 +34,7 @@ type command = func(ts *testscript.TestScript, neg bool, args []string)
 //	registry [auth tls]  start Debian's docker-registry; its address is $REGISTRY. auth: only
 //	                     ada, with the password secret-of-ada, is let in; tls: the authority
 //	                     is certs/ca.crt
+//	faults [token]       start a proxy before it that spoils what it passes on: see faulty
 //	jq [-f FILE] EXPR…   each EXPR must be true of FILE, or of the last stdout
 //	leftovers            nothing of ours may run, be mounted or lie about
 //	pty CODE DIALOG CMD… run CMD on a terminal, holding the dialog of that file
@@ -42,6 +43,7 @@ func commands(p place, im *images, alone bool) map[string]command {
 		"exits":    exits,
 		"image":    im.command,
 		"registry": registry,
+		"faults":   faults,
 		"jq":       jq,
 		"pty":      ptyCommand,
 		"leftovers": func(ts *testscript.TestScript, neg bool, args []string) {

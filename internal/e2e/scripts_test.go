@@ -4,6 +4,7 @@
 package e2e
 
 import (
+	"cmp"
 	"fmt"
 	"os"
 	"os/exec"
@@ -98,7 +99,7 @@ func setup(p place, env *testscript.Env) error {
 		"STORE": filepath.Join(data, "coracle"), "RUNROOT": filepath.Join(run, "coracle"),
 		"BB": "oci:" + p.join("images/busybox") + ":latest", "BC": "oci:" + p.join("images/busybox") + ":configured",
 		"IMAGES": p.join("images"), "BIN": p.join("bin"), "SMALL": p.join("small"), "BASE": string(p),
-		"LANG": "C.UTF-8", "ARCH": runtime.GOARCH, "UID": fmt.Sprint(os.Getuid()), "GID": fmt.Sprint(os.Getgid()),
+		"LANG": "C.UTF-8", "ARCH": runtime.GOARCH, "POINTS": cmp.Or(os.Getenv("CORACLE_E2E_POINTS"), "3"), "UID": fmt.Sprint(os.Getuid()), "GID": fmt.Sprint(os.Getgid()),
 	} {
 		env.Setenv(k, v)
 	}

@@ -72,7 +72,8 @@ func (p place) rerunAsUser(t *testing.T) {
 		p.join("bin/e2e.test")}, testFlags()...)...)
 	cmd.Dir = p.join("home")
 	cmd.Env = []string{"PATH=" + p.path(), "HOME=" + p.join("home"), "USER=" + testUser, "LANG=C.UTF-8",
-		"TMPDIR=/tmp", baseEnv + "=" + string(p), "CORACLE_MUST_WORK=" + os.Getenv("CORACLE_MUST_WORK"), "CORACLE_E2E_CONTINUE=" + os.Getenv("CORACLE_E2E_CONTINUE")}
+		"TMPDIR=/tmp", baseEnv + "=" + string(p), "CORACLE_MUST_WORK=" + os.Getenv("CORACLE_MUST_WORK"), "CORACLE_E2E_CONTINUE=" + os.Getenv("CORACLE_E2E_CONTINUE"),
+		"CORACLE_E2E_POINTS=" + os.Getenv("CORACLE_E2E_POINTS")}
 	cmd.Stdout, cmd.Stderr = os.Stdout, os.Stderr
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true, Pdeathsig: syscall.SIGKILL}
 	err = cmd.Run()

@@ -11,6 +11,7 @@ package early
 import (
 	"os"
 
+	"coracle/internal/begin"
 	"coracle/internal/hire"
 	"coracle/internal/oci"
 	_ "coracle/internal/unused"
@@ -26,5 +27,6 @@ func run() bool {
 		os.Exit(code) //nolint:forbidigo // as main does
 	}
 	hire.Early(os.Args)
+	begin.Early(os.Args)
 	return done
 }

@@ -9,6 +9,7 @@ import (
 	"strings"
 	"time"
 
+	"coracle/images"
 	"coracle/spec"
 	"coracle/userns"
 )
@@ -16,10 +17,13 @@ import (
 // Config is where an engine keeps its things and how it behaves; the global
 // flags of the command line fill it.
 type Config struct {
-	Root          string // --root: the store; "" is $XDG_DATA_HOME/coracle
-	RunRoot       string // --runroot; "" is $XDG_RUNTIME_DIR/coracle
-	StorageDriver string // --storage-driver: "", overlay, fuse-overlayfs, copy
-	CgroupManager string // --cgroup-manager: "", auto, systemd, cgroupfs, disabled
+	Root    string // --root: the store; "" is $XDG_DATA_HOME/coracle
+	RunRoot string // --runroot; "" is $XDG_RUNTIME_DIR/coracle
+	// AdditionalStores: --additional-store; directories of stores that are read, too.
+	AdditionalStores []string
+	LayerLimits      images.LayerLimits // --layer-limit
+	StorageDriver    string             // --storage-driver: "", overlay, fuse-overlayfs, copy
+	CgroupManager    string             // --cgroup-manager: "", auto, systemd, cgroupfs, disabled
 	// Warn prints one line for the user ("" hint when there is none).
 	Warn func(msg, hint string)
 }
@@ -57,6 +61,8 @@ type RunOptions struct {
 
 	Stdin          *os.File `json:"-"`
 	Stdout, Stderr *os.File `json:"-"`
+	// Plan takes what --dry-run prints, in one piece: names in it are an image's.
+	Plan io.Writer `json:"-"`
 }
 
 // Detached says whether the container is to have a monitor, and does not end

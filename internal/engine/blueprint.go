@@ -1,12 +1,12 @@
 package engine
 
 import (
-	"encoding/json"
 	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
 
+	"coracle/internal/plainjson"
 	"coracle/spec"
 	"coracle/userns"
 
@@ -34,6 +34,7 @@ type rootPrint struct {
 	ImageID  digest.Digest
 	Lowers   []string
 	Meta     string `json:",omitempty"`
+	Lent     bool   `json:",omitempty"`
 	Direct   string `json:",omitempty"`
 	Host     bool   `json:",omitempty"`
 	Outsider bool   `json:",omitempty"`
@@ -44,7 +45,7 @@ const blueprintFile = "create.json"
 
 func (r *run) blueprint() blueprint {
 	p := blueprint{Store: r.e.root, Options: r.o, IDs: r.ids, Result: r.result, Health: r.health, Manager: r.manager, Joined: r.joined, Root: rootPrint{
-		Config: r.root.config, ImageID: r.root.imageID, Lowers: r.root.lowers, Meta: r.root.meta,
+		Config: r.root.config, ImageID: r.root.imageID, Lowers: r.root.lowers, Meta: r.root.meta, Lent: r.root.lent,
 		Direct: r.root.direct, Host: r.root.host, Outsider: r.root.outsider,
 	}}
 	p.IDs.Reservation = nil
@@ -67,7 +68,7 @@ func (e *Engine) readBlueprint(id string) (blueprint, error) {
 	file := blueprintFile
 	data, err := os.ReadFile(filepath.Join(dir, file))
 	if err == nil {
-		err = json.Unmarshal(data, &p)
+		err = plainjson.Decode(data, &p)
 	}
 	if err == nil {
 		file = "config.json"
@@ -133,7 +134,7 @@ func (p *blueprint) moveOverlay(m *specs.Mount, root string) {
 func (e *Engine) rebuild(b *box, p blueprint) *run {
 	return &run{
 		e: e, o: p.Options, id: b.ID, ids: p.IDs, box: b, result: p.Result, health: p.Health, manager: p.Manager, joined: p.Joined,
-		root: &rootSource{e: e, config: p.Root.Config, imageID: p.Root.ImageID, lowers: p.Root.Lowers, meta: p.Root.Meta,
+		root: &rootSource{e: e, config: p.Root.Config, imageID: p.Root.ImageID, lowers: p.Root.Lowers, meta: p.Root.Meta, lent: p.Root.Lent,
 			direct: p.Root.Direct, host: p.Root.Host, outsider: p.Root.Outsider, driver: p.Root.Driver},
 	}
 }

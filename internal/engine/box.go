@@ -129,10 +129,8 @@ func (b *box) populate(ctx context.Context, replace bool) error {
 	return b.e.takeName(ctx, b, replace)
 }
 
-// save writes the record; sync makes it last.
-func (b *box) save(sync bool) error {
-	return writeJSON(filepath.Join(b.dir, recordFile), b.Container, sync)
-}
+// save writes the record for the first time; see change for later.
+func (b *box) save() error { return writeJSON(filepath.Join(b.dir, recordFile), b.Container, false) }
 
 // close ends the holding of a container that stays.
 func (b *box) close() { b.e.unclaim(b.ID, b.lock) }

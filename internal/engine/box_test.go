@@ -13,6 +13,7 @@ import (
 	"testing"
 	"time"
 
+	"coracle/netns"
 	"coracle/spec"
 
 	"golang.org/x/sys/unix"
@@ -26,6 +27,7 @@ func testEngine(t *testing.T) *Engine {
 	if err := e.ready(); err != nil {
 		t.Fatal(err)
 	}
+	e.hostNetworks = func() []netns.HostNetwork { return nil }
 	return e
 }
 
@@ -44,7 +46,7 @@ func testBox(t *testing.T, e *Engine, name string, remove bool) *box {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := b.save(false); err != nil {
+	if err := b.save(); err != nil {
 		t.Fatal(err)
 	}
 	return b
@@ -200,7 +202,7 @@ func TestRemoveOneThatIsEnding(t *testing.T) {
 		e := testEngine(t)
 		b := testBox(t, e, "boat", false)
 		b.Status = Stopped
-		if err := b.save(false); err != nil {
+		if err := b.save(); err != nil {
 			t.Fatal(err)
 		}
 		go func() {
@@ -234,7 +236,7 @@ func TestKillAcrossSessions(t *testing.T) {
 			t.Error(err)
 		}
 		b.Status = Stopped
-		_ = b.save(true)
+		_ = b.save()
 		b.close()
 	}()
 	start := time.Now()

@@ -21,15 +21,42 @@ import (
 
 // CommitOptions are one `coracle commit`.
 type CommitOptions struct {
-	Name    string // of the image; "" for none
+	NewImage
+	Pause bool // freeze the container meanwhile
+}
+
+// NewImage is what commit and pack are told of the image that they make.
+type NewImage struct {
+	Name    string // "" for none
 	Author  string
 	Message string
 	Changes []string
-	Pause   bool // freeze the container meanwhile
 	Squash  bool // one layer with everything
 
 	Created *time.Time // of the image; nil for now
 	Clamp   bool       // no file is younger than Created; else, with Created, all have that time
+}
+
+// options are those of the store, where by has made the layer.
+func (n NewImage) options(by string, base *images.Image) images.CommitOptions {
+	o := images.CommitOptions{Name: n.Name, Author: n.Author, Message: n.Message, Changes: n.Changes, Squash: n.Squash, By: by, Base: base, Time: time.Now()}
+	if n.Created != nil {
+		o.Time = *n.Created
+	}
+	return o
+}
+
+// makeImage stores the layer that w writes, and the image.
+func (e *Engine) makeImage(ctx context.Context, store *images.Store, o images.CommitOptions, w *changes) (*images.Image, error) {
+	o.Layer = w.write
+	img, err := store.Commit(ctx, o)
+	for _, n := range w.notes {
+		e.warn(n, "")
+	}
+	if ctx.Err() != nil {
+		return nil, context.Cause(ctx)
+	}
+	return img, err
 }
 
 // Commit makes an image of what a container has changed in its own.
@@ -53,11 +80,8 @@ func (e *Engine) Commit(ctx context.Context, name string, o CommitOptions) (*ima
 	if err != nil {
 		return nil, err
 	}
-	co := images.CommitOptions{Name: o.Name, Author: o.Author, Message: o.Message, Changes: o.Changes, Squash: o.Squash,
-		By: strings.Join(h.c.Command, " "), Time: time.Now(), Platform: p.Options.Platform}
-	if o.Created != nil {
-		co.Time = *o.Created
-	}
+	co := o.options(strings.Join(h.c.Command, " "), nil)
+	co.Platform = p.Options.Platform
 	if p.Root.ImageID != "" {
 		if co.Base, err = store.Lookup(p.Root.ImageID.String()); err != nil {
 			return nil, err
@@ -70,14 +94,7 @@ func (e *Engine) Commit(ctx context.Context, name string, o CommitOptions) (*ima
 		return nil, fmt.Errorf("commit container %s: %w", h.c.Name, err)
 	}
 	defer work.close()
-	co.Layer = work.write
-	img, err := store.Commit(ctx, co)
-	for _, n := range work.notes {
-		e.warn(n, "")
-	}
-	if ctx.Err() != nil {
-		return nil, context.Cause(ctx)
-	}
+	img, err := e.makeImage(ctx, store, co, work)
 	if err != nil {
 		return nil, fmt.Errorf("commit container %s: %w", h.c.Name, err)
 	}

@@ -40,7 +40,7 @@ func (r *run) generate(name string) (err error) {
 		HostUID: r.caller.UID, HostGID: r.caller.GID, HostGroups: r.caller.Groups, HostName: r.caller.Name,
 		ContainerUID: r.ids.UID, ContainerGID: r.ids.GID, KeepID: r.ids.KeepID, SingleID: r.ids.Single, Joined: r.joined,
 	}
-	if r.net, err = r.e.planNetwork(r.o, r.id); err != nil {
+	if r.net, err = r.e.planNetworks(r.o, r.id); err != nil {
 		return err
 	}
 	in.Tun = r.net.tun()
@@ -164,7 +164,7 @@ func pairs(words []string) map[string]string {
 // record writes down what the container is: nothing that the start needs, so
 // it is done while the container's first process is at work.
 func (r *run) record() error {
-	if err := r.box.save(false); err != nil {
+	if err := r.box.save(); err != nil {
 		return err
 	}
 	config, err := spec.EncodeConfig(r.result.Spec)

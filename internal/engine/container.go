@@ -2,7 +2,6 @@ package engine
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -15,6 +14,7 @@ import (
 	"time"
 
 	"coracle/internal/plainfile"
+	"coracle/internal/plainjson"
 	"coracle/netns"
 	"coracle/spec"
 	"coracle/userns"
@@ -108,8 +108,18 @@ func (e *Engine) load(id string) (Container, error) {
 				c.Status = Paused
 			}
 		}
+		if owner, ok := strings.CutPrefix(c.Network, ofContainer); ok && !c.NetworkLost {
+			c.NetworkLost = e.hasLost(c, owner)
+		}
 	}
 	return c, err
+}
+
+// hasLost says whether a container in the network of another is alone in it: the
+// owner has ended, or has another one since it was started again.
+func (e *Engine) hasLost(c Container, owner string) bool {
+	o, err := e.load(owner)
+	return isNotFound(err) || err == nil && (!o.Running() || o.NetworkLost || o.Started.After(c.Started))
 }
 
 // change changes the record of a container that is kept. Its monitor and other
@@ -154,7 +164,7 @@ func readRecord(dir string) (Container, error) {
 	if err != nil {
 		return c, err
 	}
-	if err := json.Unmarshal(data, &c); err != nil {
+	if err := plainjson.Decode(data, &c); err != nil {
 		return c, fmt.Errorf("read the record of container %.12s: %w", filepath.Base(dir), err)
 	}
 	if c.Status == "stopped" { // what earlier versions wrote
@@ -328,6 +338,9 @@ func (e *Engine) imagesInUse() (map[digest.Digest][]string, error) {
 			used[digest.Digest(m.Source)] = append(used[digest.Digest(m.Source)], id[:min(12, len(id))])
 		}
 	}); err != nil {
+		return nil, err
+	}
+	if err := e.imagesMounted(func(id digest.Digest, path string) { used[id] = append(used[id], path) }); err != nil {
 		return nil, err
 	}
 	starting, err := os.ReadDir(filepath.Join(e.root, "running"))

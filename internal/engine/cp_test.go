@@ -273,3 +273,31 @@ func TestAim(t *testing.T) {
 		}
 	}
 }
+
+// A device that is all there is to copy was named itself: that is an error, and
+// among others a warning.
+func TestUnpackDevices(t *testing.T) {
+	null := tar.Header{Name: "null", Typeflag: tar.TypeChar, Devmajor: 1, Devminor: 3, Mode: 0o666}
+	for _, k := range []struct {
+		entries []tar.Header
+		fails   bool
+		notes   int
+	}{
+		{[]tar.Header{null}, true, 0},
+		{[]tar.Header{null, {Name: "f", Typeflag: tar.TypeReg, Mode: 0o600}}, false, 1},
+		{[]tar.Header{{Name: "dev/", Typeflag: tar.TypeDir, Mode: 0o755}, null}, false, 1},
+		{nil, false, 0},
+	} {
+		var b bytes.Buffer
+		w := tar.NewWriter(&b)
+		for _, h := range k.entries {
+			must(t, w.WriteHeader(&h))
+		}
+		must(t, w.Close())
+		u := newUnpacker(storeOptions{Host: true})
+		u.root = openDir(t, t.TempDir())
+		if err := u.unpack(&b); (err != nil) != k.fails || len(u.notes) != k.notes {
+			t.Errorf("%d entries: %v, noted %q", len(k.entries), err, u.notes)
+		}
+	}
+}

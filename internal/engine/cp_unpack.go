@@ -39,6 +39,8 @@ type unpacker struct {
 	parentDir string
 	dirs      []madeDir
 	notes     []string
+	seen      int // entries of the archive,
+	left      int // and those that cannot be made
 	unmapped  bool
 }
 
@@ -62,12 +64,20 @@ func (u *unpacker) unpack(f io.Reader) error {
 		if err == io.EOF {
 			break
 		}
+		if err != nil && u.seen == 0 {
+			return fmt.Errorf("read the archive: it is no tar stream, or cut off: %w", err)
+		}
 		if err != nil {
 			return fmt.Errorf("read the archive: %w", err)
 		}
+		u.seen++
 		if err := u.entry(h, r); err != nil {
 			return fmt.Errorf("%s: %w", h.Name, err)
 		}
+	}
+	if u.left > 0 && u.left == u.seen { // what was named itself: nothing was copied
+		u.notes = nil
+		return errors.New("a device cannot be copied: nobody can make one in a user namespace")
 	}
 	u.forget()
 	for i := len(u.dirs) - 1; i >= 0; i-- {
@@ -128,6 +138,7 @@ func (u *unpacker) entry(h *tar.Header, r io.Reader) error {
 		// Its mode at once: chmod(2) by name would follow a link put there meanwhile.
 		err = u.place(parent, base, func() error { return unix.Mknodat(parent, base, unix.S_IFIFO|u.mode(h)&0o777, 0) })
 	case tar.TypeChar, tar.TypeBlock:
+		u.left++
 		u.note(h.Name + ": a device is left out: nobody can make one in a user namespace")
 		return nil
 	default:

@@ -47,7 +47,7 @@ func examine(f doctorFacts) []Check {
 	checks = append(checks,
 		checkUserNamespaces(f), checkIDMaps(f), checkNamespaces(f),
 		checkStore(f), checkStoreFilesystem(f), checkDiskSpace(f), checkInodes(f),
-		checkOverlay(f), checkFuse(f), checkTun(f), checkCgroup(f), checkLimits(f),
+		checkOverlay(f), checkFuse(f), checkTun(f), checkPing(f), checkCgroup(f), checkLimits(f),
 		checkRuntimeDir(f), checkLinger(f),
 		checkKernel(f), checkSeccomp(f), checkAppArmor(f), checkSELinux(f), checkLandlock(f))
 	return append(checks, checkPrograms(f)...)

@@ -41,6 +41,7 @@ type doctorFacts struct {
 	overlay       fuse.Facts
 
 	fuse, tun error // opening the device
+	ping      error // making a socket for pings
 	cgroup    cgroupFacts
 	unlimited []string // why default limits cannot be had
 	limits    error
@@ -94,6 +95,7 @@ func (e *Engine) doctorFacts(ctx context.Context) doctorFacts {
 		e.storageFacts(ctx, &f)
 	}
 	f.fuse, f.tun = tryDevice("/dev/fuse"), tryDevice("/dev/net/tun")
+	f.ping = tryPing()
 	f.cgroup = readCgroup(f.host.UID)
 	f.unlimited, f.limits = e.defaultLimits()
 	_, err := os.Stat("/run/systemd/system")
@@ -272,4 +274,13 @@ func kernelFacts(f *doctorFacts) {
 	if v, _, errno := unix.Syscall(unix.SYS_LANDLOCK_CREATE_RULESET, 0, 0, unix.LANDLOCK_CREATE_RULESET_VERSION); errno == 0 {
 		f.landlock = int(v)
 	}
+}
+
+// tryPing makes the socket that pings of containers go out by.
+func tryPing() error {
+	fd, err := unix.Socket(unix.AF_INET, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, unix.IPPROTO_ICMP)
+	if err != nil {
+		return err
+	}
+	return unix.Close(fd)
 }

@@ -23,6 +23,14 @@ func checkTun(f doctorFacts) Check {
 		"sudo modprobe tun && sudo chmod 666 /dev/net/tun")
 }
 
+// checkPing: net.ipv4.ping_group_range says whose groups may.
+func checkPing(f doctorFacts) Check {
+	if f.ping != nil {
+		return warns("ping", "you may not send pings ("+f.ping.Error()+"), so containers' are refused", "sudo sysctl net.ipv4.ping_group_range='0 2147483647'")
+	}
+	return passes("ping", "containers can send pings")
+}
+
 func checkDevice(name, path string, err error, use, hint string) Check {
 	switch {
 	case err == nil:

@@ -122,6 +122,7 @@ func TestDoctorFindsWhatIsWrong(t *testing.T) {
 		{"no driver", func(f *doctorFacts) { f.driverErr = broken }, "overlay", VerdictFail, "broken", "--storage-driver"},
 		{"no fuse", func(f *doctorFacts) { f.fuse = &os.PathError{Op: "open", Path: "/dev/fuse", Err: unix.ENOENT} }, "fuse", VerdictWarn, "/dev/fuse is missing", "modprobe fuse"},
 		{"closed tun", func(f *doctorFacts) { f.tun = &os.PathError{Op: "open", Path: "/dev/net/tun", Err: unix.EACCES} }, "tun", VerdictWarn, "permission denied", "chmod"},
+		{"no pings", func(f *doctorFacts) { f.ping = unix.EACCES }, "ping", VerdictWarn, "permission denied", "ping_group_range"},
 		{"no cgroups", func(f *doctorFacts) { f.cgroup = cgroupFacts{} }, "cgroup", VerdictWarn, "no cgroups", "mount"},
 		{"cgroup v1", func(f *doctorFacts) { f.cgroup = cgroupFacts{version: 1} }, "cgroup", VerdictWarn, "v1", "unified_cgroup_hierarchy"},
 		{"not delegated", func(f *doctorFacts) { f.cgroup.writable = false }, "cgroup", VerdictWarn, "no cgroup is delegated", "enable-linger ann"},

@@ -19,6 +19,7 @@ type plan struct {
 	UIDMap     any                 `json:"uidMap"`
 	GIDMap     any                 `json:"gidMap"`
 	Cgroup     spec.ForeseenCgroup `json:"cgroup"`
+	Network    plannedNetwork      `json:"network"`
 	Steps      []string            `json:"steps"`
 	Config     *specs.Spec         `json:"config"`
 }
@@ -40,17 +41,20 @@ func (r *run) print(ctx context.Context) error {
 	if p.Cgroup, err = r.foreseeCgroup(); err != nil {
 		return err
 	}
+	if p.Network, err = r.foreseeNetwork(); err != nil {
+		return err
+	}
 	for _, l := range prog.Labels() {
 		if l != "" && (len(p.Steps) == 0 || p.Steps[len(p.Steps)-1] != l) {
 			p.Steps = append(p.Steps, l)
 		}
 	}
 	if r.o.Format == "json" {
-		enc := json.NewEncoder(r.o.Stdout)
+		enc := json.NewEncoder(r.o.Plan)
 		enc.SetIndent("", "  ")
 		return enc.Encode(p)
 	}
-	return p.text(r.o.Stdout)
+	return p.text(r.o.Plan)
 }
 
 // foreseeCgroup says which cgroup the container would have, and which limits. What
@@ -81,6 +85,7 @@ func (p plan) text(w io.Writer) error {
 	for _, why := range p.Cgroup.Unlimited {
 		fmt.Fprintf(&b, "      no default limit: %s\n", why)
 	}
+	p.Network.text(&b)
 	b.WriteString("steps of the container's first process:\n")
 	for i, s := range p.Steps {
 		fmt.Fprintf(&b, "%4d  %s\n", i+1, s)

@@ -58,7 +58,7 @@ func (r *run) begin(ctx context.Context) error {
 	}
 	r.tried = p.Cgroup
 	begun, err := p.Begin(ctx, r.noteCgroup)
-	if begun.Cgroup == nil {
+	if begun.Cgroup == nil || begun.Cgroup.Path() == "" {
 		r.leaveEarly()
 	} else {
 		r.early.cgroup = begun.Cgroup

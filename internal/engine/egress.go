@@ -1,11 +1,13 @@
 package engine
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"net/netip"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -130,6 +132,44 @@ func readRules(o RunOptions) ([]egress.Rule, error) {
 	return append(list, more...), err
 }
 
+// namesTime is how long names of rules are looked for before a start.
+const namesTime = time.Second
+
+// checkNames fails where a name of --allow-net is none, as a misspelled one. Where nobody
+// answers it may be one; so may what a search domain makes whole. Names in a file are
+// not looked for: they may come to be there.
+func checkNames(ctx context.Context, o RunOptions, absent func(ctx context.Context, name string) bool) error {
+	ctx, cancel := context.WithTimeout(ctx, namesTime)
+	defer cancel()
+	given := pins(o.AddHosts)
+	failed := make([]bool, len(o.AllowNet))
+	var asked sync.WaitGroup
+	places := make(chan struct{}, 16)
+	for i, word := range o.AllowNet {
+		r, err := egress.ParseRule(word, "--allow-net", false)
+		if err != nil {
+			return hinted("", err)
+		}
+		name := r.Name()
+		if !strings.Contains(name, ".") || slices.Contains(netns.HostNames, name) || slices.ContainsFunc(given, func(p egress.Pin) bool { return strings.EqualFold(p.Name, name) }) {
+			continue
+		}
+		asked.Go(func() {
+			places <- struct{}{}
+			failed[i] = absent(ctx, name)
+			<-places
+		})
+	}
+	asked.Wait()
+	if i := slices.Index(failed, true); i >= 0 {
+		return &Error{Op: "--allow-net " + o.AllowNet[i], Err: errors.New("there is no such name: the host's name server says so"), Help: "if it is to come later, write it into a file: --allow-net-file FILE"}
+	}
+	return nil
+}
+
+// hostResolver asks as the host does.
+func hostResolver() *netns.Resolver { return netns.NewResolver(netns.Config{}) }
+
 // pins are the addresses that --add-host gives names.
 func pins(words []string) []egress.Pin {
 	var out []egress.Pin
@@ -153,6 +193,7 @@ func pins(words []string) []egress.Pin {
 type guarded interface {
 	Guard(netns.Gate)
 	Tap(netns.Tap)
+	Tell(func(msg, hint string))
 }
 
 // guard is what watches over a network while it is connected.
@@ -177,6 +218,8 @@ func (r *run) guard(driver guarded) (err error) {
 		}
 		driver.Tap(g.capture)
 	}
+	g.news = newNewsline(r.tellUser, r.o.TTY && !r.o.Detached())
+	driver.Tell(g.news.add)
 	if o.NetLog != "" {
 		if g.log, err = os.OpenFile(o.NetLog, os.O_WRONLY|os.O_CREATE|os.O_APPEND, 0o600); err != nil {
 			return fmt.Errorf("write the log of flows: %w", err)
@@ -185,7 +228,6 @@ func (r *run) guard(driver guarded) (err error) {
 	if r.net.rules == nil && o.NetLog == "" && o.Report == "" {
 		return nil
 	}
-	g.news = newNewsline(r.tellUser, r.o.TTY && !r.o.Detached())
 	options := egress.Options{Config: r.net.config, Rules: r.net.rules, Pins: pins(o.AddHosts), Search: searchDomains(o), Say: func(msg, flag string) {
 		if flag != "" {
 			flag += " allows it"
@@ -276,6 +318,7 @@ type newsline struct {
 	queue chan [2]string
 	over  chan struct{} // closed when nothing more comes
 	done  chan struct{}
+	held  bool // to the end
 	begin sync.Once
 }
 
@@ -283,11 +326,7 @@ const newsTime = time.Second // to be told in, at the end
 
 // newNewsline makes one; held, it tells all at the end: the payload has the terminal.
 func newNewsline(say func(msg, hint string), held bool) *newsline {
-	n := &newsline{say: say, queue: make(chan [2]string, 128), over: make(chan struct{}), done: make(chan struct{})}
-	if !held {
-		n.start()
-	}
-	return n
+	return &newsline{say: say, queue: make(chan [2]string, 128), over: make(chan struct{}), done: make(chan struct{}), held: held}
 }
 
 func (n *newsline) start() { n.begin.Do(func() { go n.run() }) }
@@ -315,6 +354,9 @@ func (n *newsline) run() {
 func (n *newsline) add(msg, hint string) {
 	select {
 	case n.queue <- [2]string{msg, hint}:
+		if !n.held {
+			n.start()
+		}
 	default: // the report has it
 	}
 }

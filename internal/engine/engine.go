@@ -14,6 +14,7 @@ import (
 	"sync"
 
 	"coracle/images"
+	"coracle/netns"
 	"coracle/userns"
 
 	"golang.org/x/sys/unix"
@@ -25,15 +26,18 @@ type Engine struct {
 	root, runRoot string
 	driver        string
 	manager       string // of cgroups
+	limits        images.LayerLimits
 	warn          func(msg, hint string)
 
 	store  func() (*images.Store, error)
 	caller func() (userns.Identity, error)
+
+	hostNetworks func() []netns.HostNetwork
 }
 
 // Open resolves the directories of c.
 func Open(c Config) (*Engine, error) {
-	e := &Engine{root: c.Root, runRoot: c.RunRoot, driver: c.StorageDriver, manager: c.CgroupManager, warn: c.Warn}
+	e := &Engine{root: c.Root, runRoot: c.RunRoot, driver: c.StorageDriver, manager: c.CgroupManager, limits: c.LayerLimits, warn: c.Warn, hostNetworks: netns.HostNetworks}
 	if e.warn == nil {
 		e.warn = func(string, string) {}
 	}
@@ -55,7 +59,7 @@ func Open(c Config) (*Engine, error) {
 		*p = abs
 	}
 	e.store = sync.OnceValues(func() (*images.Store, error) {
-		return images.Open(e.root, images.Options{InUse: e.imagesInUse})
+		return images.Open(e.root, images.Options{InUse: e.imagesInUse, Additional: c.AdditionalStores, Limits: c.LayerLimits})
 	})
 	e.caller = sync.OnceValues(func() (userns.Identity, error) {
 		return userns.Caller(context.Background())

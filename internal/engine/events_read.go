@@ -284,7 +284,7 @@ func (ev Event) fits(key, value string) bool {
 	case "event":
 		return ev.Status == value || dockers(ev.Status) == value
 	case "image":
-		return ev.Type == "container" && ev.Image == value || ev.Type == "image" && (ev.Name == value || isID())
+		return ev.Type == "container" && sameImage(ev.Image, value) || ev.Type == "image" && (sameImage(ev.Name, value) || isID())
 	case "label":
 		key, want, valued := strings.Cut(value, "=")
 		got, has := ev.Attributes[key]
@@ -293,4 +293,21 @@ func (ev Event) fits(key, value string) bool {
 		return ev.Type == value
 	}
 	return ev.Type == "volume" && ev.Name == value
+}
+
+// sameImage compares two names as people type them: box is localhost/box:latest or
+// docker.io/library/box:latest, and which of them is not known any more.
+func sameImage(a, b string) bool {
+	a, b = strings.TrimSuffix(a, ":latest"), strings.TrimSuffix(b, ":latest")
+	return a == b || a != "" && b != "" && (withoutPlace(a) == b || a == withoutPlace(b))
+}
+
+// withoutPlace cuts off what a short name is looked for in.
+func withoutPlace(name string) string {
+	for _, place := range []string{"localhost/", "docker.io/library/", "docker.io/"} {
+		if short, ok := strings.CutPrefix(name, place); ok {
+			return short
+		}
+	}
+	return name
 }

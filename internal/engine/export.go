@@ -31,7 +31,7 @@ func (e *Engine) Export(ctx context.Context, name string, o ExportOptions) error
 	}
 	f, err := os.Create(o.Output)
 	if err != nil {
-		return err
+		return fmt.Errorf("export container %s: %w", v.c.Name, err)
 	}
 	err = errors.Join(v.export(ctx, e, f), f.Close())
 	if err != nil {

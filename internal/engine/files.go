@@ -2,7 +2,6 @@ package engine
 
 import (
 	"bytes"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -11,12 +10,13 @@ import (
 	"slices"
 
 	"coracle/internal/plainfile"
+	"coracle/internal/plainjson"
 
 	"golang.org/x/sys/unix"
 )
 
 func writeJSON(path string, v any, sync bool) error {
-	data, err := json.Marshal(v)
+	data, err := plainjson.Encode(v)
 	if err != nil {
 		return fmt.Errorf("write %s: %w", path, err)
 	}
@@ -106,7 +106,7 @@ func readJSON(path string, v any) error {
 	if err != nil {
 		return err
 	}
-	if err := json.Unmarshal(data, v); err != nil {
+	if err := plainjson.Decode(data, v); err != nil {
 		return fmt.Errorf("read %s: %w", path, err)
 	}
 	return nil

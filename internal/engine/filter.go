@@ -39,12 +39,13 @@ func (f Filter) Match(c Container) bool {
 type FilterWorld struct {
 	Container func(name string) (Container, error)
 	Image     func(name string) (*images.Image, error)
+	Networks  func() map[string][]string // by the containers' ids
 	Now       time.Time
 }
 
 // Filter reads the words.
 func (e *Engine) Filter(words []string) (Filter, error) {
-	return ParseFilter(words, FilterWorld{Container: e.find, Image: e.lookupImage, Now: time.Now()})
+	return ParseFilter(words, FilterWorld{Container: e.find, Image: e.lookupImage, Networks: e.Memberships, Now: time.Now()})
 }
 
 func (e *Engine) lookupImage(name string) (*images.Image, error) {
@@ -78,7 +79,7 @@ func filterKeys() map[string]func(FilterWorld, []string) (condition, error) {
 		"label":          ofPairs(func(c Container) map[string]string { return c.Labels }, false),
 		"label!":         ofPairs(func(c Container) map[string]string { return c.Labels }, true),
 		"name":           byName,
-		"network":        byWord(func(c Container) []string { return []string{c.NetworkWord()} }),
+		"network":        byNetwork,
 		"restart-policy": byWord(func(c Container) []string { return []string{c.Restart.String(), cmp.Or(c.Restart.Name, "no")} }),
 		"since":          since,
 		"status":         byStatus,
@@ -176,6 +177,13 @@ func byWord(words func(Container) []string) func(FilterWorld, []string) (conditi
 	return func(_ FilterWorld, values []string) (condition, error) {
 		return func(c Container) bool { return wants(values, words(c)...) }, nil
 	}
+}
+
+// byNetwork takes names of networks, all that a container is part of, and modes of
+// --network.
+func byNetwork(w FilterWorld, values []string) (condition, error) {
+	members := w.Networks()
+	return func(c Container) bool { return wants(values, c.NetworkWords(members)...) }, nil
 }
 
 // StatusWords are the states that --filter status= knows. Some never occur
@@ -304,5 +312,13 @@ func (c Container) isOf(image string) bool {
 	return len(hex) >= 3 && c.ImageID != "" && strings.HasPrefix(c.ImageID.Encoded(), hex)
 }
 
-// NetworkWord is the kind of network that the container has.
+// NetworkWord is the kind of network that the container was made with.
 func (c Container) NetworkWord() string { return cmp.Or(c.Network, "none") }
+
+// NetworkWords are what it is part of; members are Memberships.
+func (c Container) NetworkWords(members map[string][]string) []string {
+	if named(c.Network) {
+		return members[c.ID] // it may have left the one that it was made with
+	}
+	return append([]string{c.NetworkWord()}, members[c.ID]...)
+}

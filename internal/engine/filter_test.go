@@ -19,7 +19,7 @@ func filterBoxes(now time.Time) []Container {
 		{ID: "aa11" + strings.Repeat("0", 60), Name: "web", Image: "docker.io/library/base:1", ImageID: digest.FromString("base"), Created: at(1), Status: Running,
 			Labels: map[string]string{"tier": "front", "empty": ""}, Network: "host", Health: "healthy", Restart: RestartPolicy{Name: "on-failure", Max: 3}},
 		{ID: "bb22" + strings.Repeat("0", 60), Name: "web-db", Image: "child", ImageID: digest.FromString("child"), Created: at(2), Status: Stopped, ExitCode: 3,
-			Labels: map[string]string{"tier": "back"}, Annotations: map[string]string{"owner": "me"},
+			Labels: map[string]string{"tier": "back"}, Annotations: map[string]string{"owner": "me"}, Network: "left",
 			Mounts: []spec.Mounted{{Type: "volume", Name: "data", Source: "/store/data", Destination: "/var/lib"}, {Type: "bind", Source: "/srv", Destination: "/mnt"}}},
 		{ID: "bb33" + strings.Repeat("0", 60), Name: "job", Image: "gone:2", ImageID: digest.FromString("gone"), Created: at(3), Status: Stopped, ExitCode: 0},
 		{ID: "cc44" + strings.Repeat("0", 60), Name: "new", Image: "host", Created: at(4), Status: Created},
@@ -29,7 +29,9 @@ func filterBoxes(now time.Time) []Container {
 
 func filterWorld(boxes []Container, now time.Time) FilterWorld {
 	return FilterWorld{
-		Now: now,
+		Now: now, Networks: func() map[string][]string {
+			return map[string][]string{boxes[1].ID: {"back", "front"}, boxes[3].ID: {"front"}}
+		},
 		Container: func(name string) (Container, error) {
 			for _, c := range boxes {
 				if c.Name == name {
@@ -57,6 +59,9 @@ func TestFilter(t *testing.T) {
 	now := time.Now()
 	boxes := filterBoxes(now)
 	for words, want := range map[string]string{
+		"network=front":                     "web-db new",
+		"network=back":                      "web-db",
+		"network=left":                      "",
 		"":                                  "web web-db job new cold",
 		"name=web":                          "web web-db",
 		"name=^web$":                        "web",
@@ -95,7 +100,7 @@ func TestFilter(t *testing.T) {
 		"health=none":                       "web-db job new cold",
 		"health=unhealthy":                  "",
 		"network=host":                      "web",
-		"network=none":                      "web-db job new cold",
+		"network=none":                      "job new cold",
 		"restart-policy=always":             "cold",
 		"restart-policy=on-failure":         "web",
 		"restart-policy=no":                 "web-db job new",

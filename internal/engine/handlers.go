@@ -16,6 +16,7 @@ import (
 const (
 	metaOp = "meta" // fuse.BuildMeta
 	copyOp = "copy" // fuse.CopyLayers
+	lentOp = "lent" // fuse.BuildLent
 	dirsOp = "dirs" // make directories and give them to an id
 )
 
@@ -30,6 +31,7 @@ func StageHandlers() map[string]layer.Handler {
 	return map[string]layer.Handler{
 		metaOp:  handler(fuse.BuildMeta),
 		copyOp:  handler(fuse.CopyLayers),
+		lentOp:  handler(makeLent),
 		dirsOp:  handler(makeDirs),
 		fillOp:  handler(fillVolume),
 		packOp:  handler(packVolume),

@@ -66,12 +66,12 @@ func (e *Engine) pull(ctx context.Context, name string, o PullOptions, ids usern
 }
 
 // Images lists the store, newest first.
-func (e *Engine) Images() ([]images.Image, error) {
+func (e *Engine) Images() ([]images.Listed, error) {
 	store, err := e.store()
 	if err != nil {
 		return nil, err
 	}
-	return store.Images()
+	return store.List()
 }
 
 // RemoveImage removes a name, or an image with its last name. It returns lines

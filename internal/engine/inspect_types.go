@@ -110,14 +110,28 @@ func containerMounts(all []spec.Mounted) []ContainerMount {
 
 // ContainerNetwork is how it can be reached.
 type ContainerNetwork struct {
-	IPAddress         string
-	IPPrefixLen       int
-	Gateway           string
-	GlobalIPv6Address string
-	IPv6Gateway       string
-	MacAddress        string
-	Ports             map[string][]ContainerPort // by the container's: "80/tcp"
-	Networks          map[string]struct{}
+	IPAddress           string
+	IPPrefixLen         int
+	Gateway             string
+	GlobalIPv6Address   string
+	GlobalIPv6PrefixLen int
+	IPv6Gateway         string
+	MacAddress          string
+	Ports               map[string][]ContainerPort // by the container's: "80/tcp"
+	Networks            map[string]ContainerEndpoint
+}
+
+// ContainerEndpoint is its place in a network that containers share.
+type ContainerEndpoint struct {
+	NetworkID           string
+	IPAddress           string
+	IPPrefixLen         int
+	Gateway             string
+	GlobalIPv6Address   string
+	GlobalIPv6PrefixLen int
+	IPv6Gateway         string
+	MacAddress          string
+	Aliases             []string
 }
 
 // ContainerPort is a port of the host's that leads to one of the container's; the

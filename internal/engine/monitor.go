@@ -3,7 +3,6 @@ package engine
 import (
 	"cmp"
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"os"
@@ -30,9 +29,8 @@ import (
 type monitor struct {
 	*run
 	hub     *hub
-	checker *checker      // nil without a health check
-	conn    *hire.Hearer  // who started it, until the payload runs for the first time
-	reports *json.Encoder // to that
+	checker *checker     // nil without a health check
+	conn    *hire.Hearer // who started it, until the payload runs for the first time
 	door    *door
 
 	mu      sync.Mutex
@@ -46,7 +44,7 @@ type monitor struct {
 // MonitorMain is the monitor's main function; it returns the exit code.
 func MonitorMain(conn *hire.Hearer) int {
 	_ = plainfile.Write("/proc/self/comm", []byte("coracle:monitor"), 0, 0) // else ps -o comm shows "exe"
-	m := &monitor{conn: conn, reports: json.NewEncoder(conn), stop: make(chan struct{})}
+	m := &monitor{conn: conn, stop: make(chan struct{})}
 	err := m.begin(context.Background())
 	if err == nil {
 		err = m.live(context.Background())
@@ -73,13 +71,13 @@ func (m *monitor) fail(err error) {
 	if errors.As(err, &hinted) {
 		hint = hinted.Hint()
 	}
-	_ = m.reports.Encode(reportLine{Error: err.Error(), Hint: hint, Code: code})
+	_ = m.conn.Tell(reportLine{Error: err.Error(), Hint: hint, Code: code})
 }
 
 // warn tells who waits for the start; nobody is there to be told afterwards.
 func (m *monitor) warn(msg, hint string) {
 	if !m.past.Load() {
-		_ = m.reports.Encode(reportLine{Warning: msg, Hint: hint})
+		_ = m.conn.Tell(reportLine{Warning: msg, Hint: hint})
 	}
 }
 
@@ -103,7 +101,7 @@ func (m *monitor) live(ctx context.Context) error {
 		exit := Exit{Code: 125}
 		if err == nil {
 			if first {
-				_ = m.reports.Encode(reportLine{PID: p.PID})
+				_ = m.conn.Tell(reportLine{PID: p.PID})
 				m.past.Store(true)
 				m.conn.Close()
 			}
@@ -281,9 +279,7 @@ func (m *monitor) settle(ctx context.Context, exit Exit, startErr error, again b
 		stateErr = m.box.forget(ctx)
 	}
 	c, err := m.e.change(m.id, func(c *Container) {
-		c.Status, c.Finished = Stopped, m.ended.UTC()
-		c.ExitCode, c.Signal, c.TimedOut = exit.Code, exit.Signal, exit.TimedOut
-		c.OOMKilled, c.OOMKills = exit.OOMKilled, m.oomKills
+		m.tellEnd(c, exit)
 		if startErr != nil {
 			c.Error = startErr.Error()
 		}

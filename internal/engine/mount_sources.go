@@ -68,7 +68,7 @@ func (s *mountSources) Image(name, subpath string) (_ spec.ImageRoot, err error)
 	if err := root.image(ctx, o, r.ids); err != nil {
 		return spec.ImageRoot{}, err
 	}
-	if root.reader, err = fuse.OpenLayers(root.lowers); err != nil {
+	if err = root.open(); err != nil {
 		return spec.ImageRoot{}, err
 	}
 	defer root.close()

@@ -80,11 +80,11 @@ func TestReplaceByMany(t *testing.T) {
 				return
 			}
 			time.Sleep(30 * time.Millisecond)
-			if err := b.save(false); err != nil {
+			if err := b.save(); err != nil {
 				t.Errorf("save: %v", err)
 			}
 			b.Status = Stopped
-			if err := b.save(false); err != nil {
+			if err := b.save(); err != nil {
 				t.Errorf("save: %v", err)
 			}
 			b.close()
@@ -135,7 +135,7 @@ func TestRemoveYoung(t *testing.T) {
 		}
 		go func() {
 			time.Sleep(50 * time.Millisecond)
-			_ = b.save(false)
+			_ = b.save()
 			b.close()
 		}()
 		if err := e.RemoveContainer(ctx, name, true, false); err != nil {

@@ -3,6 +3,7 @@ package engine
 import (
 	"errors"
 	"fmt"
+	"net/netip"
 	"os"
 	"strings"
 
@@ -19,23 +20,40 @@ import (
 // NetworkOptions say how a container with a network of its own is reached.
 type NetworkOptions struct {
 	IP         string   `json:",omitempty"` // --ip
+	IP6        string   `json:",omitempty"` // --ip6
+	MAC        string   `json:",omitempty"` // --mac-address
 	Publish    []string `json:",omitempty"` // --publish
 	PublishAll bool     `json:",omitempty"` // --publish-all
 	EgressOptions
-	Aliases []string `json:",omitempty"` // --network-alias
+	Aliases  []string `json:",omitempty"` // --network-alias
+	Networks []string `json:",omitempty"` // further words of --network: names of networks
+	// Left is the network that it was made with, once it has left it.
+	Left *LeftNetwork `json:",omitempty"`
+}
+
+// LeftNetwork is what a container still knows of a network that it has left: the
+// gateway and the name server that its /etc/hosts and /etc/resolv.conf name stay.
+type LeftNetwork struct {
+	Subnet, Subnet6 netip.Prefix
+	MTU             int
 }
 
 // network is what connects one container with the outside, from this process.
 type network struct {
-	kind   string // of driver
-	config netns.Config
-	ports  []netns.Port  // that were asked for
-	driver netns.Driver  // nil while it is not connected
-	place  userns.Place  // where it is, for drivers that make sockets there
-	rules  *egress.Rules // nil: all may go out
-	guard  guard
+	id      string // of the container
+	kind    string // of driver
+	config  netns.Config
+	ports   []netns.Port  // that were asked for
+	driver  netns.Driver  // nil while it is not connected
+	inside  *maker        // of sockets in the container's network, for published ports; nil without
+	traffic *traffic      // of published ports; nil without
+	rules   *egress.Rules // nil: all may go out
+	guard   guard
+	proxy   bool // it serves one, too
 
-	name   string                // of the one that containers share; "" for none
+	name   string                // of the one that it was made with, if containers share it; "" for none
+	home   string                // of the one whose addresses are the interface's first; "" for none
+	shared []Network             // all of those that it is part of
 	lans   []netns.Lan           // all of those that it is part of
 	meshes map[string]*mesh.Mesh // by the networks' names
 	device *os.File              // of the container, for further ones; nil without
@@ -66,10 +84,20 @@ func networkMode(mode string) (kind, options string, own bool) {
 
 // planNetwork is the network of a container; nil without.
 func (e *Engine) planNetwork(o RunOptions, id string) (*network, error) {
+	n, err := e.planFirst(o, id)
+	if err == nil && n != nil && n.kind == kindBuiltin {
+		n.id = id
+		n.settle(e.networksOf(id))
+	}
+	return n, err
+}
+
+// planFirst is the one that the container is made with.
+func (e *Engine) planFirst(o RunOptions, id string) (*network, error) {
 	if named(o.Network) {
 		return e.planNamed(o, id)
 	}
-	if len(o.Aliases) > 0 {
+	if len(o.Aliases) > 0 && len(o.Networks) == 0 {
 		return nil, &Error{Op: "--network-alias " + o.Aliases[0], Err: errors.New("only in a network that containers share others could ask for it"), Help: "make one: coracle network create NAME; then --network NAME"}
 	}
 	return planNetwork(o)
@@ -94,8 +122,14 @@ func planNetwork(o RunOptions) (*network, error) {
 			}
 			return nil, hinted(op, err)
 		}
-	} else if o.IP != "" {
-		return nil, &Error{Op: "--ip " + o.IP, Err: errors.New("the container has a network that is there already, and its addresses"), Help: "leave it out"}
+		if err := chooseIPv6(o, &n.config); err != nil {
+			return nil, err
+		}
+		if err := chooseMAC(o, &n.config); err != nil {
+			return nil, err
+		}
+	} else if flag := o.addressFlag(); flag != "" {
+		return nil, &Error{Op: flag, Err: errors.New("the container has a network that is there already, and its addresses"), Help: "leave it out"}
 	}
 	if kind == kindBuiltin {
 		n.rules, err = planEgress(o, &n.config)
@@ -120,8 +154,8 @@ func (n *network) check(o RunOptions) error {
 	if _, err := helper.New(n.kind, n.config); err != nil {
 		return hinted(op, err)
 	}
-	if n.kind == helper.Slirp4netns && o.IP != "" && o.IP != n.config.DefaultIPv4().String() {
-		return &Error{Op: "--ip " + o.IP, Err: errors.New("slirp4netns chooses the address itself"), Help: "leave it out, or use --network private or pasta"}
+	if n.kind == helper.Slirp4netns && (o.IP6 != "" || o.IP != "" && o.IP != n.config.DefaultIPv4().String()) {
+		return &Error{Op: o.addressFlag(), Err: errors.New("slirp4netns chooses the address itself"), Help: "leave it out, or use --network private or pasta"}
 	}
 	for _, s := range o.shares() {
 		if s.flag != "--network" && s.owner() != "" || s.flag == "--pid" && *s.value == "host" {
@@ -142,19 +176,27 @@ func refuseNetworkOptions(o RunOptions) error {
 		flag = "--publish " + o.Publish[0]
 	case o.PublishAll:
 		flag = "--publish-all"
-	case o.IP != "":
-		flag = "--ip " + o.IP
+	case o.addressFlag() != "":
+		flag = o.addressFlag()
 	default:
 		return nil
 	}
-	why, help := "the container has no network", "leave --network out, or use --network private"
-	switch {
-	case o.Network == "host":
-		why, help = "the container has the host's network, and all ports that it listens on", "leave it out, or use --network private"
-	case strings.HasPrefix(o.Network, ofContainer):
-		why, help = "the container has the network of another", "give it to that container"
+	why, help := noPorts(o.Network)
+	if o.Network == "host" {
+		help = "leave it out, or use --network private"
 	}
 	return &Error{Op: flag, Err: errors.New(why), Help: help}
+}
+
+// noPorts says why a container in a mode of --network cannot publish any.
+func noPorts(mode string) (why, help string) {
+	switch {
+	case mode == "host":
+		return "the container has the host's network, and all ports that it listens on", "make it with --network private"
+	case strings.HasPrefix(mode, ofContainer):
+		return "the container has the network of another", "give it to that container"
+	}
+	return "the container has no network", "leave --network out, or use --network private"
 }
 
 // hinted takes an error's hint along.
@@ -164,22 +206,6 @@ func hinted(op string, err error) error {
 		return &Error{Op: op, Err: err, Help: h.Hint()}
 	}
 	return &Error{Op: op, Err: err}
-}
-
-// tun is the container's side.
-func (n *network) tun() *spec.Tun {
-	if n == nil || n.kind == kindJoined {
-		return nil
-	}
-	c := n.config
-	t := &spec.Tun{
-		Name: c.Interface, MTU: c.MTU, IPv4: c.IPv4.Addr().As4(), Gw4: c.Gateway4.As4(), Bits4: c.IPv4.Bits(),
-		Address: c.IPv4.Addr().String(), Gateway: c.Gateway4.String(), ResolvConf: "nameserver " + c.DNS4.String() + "\n",
-	}
-	if c.IPv6.IsValid() {
-		t.IPv6, t.Gw6, t.Bits6 = c.IPv6.Addr().As16(), c.Gateway6.As16(), c.IPv6.Bits()
-	}
-	return t
 }
 
 // publishAll adds the ports that the image exposes, and --expose names.
@@ -225,7 +251,22 @@ func (r *run) connect() (err error) {
 		if err := r.guard(driver); err != nil {
 			return err
 		}
+		if r.box.dir != "" { // else it is a sandbox, which publishes nothing
+			r.net.inside, r.net.traffic = &maker{open: r.openInside}, r.traffic()
+			streams := forward.NewStreams()
+			streams.Use(r.net.inside)
+			streams.Tell(r.net.traffic.write)
+			driver.Inside(streams)
+		}
+		if r.net.proxy {
+			driver.Proxy()
+		}
 		r.net.driver = driver
+		compiled := r.extra.Compiled
+		r.extra.Compiled = func() { // little is left to do until the payload runs
+			compiled()
+			driver.Prepare()
+		}
 	case kindJoined:
 		r.net.driver = forward.NewNetwork()
 	default:
@@ -251,11 +292,11 @@ func (r *run) joinHelper(h *helper.Network, pid int) error {
 	if err != nil {
 		return err
 	}
-	r.net.place = place
+	r.net.inside, r.net.traffic = &maker{opened: true, place: place}, r.traffic()
 	r.netLost.Store(false)
 	go r.watchNetwork(h)
 	return h.Join(helper.Place{
-		PID: pid, User: place.User, Net: place.Net, Sockets: &maker{Place: place},
+		PID: pid, Sockets: r.net.inside, Traffic: r.net.traffic.write,
 		Guard: func(pidfd *os.File) (func(), error) {
 			stub, err := r.stub()
 			if err != nil {
@@ -289,6 +330,9 @@ func (r *run) attach(p *spec.Process) error {
 	if r.net == nil {
 		return nil
 	}
+	if r.net.traffic != nil {
+		r.net.traffic.begin(r.state.Pid, r.state.StartTime)
+	}
 	switch r.net.kind {
 	case kindBuiltin:
 	case kindJoined:
@@ -296,8 +340,8 @@ func (r *run) attach(p *spec.Process) error {
 		if err != nil {
 			return err
 		}
-		r.net.place = place
-		r.net.driver.(*forward.Network).Serve(&maker{Place: place, opaque: true})
+		r.net.inside = &maker{opened: true, place: place, opaque: true}
+		r.net.driver.(*forward.Network).Serve(r.net.inside)
 		return nil
 	default:
 		return r.net.driver.Attach(nil)
@@ -336,8 +380,14 @@ func (r *run) disconnect() {
 		}
 		_ = r.net.driver.Close()
 		r.net.driver = nil
-		r.net.place.Close()
-		r.net.place = userns.Place{}
+		if r.net.inside != nil {
+			r.net.inside.close()
+			r.net.inside = nil
+		}
+		if r.net.traffic != nil {
+			r.net.traffic.close()
+			r.net.traffic = nil
+		}
 		if err := r.net.guard.close(); err != nil {
 			r.tellUser(err.Error(), "")
 		}

@@ -25,18 +25,54 @@ func openPlace(pid int) (l userns.Place, err error) {
 	return l, nil
 }
 
+// openInside opens the namespaces of the running container; see
+// spec.Container.OpenNamespace.
+func (r *run) openInside() (l userns.Place, err error) {
+	for kind, to := range map[specs.LinuxNamespaceType]**os.File{specs.UserNamespace: &l.User, specs.NetworkNamespace: &l.Net} {
+		if *to, err = r.state.OpenNamespace(kind); err != nil {
+			l.Close()
+			return userns.Place{}, err
+		}
+	}
+	return l, nil
+}
+
 // maker makes sockets in a container's network, for published ports.
 type maker struct {
-	userns.Place
-	opaque bool // the network is not ours to change
+	open   func() (userns.Place, error) // called when the first client comes, unless it is opened
+	opaque bool                         // the network is not ours to change
 
-	once   sync.Once
-	failed error
+	mu     sync.Mutex
+	opened bool
+	closed bool
+	place  userns.Place
+	failed error // of opening
+
+	asked   bool // about transparent
+	visible bool
+}
+
+// enter is called with the lock held.
+func (m *maker) enter() (userns.Place, error) {
+	if m.closed {
+		return m.place, os.ErrClosed
+	}
+	if !m.opened {
+		m.opened = true
+		m.place, m.failed = m.open()
+	}
+	return m.place, m.failed
 }
 
 // Make is forward.Maker's.
-func (m *maker) Make(family, kind int, transparent bool, n int) ([]*os.File, error) {
-	return m.Sockets(userns.Socket{Family: family, Type: kind, Transparent: transparent}, n)
+func (m *maker) Make(family, kind int, transparent bool, n int) ([]int, error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	place, err := m.enter()
+	if err != nil {
+		return nil, err
+	}
+	return place.Sockets(userns.Socket{Family: family, Type: kind, Transparent: transparent}, n)
 }
 
 // Transparent is forward.Maker's. Where it cannot be had, for example where /proc/sys
@@ -45,8 +81,23 @@ func (m *maker) Transparent() bool {
 	if m.opaque {
 		return false
 	}
-	m.once.Do(func() { m.failed = m.Place.Transparent() })
-	return m.failed == nil
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if !m.asked {
+		m.asked = true
+		place, err := m.enter()
+		m.visible = err == nil && place.Transparent() == nil
+	}
+	return m.visible
+}
+
+// close is for when nobody uses it any more.
+func (m *maker) close() {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.closed = true
+	m.place.Close()
+	m.place = userns.Place{}
 }
 
 // byPath begins the plan's path of a namespace that is joined by its own.

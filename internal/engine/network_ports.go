@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"os/user"
 	"strconv"
 	"strings"
 
@@ -26,14 +27,32 @@ func (e *Engine) explainListen(err error) error {
 	case errors.Is(err, unix.EADDRNOTAVAIL):
 		out.Help = "see which it has: ip addr"
 	default:
+		out.Help = fmt.Sprintf("see who has it: ss -lnp 'sport = :%d'; without a number a free one is chosen: -p %d", l.Port.Host, l.Port.Container)
 		if who := e.publisher(l.Port); who != "" {
 			out.Err = fmt.Errorf("%w, by container %s", err, who)
 			out.Help = "stop that container, or publish another port"
-		} else {
-			out.Help = fmt.Sprintf("see who has it: ss -lnp 'sport = :%d'; without a number a free one is chosen: -p %d", l.Port.Host, l.Port.Container)
+		} else if who := holder(l.Port); who != "" {
+			out.Err = fmt.Errorf("%w, by %s", err, who)
+			out.Help = fmt.Sprintf("without a number a free one is chosen: -p %d", l.Port.Container)
 		}
 	}
 	return out
+}
+
+// holder says who else on this machine has the port; "" where nobody is seen.
+func holder(p netns.Port) string {
+	h, ok := netns.FindHolder(p)
+	switch {
+	case !ok:
+		return ""
+	case h.PID != 0:
+		return fmt.Sprintf("%s (pid %d)", h.Program, h.PID)
+	}
+	name := strconv.Itoa(h.UID)
+	if u, err := user.LookupId(name); err == nil {
+		name = u.Username
+	}
+	return "a process of user " + name
 }
 
 // publisher is the name of the running container that has the port, "" if none has.
@@ -44,7 +63,7 @@ func (e *Engine) publisher(p netns.Port) string {
 	}
 	for _, c := range boxes {
 		for _, q := range c.Ports {
-			if c.Running() && q.Host == p.Host && q.Protocol == p.Protocol {
+			if c.Running() && q.Host == p.Host && q.Protocol == p.Protocol && netns.SameHost(q.HostIP, p.HostIP) {
 				return c.Name
 			}
 		}
@@ -123,16 +142,44 @@ func (in inspector) asked() []netns.Port {
 
 // network is how it can be reached, as long as it runs.
 func (in inspector) network() ContainerNetwork {
-	out := ContainerNetwork{Ports: portsByContainer(in.c.PortsOf()), Networks: map[string]struct{}{}}
+	out := ContainerNetwork{Ports: portsByContainer(in.c.PortsOf()), Networks: map[string]ContainerEndpoint{}}
+	all, mac := in.e.networksOf(in.c.ID), ""
+	if m, err := netns.ParseMAC("", in.p.Options.MAC); err == nil {
+		mac = m.String()
+	}
+	for _, n := range all {
+		p := n.Containers[in.c.ID]
+		at := ContainerEndpoint{NetworkID: n.ID, IPAddress: p.IPv4.String(), IPPrefixLen: n.Subnet.Bits(), Gateway: n.Gateway.String(), Aliases: append([]string{}, p.Aliases...), MacAddress: mac}
+		if n.Subnet6.IsValid() {
+			at.GlobalIPv6Address, at.GlobalIPv6PrefixLen, at.IPv6Gateway = p.IPv6.String(), n.Subnet6.Bits(), n.Gateway6.String()
+		}
+		out.Networks[n.Name] = at
+	}
+	if named(in.c.Network) {
+		place := network{id: in.c.ID, name: in.c.Network}
+		place.settle(all)
+		if in.c.Running() && chooseMAC(in.p.Options, &place.config) == nil {
+			out.addresses(place.config)
+		}
+		return out
+	}
 	_, options, own := networkMode(in.c.Network)
 	if !own || !in.c.Running() {
 		return out
 	}
-	if c, err := netns.ParseOptions(options, in.p.Options.IP); err == nil {
-		out.IPAddress, out.Gateway, out.IPPrefixLen = c.IPv4.Addr().String(), c.Gateway4.String(), c.IPv4.Bits()
-		if c.IPv6.IsValid() {
-			out.GlobalIPv6Address, out.IPv6Gateway = c.IPv6.Addr().String(), c.Gateway6.String()
-		}
+	if c, err := netns.ParseOptions(options, in.p.Options.IP); err == nil && chooseIPv6(in.p.Options, &c) == nil && chooseMAC(in.p.Options, &c) == nil {
+		out.addresses(c)
 	}
 	return out
+}
+
+// addresses notes those of the interface.
+func (out *ContainerNetwork) addresses(c netns.Config) {
+	out.MacAddress = c.MAC.String()
+	if c.IPv4.IsValid() {
+		out.IPAddress, out.Gateway, out.IPPrefixLen = c.IPv4.Addr().String(), netns.GatewayOf(c.IPv4).String(), c.IPv4.Bits()
+	}
+	if c.IPv6.IsValid() {
+		out.GlobalIPv6Address, out.IPv6Gateway, out.GlobalIPv6PrefixLen = c.IPv6.Addr().String(), netns.GatewayOf(c.IPv6).String(), c.IPv6.Bits()
+	}
 }

@@ -108,7 +108,8 @@ func (m *monitor) carrier() (d netns.Driver, done func(), err error) {
 	m.netMu.Lock()
 	switch {
 	case m.net == nil:
-		err = refuseNetworkOptions(RunOptions{Options: m.o.Options, NetworkOptions: NetworkOptions{Publish: []string{"PORT"}}})
+		why, help := noPorts(m.o.Network)
+		err = &Error{Op: "ports of container " + m.box.Name, Err: errors.New(why), Help: help}
 	case m.net.driver == nil:
 		err = fmt.Errorf("container %s: %w", m.box.Name, spec.ErrNotRunning)
 	default:

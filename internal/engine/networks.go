@@ -12,7 +12,6 @@ import (
 	"time"
 
 	"coracle/internal/plainfile"
-	"coracle/netns"
 
 	"golang.org/x/sys/unix"
 )
@@ -25,6 +24,8 @@ type Network struct {
 	Created  time.Time
 	Subnet   netip.Prefix
 	Gateway  netip.Addr
+	Subnet6  netip.Prefix // invalid without IPv6
+	Gateway6 netip.Addr
 	Internal bool
 	MTU      int
 	Labels   map[string]string
@@ -36,17 +37,20 @@ type Network struct {
 type Endpoint struct {
 	Name    string // of the container
 	IPv4    netip.Addr
+	IPv6    netip.Addr // invalid in a network without
 	Aliases []string
 	Running bool `json:"-"`
 }
 
 // CreateNetworkOptions are a network's, as they were typed.
 type CreateNetworkOptions struct {
-	Name, Subnet string
-	MTU          string
-	Internal     bool
-	Ignore       bool // it is no error if there is one of that name
-	Labels       map[string]string
+	Name     string
+	Subnets  []string // one of each family at most
+	IPv6     bool     // an IPv6 one, even if none is among them
+	MTU      string
+	Internal bool
+	Ignore   bool // it is no error if there is one of that name
+	Labels   map[string]string
 }
 
 // errNoNetwork is a network that is not there.
@@ -135,67 +139,24 @@ func (e *Engine) Networks() ([]Network, error) {
 	return out, nil
 }
 
+// Memberships are the networks that containers are part of, by their ids: names, sorted.
+// What cannot be read has nobody.
+func (e *Engine) Memberships() map[string][]string {
+	out := map[string][]string{}
+	entries, _ := os.ReadDir(e.networksDir()) // sorted
+	for _, d := range entries {
+		var n Network
+		if name, ok := strings.CutSuffix(d.Name(), ".json"); ok && readJSON(e.networkFile(name), &n) == nil {
+			for id := range n.Containers {
+				out[id] = append(out[id], name)
+			}
+		}
+	}
+	return out
+}
+
 // Network is one of them.
 func (e *Engine) Network(name string) (Network, error) { return e.readNetwork(name) }
-
-// CreateNetwork makes one.
-func (e *Engine) CreateNetwork(o CreateNetworkOptions) (Network, error) {
-	op := "create network " + o.Name
-	if err := checkName(o.Name); err != nil || o.Name == "" || takenNetworkName(o.Name) {
-		return Network{}, &Error{Op: fmt.Sprintf("create network %q", o.Name), Err: errors.New("it cannot have that name"), Help: "letters, digits, _ . - after a letter or digit; not none, host, default or bridge"}
-	}
-	if kind, _, own := networkMode(o.Name); own || kind == kindJoined || kind == defaultNetwork {
-		return Network{}, &Error{Op: op, Err: errors.New("a mode of --network has that name")}
-	}
-	unlock, err := e.lockNetworks()
-	if err != nil {
-		return Network{}, err
-	}
-	defer unlock()
-	if n, err := e.readNetwork(o.Name); !isNotFound(err) {
-		if err == nil && !o.Ignore {
-			err = &Error{Op: op, Err: errors.New("there is one of that name"), Help: "coracle network inspect " + o.Name}
-		}
-		return n, err
-	}
-	all, err := e.Networks()
-	if err != nil {
-		return Network{}, err
-	}
-	n := Network{Name: o.Name, ID: newID(), Created: time.Now().UTC(), Internal: o.Internal, Labels: o.Labels, Containers: map[string]Endpoint{}}
-	words := "mtu=" + o.MTU
-	if o.MTU == "" {
-		words = ""
-	}
-	subnet := o.Subnet
-	if subnet == "" {
-		if subnet, err = freeSubnet(all); err != nil {
-			return n, fmt.Errorf("%s: %w", op, err)
-		}
-	}
-	c, err := netns.ParseOptions(words+",cidr="+subnet, "")
-	if err != nil {
-		return n, hinted(op, err)
-	}
-	n.Subnet, n.Gateway, n.MTU = c.IPv4.Masked(), c.Gateway4, c.MTU
-	for _, other := range all {
-		if other.Subnet.Overlaps(n.Subnet) {
-			return n, &Error{Op: op, Err: fmt.Errorf("%s overlaps with network %s, which has %s", n.Subnet, other.Name, other.Subnet), Help: "leave --subnet out, and a free one is chosen"}
-		}
-	}
-	return n, writeJSON(e.networkFile(o.Name), n, true)
-}
-
-// freeSubnet is the first of podman's pool that nobody has.
-func freeSubnet(all []Network) (string, error) {
-	for i := range 256 {
-		p := netip.PrefixFrom(netip.AddrFrom4([4]byte{10, 89, byte(i), 0}), 24)
-		if !slices.ContainsFunc(all, func(n Network) bool { return n.Subnet.Overlaps(p) }) {
-			return p.String(), nil
-		}
-	}
-	return "", errors.New("all of 10.89.0.0/16 is taken: choose a subnet with --subnet")
-}
 
 // RemoveNetwork removes one that no container has; with force those that do not run
 // lose it.
@@ -210,9 +171,13 @@ func (e *Engine) RemoveNetwork(name string, force bool) error {
 		return hinted("", err)
 	}
 	var users []string
-	for _, p := range n.Containers {
+	for id, p := range n.Containers {
 		if p.Running || !force {
 			users = append(users, p.Name)
+		} else if c, err := e.load(id); err == nil {
+			if err := e.noteLeft(c, n); err != nil {
+				return err
+			}
 		}
 	}
 	if len(users) > 0 {
@@ -242,77 +207,6 @@ func (e *Engine) PruneNetworks() (gone []string, err error) {
 		gone = append(gone, n.Name)
 	}
 	return gone, nil
-}
-
-// lease gives a container its address in a network, always the same, or the one that
-// is asked for.
-func (e *Engine) lease(name, id, ip string, aliases []string) (Network, Endpoint, error) {
-	unlock, err := e.lockNetworks()
-	if err != nil {
-		return Network{}, Endpoint{}, err
-	}
-	defer unlock()
-	n, err := e.readNetwork(name)
-	if err != nil {
-		return n, Endpoint{}, err
-	}
-	if p, ok := n.endpoint(id); ok {
-		return n, p, nil
-	}
-	p := Endpoint{Aliases: aliases}
-	if p.IPv4, err = n.free(ip); err != nil {
-		return n, p, err
-	}
-	n.Containers[id] = p
-	return n, p, writeJSON(e.networkFile(name), n, false)
-}
-
-// free is an address that nobody has.
-func (n Network) free(ip string) (netip.Addr, error) {
-	taken := map[netip.Addr]string{}
-	for id, p := range n.Containers {
-		taken[p.IPv4] = fmt.Sprintf("%.12s %s", id, p.Name)
-	}
-	if ip != "" {
-		c, err := netns.ParseOptions("cidr="+n.Subnet.String(), ip)
-		if err != nil {
-			return netip.Addr{}, hinted("", err)
-		}
-		if who, ok := taken[c.IPv4.Addr()]; ok {
-			return netip.Addr{}, &Error{Op: "--ip " + ip, Err: errors.New("container " + who + " has it"), Help: "choose another, or leave it out"}
-		}
-		return c.IPv4.Addr(), nil
-	}
-	a := n.Gateway.Next().Next() // behind the name server's
-	for range 1 << 16 {
-		if !n.Subnet.Contains(a) || !n.Subnet.Contains(a.Next()) {
-			break
-		}
-		if _, ok := taken[a]; !ok {
-			return a, nil
-		}
-		a = a.Next()
-	}
-	return netip.Addr{}, &Error{Op: "--network " + n.Name, Err: fmt.Errorf("all addresses of %s are taken", n.Subnet), Help: "remove containers that are not needed, or make a larger network"}
-}
-
-// unlease takes a container out of a network.
-func (e *Engine) unlease(name, id string) (p Endpoint, err error) {
-	unlock, err := e.lockNetworks()
-	if err != nil {
-		return p, err
-	}
-	defer unlock()
-	n, err := e.readNetwork(name)
-	if err != nil {
-		return p, hinted("", err)
-	}
-	p, ok := n.endpoint(id)
-	if !ok {
-		return p, errors.New("the container is not in it")
-	}
-	delete(n.Containers, id)
-	return p, writeJSON(e.networkFile(name), n, false)
 }
 
 // networksOf are those that a container is to be part of.

@@ -5,13 +5,12 @@ import (
 	"fmt"
 	"net/netip"
 	"os"
+	"slices"
 
 	"coracle/netns"
 	"coracle/netns/builtin"
 	"coracle/netns/mesh"
-	"coracle/userns"
 
-	specs "github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sys/unix"
 )
 
@@ -23,15 +22,27 @@ func named(mode string) bool {
 
 // planNamed is the network of a container in a network with others.
 func (e *Engine) planNamed(o RunOptions, id string) (*network, error) {
-	n, p, err := e.lease(o.Network, id, o.IP, o.Aliases)
-	if err != nil {
+	in := LeftNetwork{}
+	if o.Left != nil {
+		in = *o.Left
+	} else {
+		n, _, err := e.lease(o.Network, id, EndpointOptions{o.IP, o.IP6, o.Aliases})
+		if err != nil {
+			return nil, hinted("--network "+o.Network, err)
+		}
+		in = n.leave()
+	}
+	out := &network{kind: kindBuiltin, name: o.Network}
+	var err error
+	if out.config, err = netns.ParseOptions(fmt.Sprintf("mtu=%d,cidr=%s", in.MTU, in.Subnet), ""); err != nil {
 		return nil, hinted("--network "+o.Network, err)
 	}
-	out := &network{kind: kindBuiltin, name: n.Name}
-	if out.config, err = netns.ParseOptions(fmt.Sprintf("mtu=%d,cidr=%s", n.MTU, n.Subnet), p.IPv4.String()); err != nil {
-		return nil, hinted("--network "+o.Network, err)
+	if in.Subnet6.IsValid() {
+		out.config.SetIPv6(in.Subnet6, netip.Addr{})
 	}
-	out.config.Internal = n.Internal
+	if err := chooseMAC(o, &out.config); err != nil {
+		return nil, err
+	}
 	if out.rules, err = planEgress(o, &out.config); err == nil && out.rules != nil {
 		_, err = planNetwork(o)
 	}
@@ -42,6 +53,97 @@ func (e *Engine) planNamed(o RunOptions, id string) (*network, error) {
 		return nil, hinted("", err)
 	}
 	return out, nil
+}
+
+// leave is what stays of a network for who has left it.
+func (n Network) leave() LeftNetwork { return LeftNetwork{n.Subnet, n.Subnet6, n.MTU} }
+
+// settle gives the container its places in all of these networks. The addresses that
+// come first are those in the network that it was made with, if it is still there. With
+// none it has no address; and it has the outside unless all of them are internal.
+func (n *network) settle(all []Network) {
+	n.shared = all
+	if n.name == "" {
+		return // it has a network of its own, too
+	}
+	n.home, n.config.Internal, n.config.IPv4, n.config.IPv6 = "", true, netip.Prefix{}, netip.Prefix{}
+	if len(all) == 0 {
+		return
+	}
+	home := all[0]
+	for _, s := range all {
+		n.config.Internal = n.config.Internal && s.Internal
+		if s.Name == n.name || home.Name != n.name && home.Internal && !s.Internal {
+			home = s
+		}
+	}
+	p := home.Containers[n.id]
+	n.home, n.config.IPv4, n.config.IPv6 = home.Name, netip.PrefixFrom(p.IPv4, home.Subnet.Bits()), netns.DefaultIPv6()
+	if home.Subnet6.IsValid() {
+		n.config.IPv6 = netip.PrefixFrom(p.IPv6, home.Subnet6.Bits())
+	}
+}
+
+// further are the addresses in other networks than the first.
+func (n *network) further() (out []netip.Prefix) {
+	for _, s := range n.shared {
+		p := s.Containers[n.id]
+		if s.Name == n.home || !p.IPv4.IsValid() {
+			continue
+		}
+		out = append(out, netip.PrefixFrom(p.IPv4, s.Subnet.Bits()))
+		if s.Subnet6.IsValid() {
+			out = append(out, netip.PrefixFrom(p.IPv6, s.Subnet6.Bits()))
+		}
+	}
+	return out
+}
+
+// planNetworks is planNetwork for a container that is made: it gets its place in all of
+// the networks that were named. Later they are what network connect has left.
+func (e *Engine) planNetworks(o RunOptions, id string) (*network, error) {
+	if err := e.checkSeveral(o); err != nil {
+		return nil, err
+	}
+	if err := checkAliases("--network-alias", o.Aliases); err != nil {
+		return nil, err
+	}
+	for _, name := range o.Networks {
+		if _, _, err := e.lease(name, id, EndpointOptions{Aliases: o.Aliases}); err != nil {
+			return nil, hinted("--network "+name, err)
+		}
+	}
+	return e.planNetwork(o, id)
+}
+
+// checkSeveral fails where the networks of --network cannot be had together.
+func (e *Engine) checkSeveral(o RunOptions) error {
+	if len(o.Networks) == 0 {
+		return nil
+	}
+	if kind, _, own := networkMode(o.Network); !named(o.Network) && (!own || kind != kindBuiltin) {
+		return &Error{Op: "--network " + o.Network, Err: errors.New("it cannot be one of several networks"), Help: "private can, and networks that containers share"}
+	}
+	if o.ruled() {
+		return &Error{Op: "--network " + o.Networks[0], Err: errRules, Help: "--network private, or leave the rules out"}
+	}
+	for i, name := range o.Networks {
+		op := "--network " + name
+		switch {
+		case !named(name):
+			return &Error{Op: op, Err: errors.New("behind another only networks that containers share can stand"), Help: "name it first"}
+		case name == o.Network || slices.Contains(o.Networks[:i], name):
+			return &Error{Op: op, Err: errors.New("it is named twice")}
+		}
+		n, err := e.readNetwork(name)
+		if err == nil {
+			err = n.checkBeside(o.Network)
+		}
+		if err != nil {
+			return hinted(op, err)
+		}
+	}
+	return nil
 }
 
 // errRules: another container could go out for this one.
@@ -65,11 +167,7 @@ func duplicate(dev *os.File) (*os.File, error) {
 
 // meetOthers joins the networks that the container is part of.
 func (r *run) meetOthers(dev *os.File) error {
-	all := r.e.networksOf(r.id)
-	if len(all) == 0 {
-		return nil
-	}
-	for _, n := range all {
+	for _, n := range r.net.shared {
 		if err := r.joinNetwork(n, dev); err != nil {
 			return fmt.Errorf("join network %s: %w", n.Name, err)
 		}
@@ -77,7 +175,7 @@ func (r *run) meetOthers(dev *os.File) error {
 	return nil
 }
 
-// joinNetwork joins one more. The address of the first is the interface's own.
+// joinNetwork joins one whose address the interface has.
 func (r *run) joinNetwork(n Network, dev *os.File) error {
 	d, ok := r.net.driver.(*builtin.Network)
 	if !ok {
@@ -87,23 +185,21 @@ func (r *run) joinNetwork(n Network, dev *os.File) error {
 		return errRules
 	}
 	p := n.Containers[r.id]
-	if n.Name != r.net.name {
-		if err := r.changeAddress(userns.AddAddress, p.IPv4, n.Subnet.Bits()); err != nil {
-			return err
-		}
-	}
 	names := append([]string{r.box.Name, r.id[:12]}, p.Aliases...)
 	if h := r.result.Spec.Hostname; h != "" {
 		names = append(names, h)
 	}
 	r.net.lans = append(r.net.lans, netns.Lan{Prefix: n.Subnet, Own: p.IPv4, Names: names})
-	d.Join(r.net.lans)
+	if n.Subnet6.IsValid() {
+		r.net.lans = append(r.net.lans, netns.Lan{Prefix: n.Subnet6, Own: p.IPv6, Names: names})
+	}
+	d.Join(r.net.lans, r.net.config)
 	copied, err := duplicate(dev)
 	if err != nil {
 		return err
 	}
-	m, err := mesh.Join(r.e.networkDoors(n.Name), mesh.Member{ID: r.id, Addr: p.IPv4, Names: names}, copied, func(m mesh.Member, device *os.File) (func(), error) {
-		return d.Meet(m.Addr, m.Names, device)
+	m, err := mesh.Join(r.e.networkDoors(n.Name), mesh.Member{ID: r.id, Addr: p.IPv4, Addr6: p.IPv6, Names: names, MAC: r.net.config.MAC}, copied, func(m mesh.Member, device *os.File) (func(), error) {
+		return d.Meet(builtin.Peer{Addrs: m.Addrs(), Names: m.Names, MAC: m.MAC}, device)
 	})
 	if err != nil {
 		return err
@@ -113,37 +209,4 @@ func (r *run) joinNetwork(n Network, dev *os.File) error {
 	}
 	r.net.meshes[n.Name] = m
 	return nil
-}
-
-// leaveNetwork is the opposite, while the container runs.
-func (r *run) leaveNetwork(n Network, p Endpoint) error {
-	m := r.net.meshes[n.Name]
-	if m == nil {
-		return nil
-	}
-	m.Close()
-	delete(r.net.meshes, n.Name)
-	rest := r.net.lans[:0:0]
-	for _, l := range r.net.lans {
-		if l.Own != p.IPv4 {
-			rest = append(rest, l)
-		}
-	}
-	r.net.lans = rest
-	r.net.driver.(*builtin.Network).Join(rest)
-	return r.changeAddress(userns.RemoveAddress, p.IPv4, n.Subnet.Bits())
-}
-
-// changeAddress gives the interface of the running container an address more, or one less.
-func (r *run) changeAddress(kind userns.AddressChange, a netip.Addr, bits int) error {
-	var place userns.Place
-	defer func() { place.Close() }()
-	for kind, to := range map[specs.LinuxNamespaceType]**os.File{specs.UserNamespace: &place.User, specs.NetworkNamespace: &place.Net} {
-		f, err := r.state.OpenNamespace(kind)
-		if err != nil {
-			return err
-		}
-		*to = f
-	}
-	return place.ChangeAddress(kind, r.net.config.Interface, a.As4(), bits)
 }

@@ -7,7 +7,6 @@ import (
 	"os"
 	"path"
 	"path/filepath"
-	"time"
 
 	"coracle/fuse"
 	"coracle/images"
@@ -17,21 +16,9 @@ import (
 	specs "github.com/opencontainers/runtime-spec/specs-go"
 )
 
-// PackOptions are one `coracle pack`; those of CommitOptions.
-type PackOptions struct {
-	Name    string
-	Author  string
-	Message string
-	Changes []string
-	Squash  bool // one layer, whatever the bundle was made of
-
-	Created *time.Time
-	Clamp   bool
-}
-
 // Pack makes an image of a bundle or of a root file system. Of what Unpack made,
 // and whose image is still there, only what has changed becomes a layer.
-func (e *Engine) Pack(ctx context.Context, dir string, o PackOptions) (*images.Image, error) {
+func (e *Engine) Pack(ctx context.Context, dir string, o NewImage) (*images.Image, error) {
 	img, err := e.pack(ctx, dir, o)
 	if err != nil {
 		return nil, fmt.Errorf("pack %s: %w", dir, err)
@@ -43,7 +30,7 @@ func (e *Engine) Pack(ctx context.Context, dir string, o PackOptions) (*images.I
 // packRun is one bundle on its way to an image.
 type packRun struct {
 	e      *Engine
-	o      PackOptions
+	o      NewImage
 	root   string
 	bundle bundle      // zero for what Unpack did not make
 	config *specs.Spec // nil for a root alone
@@ -52,7 +39,7 @@ type packRun struct {
 	lowers []string      // of the base
 }
 
-func (e *Engine) pack(ctx context.Context, dir string, o PackOptions) (*images.Image, error) {
+func (e *Engine) pack(ctx context.Context, dir string, o NewImage) (*images.Image, error) {
 	p := packRun{e: e, o: o}
 	if err := p.read(ctx, dir); err != nil {
 		return nil, err
@@ -81,18 +68,9 @@ func (e *Engine) pack(ctx context.Context, dir string, o PackOptions) (*images.I
 	} else if err := p.leave(&w.req); err != nil {
 		return nil, err
 	}
-	co := images.CommitOptions{Name: o.Name, Author: o.Author, Message: o.Message, Changes: o.Changes, Squash: o.Squash, By: "coracle pack", Time: time.Now(), Base: p.base, Edit: edit, Layer: w.write}
-	if o.Created != nil {
-		co.Time = *o.Created
-	}
-	img, err := store.Commit(ctx, co)
-	for _, n := range w.notes {
-		e.warn(n, "")
-	}
-	if ctx.Err() != nil {
-		return nil, context.Cause(ctx)
-	}
-	return img, err
+	co := o.options("coracle pack", p.base)
+	co.Edit = edit
+	return e.makeImage(ctx, store, co, &w)
 }
 
 // read finds out what the directory is.

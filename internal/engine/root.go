@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"coracle/fuse"
@@ -31,6 +32,7 @@ type rootSource struct {
 	lowers []string // topmost first
 	moved  bool     // their owners are those of the container's map already
 	meta   string   // the metadata tree that translates ids (keep-id), or ""
+	lent   bool     // lowers are another user's; meta has all names, owners and what lowers do not let everybody read
 	direct string   // --rootfs: used as it is
 	host   bool
 	driver string // of a container that was made before: its own; "" is the one asked for now
@@ -71,7 +73,11 @@ func (e *Engine) openRoot(ctx context.Context, o RunOptions, ids userns.Resolved
 
 // open makes the layers readable, until close.
 func (r *rootSource) open() (err error) {
-	r.reader, err = fuse.OpenLayers(r.lowers)
+	if r.lent {
+		r.reader, err = fuse.OpenLent(r.meta, r.lowers)
+	} else {
+		r.reader, err = fuse.OpenLayers(r.lowers)
+	}
 	return err
 }
 
@@ -104,6 +110,13 @@ func (r *rootSource) image(ctx context.Context, o RunOptions, ids userns.Resolve
 		return err
 	}
 	stage := r.e.stage(ctx, ids.Base)
+	r.config, r.imageID, r.health = img.Config.Config, img.ID, img.Healthcheck
+	if lent, err := r.borrow(ctx, store, img, o, ids, stage); err != nil || lent {
+		return errors.Join(err, stage.Close())
+	}
+	if img, err = r.here(ctx, store, img, o, ids, stage); err != nil {
+		return errors.Join(err, stage.Close())
+	}
 	r.lowers, err = store.Layers(ctx, img, ids.Base.Class(), func() (layer.Stage, error) { return stage, nil })
 	if err == nil {
 		err = r.translate(ctx, store, img, ids)
@@ -115,10 +128,47 @@ func (r *rootSource) image(ctx context.Context, o RunOptions, ids userns.Resolve
 	return nil
 }
 
+// here copies an image of an additional store into the store where it cannot be used
+// as it lies there: it is unpacked for other ids than the caller's, or the container
+// needs a tree that is made of its files.
+func (r *rootSource) here(ctx context.Context, store *images.Store, img *images.Image, o RunOptions, ids userns.Resolved, stage *storeStage) (*images.Image, error) {
+	if img.Store == "" {
+		return img, nil
+	}
+	why := ""
+	switch {
+	case r.e.driver == fuse.DriverCopy:
+		why = "the storage driver copy takes a copy"
+	case ids.Map.Class() != ids.Base.Class():
+		why = "the container has other ids"
+	case fillsVolumes(img, o):
+		why = "its files may have to be copied into a volume"
+	case !store.InPlace(img, ids.Base.Class()):
+		why = notInPlace
+	default:
+		return img, nil
+	}
+	r.e.warn(fmt.Sprintf("%s is copied from the additional store %s: %s", r.e.imageName(img), img.Store, why), "")
+	return store.Own(ctx, img, ids.Base.Class(), func() (layer.Stage, error) { return stage, nil })
+}
+
+// warnCopied says that an image of an additional store has to be copied, to be read.
+func (e *Engine) warnCopied(store *images.Store, img *images.Image, class string) {
+	if img.Store != "" && !store.InPlace(img, class) {
+		e.warn(fmt.Sprintf("%s is copied from the additional store %s: %s", e.imageName(img), img.Store, notInPlace), "")
+	}
+}
+
+// notInPlace is why an image cannot be used where it lies.
+const notInPlace = "what is unpacked there is not for your ids, or not yours"
+
 // stillThere says so when the image was removed between the look at it and the
 // moment from which on the container holds it.
 func (r *rootSource) stillThere() error {
-	for _, l := range r.lowers {
+	for _, l := range append(slices.Clone(r.lowers), r.meta) {
+		if l == "" {
+			continue
+		}
 		if _, err := os.Lstat(l); err != nil {
 			return &Error{Op: "start the container", Err: fmt.Errorf("its image has just been removed: %w", err), Help: "run it again, to fetch the image"}
 		}
@@ -209,6 +259,9 @@ func (r *rootSource) copy(ctx context.Context, rel string, stage *storeStage, ro
 		inStore, err := filepath.Rel(r.e.root, l)
 		if err != nil {
 			return err
+		}
+		if strings.HasPrefix(inStore, "..") {
+			return &Error{Op: "copy the root", Err: errors.New("its layers are in an additional store, where the store process does not reach"), Help: "--storage-driver copy copies the image first"}
 		}
 		req.Lowers = append(req.Lowers, "/"+inStore)
 	}

@@ -137,6 +137,11 @@ func (r *run) check() error {
 	}
 	r.manager = r.e.manager
 	if !r.o.DryRun {
+		if len(r.o.AllowNet) > 0 {
+			if err := checkNames(context.Background(), r.o, hostResolver().Absent); err != nil {
+				return err
+			}
+		}
 		return r.e.ready()
 	}
 	return nil

@@ -24,13 +24,14 @@ type Sizes struct {
 const sizesOp = "sizes"
 
 type sizesRequest struct {
-	Dirs []string `json:"dirs"`
+	Dirs  []string `json:"dirs"`
+	Taken bool     `json:"taken,omitempty"` // what files take of the disk, not how long they are
 }
 
 func measure(_ context.Context, r sizesRequest) ([]int64, error) {
 	out := make([]int64, len(r.Dirs))
 	for i, d := range r.Dirs {
-		n, err := treeSize(d)
+		n, err := treeSize(d, r.Taken)
 		if err != nil {
 			return nil, fmt.Errorf("measure %s: %w", d, err)
 		}
@@ -40,8 +41,9 @@ func measure(_ context.Context, r sizesRequest) ([]int64, error) {
 }
 
 // treeSize adds up the sizes of files and links below dir, those with several
-// names once. What vanishes meanwhile does not count, nor does a link lead out.
-func treeSize(dir string) (int64, error) {
+// names once. What vanishes meanwhile does not count, nor does a link lead out. In a tree of
+// metadata files are as long as those whose data they stand for, and take nothing: see taken.
+func treeSize(dir string, taken bool) (int64, error) {
 	root, err := os.OpenRoot(dir)
 	if isNotFound(err) {
 		return 0, nil
@@ -67,6 +69,10 @@ func treeSize(dir string) (int64, error) {
 			}
 			seen[id] = true
 		}
+		if st, ok := info.Sys().(*syscall.Stat_t); ok && taken {
+			total += st.Blocks * 512 // inode(7)
+			return nil
+		}
 		if info.Mode().IsRegular() || info.Mode()&fs.ModeSymlink != 0 {
 			total += info.Size()
 		}
@@ -84,7 +90,7 @@ func ignoreGone(err error) error {
 
 // Sizes measures containers.
 func (e *Engine) Sizes(ctx context.Context, boxes []Container) (map[string]Sizes, error) {
-	m := measurer{e: e, ctx: ctx, stages: map[string]*storeStage{}, roots: map[string]int64{}}
+	m := e.measurer(ctx)
 	out := make(map[string]Sizes, len(boxes))
 	var failed error
 	for _, c := range boxes {
@@ -103,6 +109,10 @@ type measurer struct {
 	ctx    context.Context
 	stages map[string]*storeStage // by map
 	roots  map[string]int64       // by image
+}
+
+func (e *Engine) measurer(ctx context.Context) *measurer {
+	return &measurer{e: e, ctx: ctx, stages: map[string]*storeStage{}, roots: map[string]int64{}}
 }
 
 func (m *measurer) sizes(c Container) (Sizes, error) {
@@ -129,8 +139,10 @@ func (m *measurer) sizes(c Container) (Sizes, error) {
 
 // tree measures a directory ourselves where we may, else as the ids that own
 // what is in it.
-func (m *measurer) tree(c Container, dir string) (int64, error) {
-	n, err := treeSize(dir)
+func (m *measurer) tree(c Container, dir string) (int64, error) { return m.measure(c, dir, false) }
+
+func (m *measurer) measure(c Container, dir string, taken bool) (int64, error) {
+	n, err := treeSize(dir, taken)
 	if !errors.Is(err, fs.ErrPermission) {
 		return n, err
 	}
@@ -143,7 +155,7 @@ func (m *measurer) tree(c Container, dir string) (int64, error) {
 		return 0, err
 	}
 	var out []int64
-	if err := s.Call(m.ctx, sizesOp, sizesRequest{[]string{"/" + rel}}, &out); err != nil || len(out) != 1 {
+	if err := s.Call(m.ctx, sizesOp, sizesRequest{[]string{"/" + rel}, taken}, &out); err != nil || len(out) != 1 {
 		return 0, errors.Join(err, errWrongAnswer(len(out)))
 	}
 	return out[0], nil

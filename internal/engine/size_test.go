@@ -24,11 +24,11 @@ func TestTreeSize(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	got, err := treeSize(dir)
+	got, err := treeSize(dir, false)
 	if want := int64(100 + 23 + len(outside)); got != want || err != nil {
 		t.Errorf("%d, %v; not %d", got, err, want)
 	}
-	if got, err := treeSize(filepath.Join(dir, "nothing")); got != 0 || err != nil {
+	if got, err := treeSize(filepath.Join(dir, "nothing"), false); got != 0 || err != nil {
 		t.Errorf("what is not there: %d, %v", got, err)
 	}
 }

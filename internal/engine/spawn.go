@@ -2,7 +2,6 @@ package engine
 
 import (
 	"bufio"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -47,10 +46,7 @@ func (h *hired) tell(o hire.Order, files ...*os.File) error {
 		o.Note = &begin.Note{Dir: b.e.ownRunDir(b.ID), Image: b.ImageID.String()}
 		files = append([]*os.File{b.lock}, files...)
 	}
-	data, err := json.Marshal(o)
-	if err == nil {
-		err = h.Send(data, files...)
-	}
+	err := h.Tell(o, files...)
 	if err != nil {
 		return fmt.Errorf("tell the monitor of container %s what to do: %w", b.Name, err)
 	}
@@ -102,10 +98,10 @@ var errNoWord = errors.New("its monitor ended without a word")
 
 // started reads a monitor's reports.
 func (e *Engine) started(b *box, reports io.Reader) error {
-	lines := json.NewDecoder(bufio.NewReader(reports))
+	lines := bufio.NewReader(reports)
 	for {
 		var l reportLine
-		err := lines.Decode(&l)
+		err := hire.ReadLine(lines, &l)
 		switch {
 		case err != nil:
 			return &Error{Op: "start container " + b.Name, Err: errNoWord, Help: "was it killed, or is there no memory left? see dmesg"}

@@ -76,7 +76,7 @@ func (e *Engine) Stats(_ context.Context, o StatsOptions) ([]ContainerStats, err
 	if err != nil {
 		return nil, err
 	}
-	r := statsReading{whole: o.Whole, limits: cgroupv2.MemoryLimits{}, machine: memoryOfMachine(), ownNet: inodeOf("/proc/self/ns/net")}
+	r := statsReading{whole: o.Whole, limits: cgroupv2.MemoryLimits{}, machine: memoryOfMachine(), ownNet: inodeOf("/proc/self/ns/net"), dir: e.containerDir}
 	out := make([]ContainerStats, len(boxes))
 	// Each is some file reads; what has to be added up over processes is found
 	// in one look at all of them, and not in one for each container.
@@ -159,6 +159,7 @@ type statsReading struct {
 	whole   bool
 	machine uint64 // bytes of memory that it has
 	ownNet  uint64 // our network namespace
+	dir     func(id string) string
 
 	mu     sync.Mutex
 	limits cgroupv2.MemoryLimits
@@ -194,6 +195,10 @@ func (r *statsReading) read(c Container) ContainerStats {
 	}
 	if st.Namespaces["net"] != 0 && st.Namespaces["net"] != r.ownNet {
 		s.fromNetwork(st.Pid)
+		if s.NetFrom != "" {
+			in, out := published(r.dir(c.ID), uint64(st.Pid), st.StartTime) //nolint:gosec // a process
+			s.NetIn, s.NetOut = s.NetIn+in, s.NetOut+out
+		}
 	}
 	return s
 }

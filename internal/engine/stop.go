@@ -222,8 +222,10 @@ func (e *Engine) freeze(name, op string, f func(*spec.Container) error) error {
 	op += " container " + c.Name
 	st, err := e.runtimeOf(c.ID).Load(c.ID)
 	switch {
-	case !c.Running(), errors.Is(err, spec.ErrNotExist):
+	case !c.Running():
 		return &Error{Op: op, Err: fmt.Errorf("it is not running but %s", c.Status)}
+	case errors.Is(err, spec.ErrNotExist): // it has ended since, or another start of it is under way
+		return &Error{Op: op, Err: errors.New("it is not running at this moment")}
 	case err == nil:
 		err = f(st)
 	}
@@ -270,7 +272,8 @@ func (e *Engine) Wait(ctx context.Context, name string, states []string, every t
 			return Exit{}, err
 		}
 		c = now
-		if wants(states, now.stateWords()...) {
+		// "stopped" is how podman-wait(1) calls its default: whatever does not run.
+		if wants(states, now.stateWords()...) || !now.Running() && wants(states, "stopped") {
 			if now.Running() {
 				return Exit{}, nil
 			}

@@ -140,8 +140,12 @@ func (e *Engine) sweepBox(ctx context.Context, id string, oomKills uint64) error
 	if c.Status != Running {
 		return nil
 	}
-	c.Status, c.ExitCode, c.Signal, c.Finished = Stopped, 137, 9, time.Now().UTC()
-	c.OOMKilled, c.OOMKills = oomKills > 0, oomKills
-	e.emit(c.died())
-	return writeJSON(filepath.Join(e.containerDir(id), recordFile), c, true)
+	c, err = e.change(id, func(c *Container) {
+		c.Status, c.ExitCode, c.Signal, c.Finished = Stopped, 137, 9, time.Now().UTC()
+		c.OOMKilled, c.OOMKills = oomKills > 0, oomKills
+	})
+	if err == nil {
+		e.emit(c.died())
+	}
+	return err
 }

@@ -186,7 +186,7 @@ func TestBooksInParallel(t *testing.T) {
 					t.Errorf("make: %v", err)
 					return
 				}
-				if err := b.save(false); err != nil {
+				if err := b.save(); err != nil {
 					t.Errorf("save: %v", err)
 				}
 				if j%2 == 0 {
@@ -194,7 +194,7 @@ func TestBooksInParallel(t *testing.T) {
 					continue
 				}
 				b.Status = Stopped
-				if err := b.save(false); err != nil {
+				if err := b.save(); err != nil {
 					t.Errorf("save: %v", err)
 				}
 				b.close()

@@ -30,7 +30,11 @@ func (e *Engine) DiskUsage(ctx context.Context) ([]UsageRow, error) {
 	if err != nil {
 		return nil, err
 	}
-	rows := []UsageRow{{"Images", u.Images, u.Active, u.Size, u.Reclaimable}}
+	lent, unused, err := e.lentUsage(ctx)
+	if err != nil {
+		return nil, err
+	}
+	rows := []UsageRow{{"Images", u.Images, u.Active, u.Size + lent, u.Reclaimable + unused}}
 	boxes, err := e.Containers()
 	if err != nil {
 		return nil, err
@@ -66,7 +70,7 @@ func (e *Engine) volumeUsage(ctx context.Context) (UsageRow, error) {
 	if err != nil {
 		return row, err
 	}
-	m := measurer{e: e, ctx: ctx, stages: map[string]*storeStage{}, roots: map[string]int64{}}
+	m := e.measurer(ctx)
 	for _, v := range all {
 		n, err := m.tree(Container{Map: ids.Base}, e.volumeData(v.Name))
 		if err != nil {
@@ -153,6 +157,8 @@ func (e *Engine) pruneImages(ctx context.Context, o PruneOptions, out *Pruned) e
 	stage := e.stage(ctx, ids.Base)
 	po.Stage = func() (layer.Stage, error) { return stage, nil }
 	gone, err := store.Prune(ctx, po)
+	freed, lerr := e.pruneLent(ctx, o.All, o.DryRun, stage)
+	err, out.Freed = errors.Join(err, lerr), out.Freed+freed
 	for _, i := range gone {
 		out.Images, out.Freed = append(out.Images, i.ID.Encoded()), out.Freed+i.Size
 		if !o.DryRun {
@@ -187,5 +193,10 @@ func (e *Engine) CheckStore(ctx context.Context, repair bool) ([]images.Problem,
 	}
 	stage := e.stage(ctx, ids.Base)
 	all, err := store.Check(ctx, images.CheckOptions{Repair: repair, Stage: func() (layer.Stage, error) { return stage, nil }})
+	if err == nil {
+		var more []images.Problem
+		more, err = e.checkLent(ctx, repair, stage)
+		all = append(all, more...)
+	}
 	return all, errors.Join(err, stage.Close())
 }

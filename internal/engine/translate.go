@@ -43,7 +43,7 @@ func (r *rootSource) translate(ctx context.Context, store *images.Store, img *im
 	}
 	top := img.ChainIDs[len(img.ChainIDs)-1].Encoded()
 	dir := filepath.Join("layers", top, ids.Map.Class()+kind)
-	if err := r.tree(ctx, dir, op, ids); err != nil {
+	if err := r.tree(dir, func() error { return r.buildTree(ctx, dir, op, ids) }); err != nil {
 		return fmt.Errorf("prepare %s for other ids: %w", r.e.imageName(img), err)
 	}
 	fs := filepath.Join(r.e.root, dir, "fs")
@@ -95,8 +95,8 @@ func (r *rootSource) fits(store *images.Store, img *images.Image, ids userns.Res
 	return userns.NeedIDs(ids.Map, uid, gid)
 }
 
-// tree makes dir/fs by op unless it is there. Two at once: the second waits.
-func (r *rootSource) tree(ctx context.Context, dir, op string, ids userns.Resolved) error {
+// tree has dir/fs made unless it is there. Two at once: the second waits.
+func (r *rootSource) tree(dir string, build func() error) error {
 	abs := filepath.Join(r.e.root, dir)
 	if unix.Access(abs, unix.F_OK) == nil {
 		return nil
@@ -113,7 +113,7 @@ func (r *rootSource) tree(ctx context.Context, dir, op string, ids userns.Resolv
 	if unix.Access(abs, unix.F_OK) == nil {
 		return nil
 	}
-	return r.buildTree(ctx, dir, op, ids)
+	return build()
 }
 
 func (r *rootSource) buildTree(ctx context.Context, dir, op string, ids userns.Resolved) error {
@@ -136,14 +136,19 @@ func (r *rootSource) buildTree(ctx context.Context, dir, op string, ids userns.R
 		m = ids.Map // it has all of the base, and files need no chown (see fuse.BuildMeta)
 	}
 	stage := r.e.stage(ctx, m)
+	err := r.fresh(ctx, dir, stage, func(string) error { return stage.Call(ctx, op, req, nil) })
+	return errors.Join(err, stage.Close())
+}
+
+// fresh makes dir by way of dir.tmp, which make fills.
+func (r *rootSource) fresh(ctx context.Context, dir string, stage *storeStage, make func(tmp string) error) error {
 	tmp := dir + ".tmp"
 	err := stage.Remove(ctx, tmp) // of a run that was killed
 	if err == nil {
 		err = os.Mkdir(filepath.Join(r.e.root, tmp), 0o755)
 	}
-	var stats fuse.TreeStats
 	if err == nil {
-		err = stage.Call(ctx, op, req, &stats)
+		err = make(tmp)
 	}
 	if err == nil {
 		err = syncTree(filepath.Join(r.e.root, tmp))
@@ -154,7 +159,7 @@ func (r *rootSource) buildTree(ctx context.Context, dir, op string, ids userns.R
 	if err != nil {
 		err = errors.Join(err, stage.Remove(context.WithoutCancel(ctx), tmp))
 	}
-	return errors.Join(err, stage.Close())
+	return err
 }
 
 // syncTree writes the file system of dir to the disk, so that after a power

@@ -138,6 +138,7 @@ func (e *Engine) imageLayers(ctx context.Context, img *images.Image, m userns.Ma
 	if err != nil {
 		return nil, err
 	}
+	e.warnCopied(store, img, m.Class())
 	stage := e.stage(ctx, m)
 	dirs, err := store.Layers(ctx, img, m.Class(), func() (layer.Stage, error) { return stage, nil })
 	return dirs, errors.Join(err, stage.Close())

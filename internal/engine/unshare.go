@@ -71,6 +71,7 @@ func (e *Engine) Unshare(ctx context.Context, args []string, req userns.Request,
 		return Exit{Code: 125}, err
 	}
 	child.Close()
+	e.sweepMounts() // of images, which ended with the namespace
 	return exitOf(ws), nil
 }
 

@@ -46,6 +46,10 @@ type Volume struct {
 
 	NeedsCopyUp bool // the next image that has something there fills it
 	NeedsChown  bool // the next container gives it its owner
+
+	// UID and GID are the owner that options gave it, in ids of the default map.
+	UID uint32 `json:",omitempty"`
+	GID uint32 `json:",omitempty"`
 }
 
 // VolumeOptions are those of `volume create`.
@@ -146,6 +150,7 @@ func (e *Engine) makeVolume(ctx context.Context, o VolumeOptions) (Volume, error
 	v := Volume{
 		Name: o.Name, Driver: "local", CreatedAt: time.Now().UTC(), Labels: o.Labels, Options: o.Options, Scope: "local",
 		Anonymous: o.anonymous, NeedsCopyUp: opts.plain(), NeedsChown: opts.plain() && !opts.owned,
+		UID: opts.uid, GID: opts.gid,
 	}
 	err = e.removeVolumeTree(ctx, filepath.Base(tmp)) // of one who was killed
 	if err == nil {

@@ -53,7 +53,7 @@ func (e *Engine) ImportVolume(ctx context.Context, name string, from *os.File) e
 		if err != nil {
 			return err
 		}
-		_, err = s.Unpack(ctx, layer.Request{Blob: from, Dir: dir + "/" + volumeImporting + "/fs", Plain: true, Record: ids.Single})
+		_, err = s.Unpack(ctx, layer.Request{Blob: from, Dir: dir + "/" + volumeImporting + "/fs", Plain: true, Record: ids.Single, Limits: e.limits})
 		if err != nil {
 			return errors.Join(err, s.Remove(context.WithoutCancel(ctx), dir+"/"+volumeImporting))
 		}

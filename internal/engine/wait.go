@@ -82,6 +82,13 @@ func exitOf(ws syscall.WaitStatus) Exit {
 	return Exit{Code: ws.ExitStatus()}
 }
 
+// tellEnd says in a record how its payload ended.
+func (r *run) tellEnd(c *Container, exit Exit) {
+	c.Status, c.Finished = Stopped, r.ended.UTC()
+	c.ExitCode, c.Signal, c.TimedOut = exit.Code, exit.Signal, exit.TimedOut
+	c.OOMKilled, c.OOMKills = exit.OOMKilled, r.oomKills
+}
+
 // finish ends the books: the record stays, or all of it goes with --rm.
 func (r *run) finish(ctx context.Context, exit Exit, runErr error) error {
 	b := r.box
@@ -104,9 +111,7 @@ func (r *run) finish(ctx context.Context, exit Exit, runErr error) error {
 		}
 	}
 	r.leaveEarly() // while running/ID still names the cgroup
-	b.Status, b.Finished = Stopped, r.ended.UTC()
-	b.ExitCode, b.Signal, b.TimedOut = exit.Code, exit.Signal, exit.TimedOut
-	b.OOMKilled, b.OOMKills = exit.OOMKilled, r.oomKills
+	r.tellEnd(&b.Container, exit)
 	// A container whose payload never ran is of no use to anybody.
 	if r.o.Remove || runErr != nil {
 		if r.wroteCID && runErr != nil {
@@ -122,10 +127,11 @@ func (r *run) finish(ctx context.Context, exit Exit, runErr error) error {
 		r.tell()
 		return nil
 	}
-	if now, err := readRecord(b.dir); err == nil {
-		b.Limits = now.Limits // update may have changed them
+	// What other commands have written meanwhile stays: update, rename, stop.
+	now, err := r.e.change(b.ID, func(c *Container) { r.tellEnd(c, exit) })
+	if err == nil {
+		b.Container = now
 	}
-	err := b.save(true)
 	r.news = append(r.news, b.died())
 	r.tell()
 	b.close()

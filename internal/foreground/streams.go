@@ -45,13 +45,30 @@ type Streams struct {
 	// says what of it the payload gets; leave ends it. nil: all of it.
 	Typed func(keys []byte) (pass []byte, leave bool)
 	left  chan struct{} // closed by leave
+
+	// FilterEscapes has terminals get no escape sequences but harmless ones.
+	FilterEscapes bool
+
+	limit    int64        // most bytes of output; 0: any number
+	produced atomic.Int64 // by the payload
+	over     func()       // told once that it is more
+}
+
+// NewLimited is New for a payload that may print so many bytes, of both streams
+// together: what is more is thrown away, and over is told once.
+func NewLimited(stdio Stdio, tty bool, limit int64, over func()) (*Streams, error) {
+	return (&Streams{limit: limit, over: sync.OnceFunc(over)}).make(stdio, tty, true)
 }
 
 // New makes what a payload gets. With tty it has a terminal of its own; without
 // interactive nothing to read.
 func New(stdio Stdio, tty, interactive bool) (*Streams, error) {
-	s := &Streams{in: stdio.Stdin, out: stdio.Stdout, err: stdio.Stderr, tty: tty, interactive: interactive,
-		restore: func() {}, left: make(chan struct{})}
+	return (&Streams{}).make(stdio, tty, interactive)
+}
+
+func (s *Streams) make(stdio Stdio, tty, interactive bool) (*Streams, error) {
+	s.in, s.out, s.err, s.tty, s.interactive = stdio.Stdin, stdio.Stdout, stdio.Stderr, tty, interactive
+	s.restore, s.left = func() {}, make(chan struct{})
 	if s.tty {
 		return s, s.pipe()
 	}
@@ -107,7 +124,7 @@ func (s *Streams) input() error {
 }
 
 func (s *Streams) output(i int, f *os.File) error {
-	if f == nil || !IsTerminal(f) {
+	if f == nil || !IsTerminal(f) && s.limit == 0 {
 		s.Child[i] = f
 		return nil
 	}
@@ -224,6 +241,8 @@ func (s *Streams) copyKeys() {
 func (s *Streams) pump(to, from *os.File) {
 	const quiet = 200 // ms without output after the end
 	buf := make([]byte, 32<<10)
+	clean, end := s.filterFor(to)
+	defer end()
 	fds := []unix.PollFd{{Fd: int32(from.Fd()), Events: unix.POLLIN}, {Fd: int32(s.ended[0].Fd()), Events: unix.POLLIN}}
 	wait, failed := -1, false
 	for {
@@ -239,8 +258,8 @@ func (s *Streams) pump(to, from *os.File) {
 			if err != nil || n <= 0 {
 				return // EIO: the last one has closed the terminal
 			}
-			if !failed && to != nil {
-				_, err = to.Write(buf[:n])
+			if n = s.allow(n); n > 0 && !failed && to != nil {
+				_, err = to.Write(clean(buf[:n]))
 				failed = err != nil
 				s.written.Add(int64(n))
 			}
@@ -248,6 +267,26 @@ func (s *Streams) pump(to, from *os.File) {
 			wait, fds = quiet, fds[:1]
 		}
 	}
+}
+
+// filterFor is what of the payload's output goes to a file of the caller's, and what
+// ends it.
+func (s *Streams) filterFor(to *os.File) (clean func([]byte) []byte, end func()) {
+	if !s.FilterEscapes || !IsTerminal(to) {
+		return func(p []byte) []byte { return p }, func() {}
+	}
+	var e escapes
+	return e.filter, func() { _, _ = to.Write(e.end()) }
+}
+
+// allow says how many of n bytes the payload may still print.
+func (s *Streams) allow(n int) int {
+	more := s.produced.Add(int64(n)) - s.limit
+	if s.limit == 0 || more <= 0 {
+		return n
+	}
+	s.over()
+	return max(0, n-int(min(more, int64(n))))
 }
 
 // copySize gives the container's terminal the size of ours.

@@ -174,3 +174,45 @@ func TestPumpEndlessSource(t *testing.T) {
 		t.Errorf("%q, %v", data, err)
 	}
 }
+
+// What is more than a payload may print is thrown away, and told once.
+func TestLimited(t *testing.T) {
+	out, err := os.CreateTemp(t.TempDir(), "out")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer out.Close()
+	told := 0
+	s, err := NewLimited(Stdio{Stdout: out, Stderr: out}, false, 10, func() { told++ })
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.ended[0].Close()
+	payload := s.Child
+	s.told = make(chan os.Signal, 1)
+	for _, pump := range s.pumps {
+		s.done.Go(pump)
+	}
+	for _, text := range []string{"0123456", "789", "", "too much", "of it"} {
+		for _, f := range payload[1:] {
+			if f == out {
+				t.Fatal("the payload has the caller's own")
+			}
+		}
+		before := s.produced.Load()
+		if _, err := payload[1].WriteString(text); err != nil {
+			t.Fatal(err)
+		}
+		for s.produced.Load() != before+int64(len(text)) {
+			time.Sleep(time.Millisecond) // until it is read
+		}
+	}
+	s.Abandon()
+	s.Finish(nil, 0)
+	if data, err := os.ReadFile(out.Name()); err != nil || string(data) != "0123456789" {
+		t.Errorf("%q, %v", data, err)
+	}
+	if told != 1 {
+		t.Errorf("told %d times", told)
+	}
+}

@@ -1,11 +1,13 @@
 package hire
 
 import (
+	"bufio"
 	"fmt"
 	"io"
 	"os"
 
 	"coracle/internal/plainfile"
+	"coracle/internal/plainjson"
 
 	"golang.org/x/sys/unix"
 )
@@ -46,12 +48,25 @@ func (c *Conn) Send(data []byte, files ...*os.File) error {
 	return nil
 }
 
-// Write is Send without files.
-func (c *Conn) Write(data []byte) (int, error) {
-	if err := c.Send(data); err != nil {
-		return 0, err
+// Tell sends a line with v in it, for ReadLine.
+func (c *Conn) Tell(v any, files ...*os.File) error {
+	data, err := plainjson.Encode(v)
+	if err != nil {
+		return err
 	}
-	return len(data), nil
+	return c.Send(append(data, '\n'), files...)
+}
+
+// ReadLine reads what Tell has sent. io.EOF: that was all.
+func ReadLine(r *bufio.Reader, v any) error {
+	data, err := r.ReadBytes('\n')
+	if err == io.EOF && len(data) > 0 { //nolint:errorlint // as ReadBytes has it
+		return io.ErrUnexpectedEOF
+	}
+	if err != nil {
+		return err
+	}
+	return plainjson.Decode(data, v)
 }
 
 // Read keeps the descriptors that come along for Files.

@@ -1,11 +1,13 @@
 package hire
 
 import (
-	"encoding/json"
+	"bufio"
 	"io"
 	"os"
 	"strings"
 	"testing"
+
+	"coracle/internal/plainjson/agree"
 
 	"golang.org/x/sys/unix"
 )
@@ -66,14 +68,13 @@ func TestOrders(t *testing.T) {
 	long := strings.Repeat("x", 1<<20)
 	go func() {
 		for i, o := range []Order{{ID: long}, {Go: true, Client: true}} {
-			data, _ := json.Marshal(o)
-			if err := ours.Send(data, files[i]); err != nil {
+			if err := ours.Tell(o, files[i]); err != nil {
 				t.Error(err)
 			}
 		}
 		ours.Close()
 	}()
-	h := &Hearer{Conn: theirs, orders: json.NewDecoder(theirs)}
+	h := &Hearer{Conn: theirs, orders: bufio.NewReader(theirs)}
 	first, err := h.Next()
 	if err != nil || first.ID != long {
 		t.Fatalf("the first order has %d bytes, %v", len(first.ID), err)
@@ -129,3 +130,5 @@ func TestSendToNobody(t *testing.T) {
 		t.Error("nobody heard that, and nobody said so")
 	}
 }
+
+func TestOrderDocument(t *testing.T) { agree.Check(t, Order{}) }

@@ -3,7 +3,6 @@ package hire
 import (
 	"bufio"
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -39,7 +38,7 @@ type Hearer struct {
 	Begun begin.Begun
 	Err   error // of all that
 
-	orders *json.Decoder
+	orders *bufio.Reader
 }
 
 // heard has the Hearer of this process, if it is a monitor.
@@ -49,17 +48,18 @@ var heard chan *Hearer
 // far as that goes without systemd, which has happened while the program got ready.
 func Listen() *Hearer { return <-heard }
 
+// listenEarly waits until the first process is there: what this program is initialised
+// with then takes its time beside newuidmap's work, and not before that, from the command.
 func listenEarly() {
 	heard = make(chan *Hearer, 1)
-	go func() {
-		h := &Hearer{Conn: begun()}
-		h.Err = h.begin()
-		heard <- h
-	}()
+	h := &Hearer{Conn: begun()}
+	h.Err = h.begin()
+	h.Begun.Newborn.AwaitBirth()
+	heard <- h
 }
 
 func (h *Hearer) begin() (err error) {
-	h.orders = json.NewDecoder(bufio.NewReader(h))
+	h.orders = bufio.NewReader(h)
 	if h.First, err = h.Next(); err != nil {
 		return err
 	}
@@ -98,7 +98,7 @@ func (h *Hearer) Begin(ctx context.Context, noSystemd bool) (err error) {
 
 // Next waits for an order.
 func (h *Hearer) Next() (o Order, err error) {
-	err = h.orders.Decode(&o)
+	err = ReadLine(h.orders, &o)
 	if errors.Is(err, io.EOF) || errors.Is(err, unix.ECONNRESET) {
 		return o, ErrNoOrder
 	}

@@ -8,6 +8,8 @@ import (
 	"errors"
 	"io/fs"
 	"os"
+	"strconv"
+	"strings"
 
 	"golang.org/x/sys/unix"
 )
@@ -104,4 +106,24 @@ func read(fd int, path string, buf []byte) (int, error) {
 		return n, &fs.PathError{Op: "read", Path: path, Err: err}
 	}
 	return n, nil
+}
+
+// UnescapeMount undoes \040 and the like, which /proc/PID/mountinfo has for space, tab,
+// newline, backslash and '#' (proc(5)).
+func UnescapeMount(s string) string {
+	if !strings.Contains(s, `\`) {
+		return s
+	}
+	var b strings.Builder
+	for i := 0; i < len(s); i++ {
+		if s[i] == '\\' && i+3 < len(s) {
+			if n, err := strconv.ParseUint(s[i+1:i+4], 8, 8); err == nil {
+				b.WriteByte(byte(n))
+				i += 3
+				continue
+			}
+		}
+		b.WriteByte(s[i])
+	}
+	return b.String()
 }

@@ -10,7 +10,7 @@ import (
 // The container sends and receives on one connection (B/s). Only of use beside the
 // others in the same run: make bench compares the drivers.
 func benchmarkTCP(b *testing.B, options string, receive bool) {
-	c := startFor(b, options)
+	c := startFor(b, options, nil)
 	chunk := pattern(128 << 10)
 	done := make(chan struct{})
 	at := serveTCP(b, "192.0.2.1:0", func(s *net.TCPConn) {
@@ -47,7 +47,7 @@ func BenchmarkSendLarge(b *testing.B)    { benchmarkTCP(b, "mtu=65520", false) }
 func BenchmarkReceiveLarge(b *testing.B) { benchmarkTCP(b, "mtu=65520", true) }
 
 func BenchmarkConnect(b *testing.B) {
-	c := startFor(b, "")
+	c := startFor(b, "", nil)
 	at := serveTCP(b, "192.0.2.1:0", func(s *net.TCPConn) { s.Close() })
 	for b.Loop() {
 		s, err := c.dial("tcp", at)
@@ -60,7 +60,7 @@ func BenchmarkConnect(b *testing.B) {
 }
 
 func BenchmarkUDPSend(b *testing.B) {
-	c := startFor(b, "")
+	c := startFor(b, "", nil)
 	at := serveUDP(b, "192.0.2.1:0", func(*net.UDPConn, netip.AddrPort, []byte) {})
 	s, err := c.dial("udp", at)
 	if err != nil {
@@ -72,3 +72,6 @@ func BenchmarkUDPSend(b *testing.B) {
 		_, _ = s.Write(chunk)
 	}
 }
+
+func BenchmarkSendEthernet(b *testing.B)    { benchmarkTCP(b, testMAC, false) }
+func BenchmarkReceiveEthernet(b *testing.B) { benchmarkTCP(b, testMAC, true) }

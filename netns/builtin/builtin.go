@@ -12,10 +12,12 @@ import (
 	"net/netip"
 	"os"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"coracle/internal/later"
 	"coracle/netns"
+	"coracle/netns/forward"
 
 	"gvisor.dev/gvisor/pkg/tcpip"
 	"gvisor.dev/gvisor/pkg/tcpip/header"
@@ -33,18 +35,29 @@ type Network struct {
 	resolver *netns.Resolver
 	gate     netns.Gate // nil: all may go out
 	tap      netns.Tap  // nil: nobody listens
+	proxy    bool       // there is one
 
-	link  *link
-	stack *stack.Stack
-	peers peers
-	udp   flows         // of datagrams, echoes among them
-	names chan struct{} // a place for each question that is being answered
+	link     *link
+	stack    *stack.Stack
+	newStack func() *stack.Stack // the same each time
+	prepared atomic.Bool         // newStack was called
+	peers    peers
+	udp      flows         // of datagrams, echoes among them
+	names    chan struct{} // a place for each question that is being answered
 
-	mu        sync.Mutex
-	closed    bool
-	serving   bool // since Attach
-	conns     map[*conn]struct{}
-	listeners []listener
+	ports  *netns.Ports
+	inside *forward.Streams // nil: what comes by a published port goes through the stack
+
+	mu     sync.Mutex
+	closed bool
+	conns  map[*conn]struct{}
+	byKey  map[flowKey]*conn
+
+	limits             limits
+	places             places
+	streams            chan struct{} // a place for each connection that asks about names
+	tell               func(msg, hint string)
+	toldFull, toldPing sync.Once
 }
 
 var _ netns.Driver = (*Network)(nil)
@@ -52,19 +65,41 @@ var _ netns.Driver = (*Network)(nil)
 const (
 	nic = 1
 
-	// maxPending is how many connections of the container's may wait for an
-	// answer of the other side; a SYN more is dropped, and sent again.
-	maxPending = 1024
-	// maxQuestions is the same for questions about names.
+	// maxQuestions are those about names that are being answered.
 	maxQuestions = 128
 
 	dialTimeout = 2 * time.Minute // the kernel's own for a SYN: 127 s
-	timeWait    = 5 * time.Second // no packet is on its way for longer between here and the container
+	// timeWait is enough for the container to send its end once more. A SYN with the
+	// same ports is lost in that time, and Linux hands ports out one after the other:
+	// with 5 s that are 2,800 connections in a second to one server, and no more.
+	timeWait = 250 * time.Millisecond
+	// synRetries are 15 s for the container to end a handshake that it has begun.
+	synRetries = 3
 )
 
 // New makes the network of a container.
 func New(c netns.Config) *Network {
-	return &Network{config: c, resolver: netns.NewResolver(c), conns: map[*conn]struct{}{}, names: make(chan struct{}, maxQuestions)}
+	n := &Network{
+		config: c, resolver: netns.NewResolver(c), conns: map[*conn]struct{}{}, byKey: map[flowKey]*conn{}, limits: limitsFor(netns.OpenFiles()),
+		names: make(chan struct{}, maxQuestions), streams: make(chan struct{}, maxQuestions),
+	}
+	n.peers.config = c
+	n.ports = netns.NewPorts(n.listen)
+	n.newStack = sync.OnceValue(func() *stack.Stack {
+		initialise()
+		return stack.New(stack.Options{
+			NetworkProtocols:   []stack.NetworkProtocolFactory{ipv4.NewProtocol, ipv6.NewProtocol},
+			TransportProtocols: []stack.TransportProtocolFactory{tcp.NewProtocol, udp.NewProtocol, icmp.NewProtocol4, icmp.NewProtocol6},
+		})
+	})
+	return n
+}
+
+// Prepare begins with what needs no device, half a millisecond of work, beside what
+// the caller does until Attach.
+func (n *Network) Prepare() {
+	n.prepared.Store(true)
+	go n.newStack()
 }
 
 // Guard has a gate decide what goes out, and Tap a listener hear of all packets;
@@ -74,51 +109,49 @@ func (n *Network) Guard(g netns.Gate) { n.gate = g }
 // Tap is Guard's counterpart.
 func (n *Network) Tap(t netns.Tap) { n.tap = t }
 
+// Inside has what comes by published ports go on by sockets of the container's own
+// network, which takes half as much as two ends in the stack; it is for before Attach,
+// too. With a Tap it does not, for that is to hear of the packets.
+func (n *Network) Inside(s *forward.Streams) { n.inside = s }
+
 // initialise is for before anything of gVisor's is used.
 var initialise = sync.OnceFunc(later.GVisor)
 
 // Attach begins to serve.
 func (n *Network) Attach(dev *os.File) (err error) {
-	initialise()
 	defer func() {
 		if err != nil {
 			dev.Close()
 			err = fmt.Errorf("start the builtin network: %w", err)
 		}
 	}()
-	if n.link, err = newLink(dev, n.config.MTU); err != nil {
+	if n.link, err = newLink(dev, n.config); err != nil {
 		return err
 	}
-	n.link.tap, n.link.toPeer = n.tap, n.toPeer
-	n.stack = stack.New(stack.Options{
-		NetworkProtocols:   []stack.NetworkProtocolFactory{ipv4.NewProtocol, ipv6.NewProtocol},
-		TransportProtocols: []stack.TransportProtocolFactory{tcp.NewProtocol, udp.NewProtocol, icmp.NewProtocol4, icmp.NewProtocol6},
-	})
+	n.link.tap, n.link.toPeer, n.link.quick, n.link.direct.n, n.link.out.n = n.tap, n.toPeer, n.quick, n, n
+	n.link.uncut.Store(n.tap != nil) // who listens is to hear of each
+	n.stack = n.newStack()
 	if err := n.configure(); err != nil {
 		n.stack.Destroy()
 		return err
 	}
 	n.udp.init(n)
-	forwarder := tcp.NewForwarder(n.stack, 0, maxPending, n.handleTCP)
+	// Those that make room for others are there for a moment longer.
+	forwarder := tcp.NewForwarder(n.stack, 0, 2*n.limits.pending, n.handleTCP)
 	n.stack.SetTransportProtocolHandler(tcp.ProtocolNumber, forwarder.HandlePacket)
 	n.stack.SetTransportProtocolHandler(udp.ProtocolNumber, n.handleUDP)
 	n.stack.SetTransportProtocolHandler(icmp.ProtocolNumber4, n.handleEcho)
 	n.stack.SetTransportProtocolHandler(icmp.ProtocolNumber6, n.handleEcho)
 	go n.link.serve()
-	n.mu.Lock()
-	defer n.mu.Unlock()
-	n.serving = true
-	for _, l := range n.listeners {
-		go l.serve()
-	}
+	n.ports.Serve()
 	return nil
 }
 
 // configure gives the stack its addresses: those of the gateway and of the name
 // server are its own, and it takes packets for all others, too.
 func (n *Network) configure() error {
-	sack, moderate, wait := tcpip.TCPSACKEnabled(true), tcpip.TCPModerateReceiveBufferOption(true), tcpip.TCPTimeWaitTimeoutOption(timeWait)
-	for _, o := range []tcpip.SettableTransportProtocolOption{&sack, &moderate, &wait} {
+	sack, moderate, wait, retries := tcpip.TCPSACKEnabled(true), tcpip.TCPModerateReceiveBufferOption(true), tcpip.TCPTimeWaitTimeoutOption(timeWait), tcpip.TCPSynRetriesOption(synRetries)
+	for _, o := range []tcpip.SettableTransportProtocolOption{&sack, &moderate, &wait, &retries} {
 		if e := n.stack.SetTransportProtocolOption(tcp.ProtocolNumber, o); e != nil {
 			return fmt.Errorf("set up TCP: %s", e)
 		}
@@ -163,13 +196,13 @@ func (n *Network) isDNS(a netip.AddrPort) bool {
 // outside is where on the host's side a destination of the container's is. There
 // is one rule for all protocols.
 func (n *Network) outside(to netip.AddrPort) (netip.AddrPort, bool) {
-	a := to.Addr().Unmap()
+	a, c := to.Addr().Unmap(), n.current()
 	switch {
-	case n.config.HostLoopback && a == n.config.Gateway4:
+	case c.HostLoopback && a == c.Gateway4:
 		return netip.AddrPortFrom(netip.AddrFrom4([4]byte{127, 0, 0, 1}), to.Port()), true
-	case n.config.HostLoopback && a == n.config.Gateway6:
+	case c.HostLoopback && a == c.Gateway6:
 		return netip.AddrPortFrom(netip.IPv6Loopback(), to.Port()), true
-	case n.isOurs(a), a == n.config.IPv4.Addr(), a == n.config.IPv6.Addr(), n.config.Internal, n.peers.now.Load().lan(a) != nil:
+	case n.isOurs(a), a == c.IPv4.Addr(), a == c.IPv6.Addr(), c.Internal, n.peers.now.Load().lan(a) != nil:
 		return netip.AddrPort{}, false
 	}
 	return netip.AddrPortFrom(a, to.Port()), netns.Refused(a) == ""
@@ -205,13 +238,14 @@ func (unseen) Close(error)                                {}
 
 // Close ends everything.
 func (n *Network) Close() error {
+	n.ports.Close()
+	if n.inside != nil {
+		n.inside.Close()
+	}
 	n.mu.Lock()
 	n.closed = true
 	conns := n.conns
 	n.conns = nil
-	for _, l := range n.listeners {
-		l.Close()
-	}
 	n.mu.Unlock()
 	for c := range conns {
 		c.abort()
@@ -223,6 +257,9 @@ func (n *Network) Close() error {
 	n.peers.all = nil
 	n.peers.mu.Unlock()
 	if n.stack == nil {
+		if n.prepared.Load() {
+			n.newStack().Destroy()
+		}
 		return nil
 	}
 	n.udp.close()

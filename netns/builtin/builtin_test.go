@@ -30,7 +30,7 @@ func TestTCP(t *testing.T) {
 	const size = 8 << 20
 	data := pattern(size)
 	want := sha256.Sum256(data)
-	for _, options := range []string{"", "mtu=65520", "mtu=1280"} {
+	for _, options := range []string{"", "mtu=65520", "mtu=1280", testMAC, testMAC + ",mtu=65520"} {
 		c := start(t, options)
 		for _, addr := range []string{"192.0.2.1:0", "[2001:db8::1]:0"} {
 			got := make(chan [32]byte, 1)
@@ -273,16 +273,17 @@ func TestPublish(t *testing.T) {
 	other := New(config)
 	_, err = other.Listen([]netns.Port{{Protocol: "tcp", HostIP: port.Addr(), Container: 80}, {Protocol: "tcp", HostIP: port.Addr(), Host: port.Port(), Container: 80}})
 	var listen *netns.ListenError
-	if !errors.As(err, &listen) || !strings.Contains(err.Error(), "it is taken") || len(other.listeners) != 0 {
+	if !errors.As(err, &listen) || !strings.Contains(err.Error(), "it is taken") || len(other.ports.Bound()) != 0 {
 		t.Errorf("a port that is taken: %v", err)
 	}
 	for _, host := range []string{"192.0.2.1", "127.0.0.1", "[2001:db8::1]", "[::1]", ""} {
-		t.Run("at "+host, func(t *testing.T) { testPublish(t, host) })
+		t.Run("at "+host, func(t *testing.T) { testPublish(t, host, start) })
+		t.Run("inside, at "+host, func(t *testing.T) { testPublish(t, host, startInside) })
 	}
 }
 
 // testPublish comes in at an address of the host's, over TCP and UDP.
-func testPublish(t *testing.T, host string) {
+func testPublish(t *testing.T, host string, start func(*testing.T, string, ...string) *container) {
 	t.Helper()
 	prefix := ""
 	if host != "" {

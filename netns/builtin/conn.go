@@ -1,10 +1,12 @@
 package builtin
 
 import (
+	"errors"
 	"io"
 	"net"
 	"net/netip"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"time"
 	"unsafe"
@@ -24,12 +26,22 @@ import (
 type conn struct {
 	n    *Network
 	ep   tcpip.Endpoint
+	tcp  *tcp.Endpoint // the same
+	key  flowKey
 	wq   *waiter.Queue
 	host *net.TCPConn
 	flow netns.Flow
+	head []byte // before what the container sends
 	raw  syscall.RawConn
 	fd   uintptr // of host, which is closed when nobody uses it any more
 	once sync.Once
+
+	pushing sync.Mutex    // held by who takes bytes from the endpoint to the host
+	ready   chan struct{} // there are some, or the end of them
+	ended   tcpip.Error   // what the endpoint has told once, and tells no more
+	direct  atomic.Bool   // who reads the device handles segments, and looks for bytes
+
+	gathered bool // its segments wait; for who reads the device
 }
 
 // handleTCP takes a connection of the container's. It is established when the one
@@ -41,20 +53,28 @@ func (n *Network) handleTCP(r *tcp.ForwarderRequest) {
 		n.serveNames(r)
 		return
 	}
+	if n.isProxy(to) {
+		n.serveProxy(r)
+		return
+	}
 	dst, flow, ok := n.open(netns.TCP, to)
 	if !ok {
 		r.Complete(true)
 		return
 	}
-	d := net.Dialer{Timeout: dialTimeout, KeepAliveConfig: netns.KeepAlive}
-	c, err := d.Dial("tcp", dst.String())
-	if err != nil {
-		flow.Close(err)
+	if !n.take() {
+		flow.Close(syscall.EMFILE)
 		r.Complete(true)
 		return
 	}
+	defer n.give()
+	host, err := n.reach(dst)
+	if err != nil {
+		flow.Close(err)
+		r.Complete(!errors.Is(err, errDropped))
+		return
+	}
 	defer flow.Close(nil)
-	host := c.(*net.TCPConn)
 	wq := new(waiter.Queue)
 	ep, e := r.CreateEndpoint(wq)
 	r.Complete(e != nil)
@@ -62,17 +82,20 @@ func (n *Network) handleTCP(r *tcp.ForwarderRequest) {
 		reset(host)
 		return
 	}
-	n.splice(ep, wq, host, flow)
+	n.splice(ep, wq, host, flow, nil)
 }
 
-// splice carries the bytes until both directions have ended.
-func (n *Network) splice(ep tcpip.Endpoint, wq *waiter.Queue, host *net.TCPConn, flow netns.Flow) {
-	c := &conn{n: n, ep: ep, wq: wq, host: host, flow: flow}
+// splice carries the bytes until both directions have ended. head comes before those of
+// the container's.
+func (n *Network) splice(ep tcpip.Endpoint, wq *waiter.Queue, host *net.TCPConn, flow netns.Flow, head []byte) {
+	c := &conn{n: n, head: head, ep: ep, tcp: ep.(*tcp.Endpoint), key: keyOf(ep), wq: wq, host: host, flow: flow, ready: make(chan struct{}, 1)}
 	raw, err := host.SyscallConn()
 	if err == nil {
 		c.raw = raw
 		err = raw.Control(func(fd uintptr) { c.fd = fd })
 	}
+	setKeepAlive(ep)
+	c.pushing.Lock() // until the gate has seen the first bytes nothing goes the short way
 	if err != nil || !n.keep(c) {
 		ep.Abort()
 		reset(host)
@@ -107,12 +130,16 @@ func (n *Network) keep(c *conn) bool {
 		return false
 	}
 	n.conns[c] = struct{}{}
+	n.byKey[c.key] = c
 	return true
 }
 
 func (n *Network) drop(c *conn) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
+	if n.byKey[c.key] == c {
+		delete(n.byKey, c.key)
+	}
 	delete(n.conns, c)
 }
 
@@ -131,20 +158,26 @@ func reset(host *net.TCPConn) {
 	host.Close()
 }
 
-// up carries what the container sends.
+// up carries what the container sends, as far as that does not go the short way. It
+// is called with pushing held, and keeps it when it ends: the host's socket is used no more.
 func (c *conn) up() {
-	if check := c.flow.Check(); check != nil {
-		if err := check(gonet.NewTCPConn(c.wq, c.ep), c.host); err != nil {
-			c.abort()
-			return
-		}
+	if err := c.begin(); err != nil {
+		c.abort()
+		return
 	}
-	entry, ready := waiter.NewChannelEntry(waiter.ReadableEvents | waiter.EventHUp | waiter.EventErr)
+	entry := waiter.NewFunctionEntry(waiter.ReadableEvents|waiter.EventHUp|waiter.EventErr, func(waiter.EventMask) {
+		if !c.direct.Load() {
+			c.wake()
+		}
+	})
 	c.wq.EventRegister(&entry)
 	defer c.wq.EventUnregister(&entry)
 	var p pusher
 	for {
-		full, err := p.push(c)
+		full, err := false, c.ended
+		if err == nil {
+			full, err = p.push(c)
+		}
 		if full {
 			// The retry must run in the callback: the poller is edge-triggered.
 			werr := c.raw.Write(func(uintptr) bool {
@@ -159,7 +192,9 @@ func (c *conn) up() {
 		switch err.(type) {
 		case nil:
 		case *tcpip.ErrWouldBlock:
-			<-ready
+			c.pushing.Unlock()
+			<-c.ready
+			c.pushing.Lock()
 		case *tcpip.ErrClosedForReceive:
 			_ = c.host.CloseWrite()
 			return
@@ -168,6 +203,42 @@ func (c *conn) up() {
 			return
 		}
 	}
+}
+
+// begin has the gate see the first bytes, where it wants to.
+func (c *conn) begin() error {
+	check := c.flow.Check()
+	if check == nil && c.head == nil {
+		return nil
+	}
+	in := &headed{gonet.NewTCPConn(c.wq, c.ep), c.head}
+	c.head = nil
+	if check != nil {
+		if err := check(in, c.host); err != nil {
+			return err
+		}
+	}
+	if len(in.head) == 0 {
+		return nil
+	}
+	n, err := c.host.Write(in.head)
+	c.flow.Sent(n)
+	return err
+}
+
+// headed is what the container sends, with something before it.
+type headed struct {
+	*gonet.TCPConn
+	head []byte
+}
+
+func (h *headed) Read(b []byte) (int, error) {
+	if len(h.head) == 0 {
+		return h.TCPConn.Read(b)
+	}
+	n := copy(b, h.head)
+	h.head = h.head[n:]
+	return n, nil
 }
 
 // pusher takes bytes from the endpoint to the host's socket: it looks at them,
@@ -244,7 +315,10 @@ func (c *conn) down() {
 		switch err.(type) {
 		case nil:
 		case *tcpip.ErrWouldBlock:
-			<-ready
+			if !c.roomInside(ready) {
+				c.abort()
+				return
+			}
 		default:
 			c.abort()
 			return
@@ -350,6 +424,13 @@ func protocolOf(a netip.Addr) tcpip.NetworkProtocolNumber {
 
 // serveNames answers questions over TCP, one after the other.
 func (n *Network) serveNames(r *tcp.ForwarderRequest) {
+	select {
+	case n.streams <- struct{}{}:
+		defer func() { <-n.streams }()
+	default:
+		r.Complete(true)
+		return
+	}
 	wq := new(waiter.Queue)
 	ep, e := r.CreateEndpoint(wq)
 	r.Complete(e != nil)

@@ -26,9 +26,17 @@ type link struct {
 	raw    syscall.RawConn
 	fd     int // for writing: valid until writers is 0
 	mtu    atomic.Uint32
-	toPeer func(head *[vnetHeader]byte, b []byte) bool // nil: there are none
-	done   chan struct{}                               // closed when nothing is read any more
-	tap    netns.Tap                                   // nil without
+	mac    netns.MAC                          // of a TAP device
+	lead   int                                // the length of its headings
+	toPeer func(head *heading, b []byte) bool // nil: there are none
+	quick  func(b []byte) bool                // passes datagrams; nil: there are none
+	direct direct
+	out    burst
+	uncut  atomic.Bool // datagrams go to the container one by one
+	rooms  rooms
+	room   *buffer.View  // that is read into; nil: the stack has it
+	done   chan struct{} // closed when nothing is read any more
+	tap    netns.Tap     // nil without
 
 	mu   sync.RWMutex // held for reading while fd is in use
 	shut bool
@@ -42,6 +50,7 @@ const (
 	needsCsum = 1 // VIRTIO_NET_HDR_F_NEEDS_CSUM
 	gsoTCPv4  = 1
 	gsoTCPv6  = 4
+	gsoUDP    = 5 // VIRTIO_NET_HDR_GSO_UDP_L4
 
 	// maxPacket is what one read can give: tun sends no larger one.
 	maxPacket = 65535
@@ -51,13 +60,13 @@ const (
 	copied = 16 << 10
 )
 
-func newLink(dev *os.File, mtu int) (*link, error) {
+func newLink(dev *os.File, c netns.Config) (*link, error) {
 	raw, err := dev.SyscallConn()
 	if err != nil {
 		return nil, err
 	}
-	l := &link{dev: dev, raw: raw, done: make(chan struct{})}
-	l.mtu.Store(uint32(mtu))
+	l := &link{dev: dev, raw: raw, mac: c.MAC, lead: headingLen(c.MAC), done: make(chan struct{})}
+	l.mtu.Store(uint32(c.MTU))
 	return l, raw.Control(func(fd uintptr) { l.fd = int(fd) })
 }
 
@@ -99,78 +108,99 @@ func (l *link) serve() {
 	l.mu.RLock()
 	disp := l.disp
 	l.mu.RUnlock()
-	var head [vnetHeader]byte
+	var head heading
 	var iov [2]unix.Iovec
-	var room *buffer.View
 	for {
-		if room == nil {
-			room = buffer.NewViewSize(maxPacket)
+		if l.room == nil {
+			l.room = l.rooms.next()
 		}
-		iov[0].Base, iov[1].Base = &head[0], room.BasePtr()
-		iov[0].SetLen(vnetHeader)
+		iov[0].Base, iov[1].Base = &head[0], l.room.BasePtr()
+		iov[0].SetLen(l.lead)
 		iov[1].SetLen(maxPacket)
-		n, ok := l.read(&iov)
+		wait := len(l.direct.all) == 0 && l.out.f == nil
+		if wait {
+			l.rooms.rest()
+		}
+		n, ok := l.read(&iov, wait)
 		if !ok {
-			room.Release()
+			l.direct.settle()
+			l.room.Release()
 			return
 		}
-		if n > vnetHeader {
-			if l.tap != nil {
-				l.tap.Packet(room.AsSlice()[:n-vnetHeader])
+		if n == 0 {
+			l.out.flush()
+			l.direct.settle()
+		}
+		if n > l.lead {
+			if l.lead > vnetHeader {
+				shift(&head, -etherLen)
 			}
-			if l.toPeer == nil || !l.toPeer(&head, room.AsSlice()[:n-vnetHeader]) {
-				room = deliver(disp, room, n-vnetHeader)
-			}
+			l.take(disp, &head, n-l.lead)
 		}
 	}
 }
 
-// read waits for a packet. The poller is edge-triggered: another attempt must be
-// made in the callback, for one that was told to wait after the packet came would
-// not be called again.
-func (l *link) read(iov *[2]unix.Iovec) (n int, ok bool) {
+// take sees to a packet of n bytes.
+func (l *link) take(disp stack.NetworkDispatcher, head *heading, n int) {
+	b := l.room.AsSlice()[:n]
+	if l.tap != nil {
+		l.tap.Packet(b)
+	}
+	if l.toPeer != nil && l.toPeer(head, b) || l.quick != nil && l.quick(b) {
+		return
+	}
+	l.out.flush()
+	l.direct.gather(b)
+	l.deliver(disp, n)
+}
+
+// read gives the length of a packet; 0 where there is none, and it is not to wait. The
+// poller is edge-triggered: another attempt must be made in the callback, for one that
+// was told to wait after the packet came would not be called again.
+func (l *link) read(iov *[2]unix.Iovec, wait bool) (n int, ok bool) {
 	var errno syscall.Errno
 	err := l.raw.Read(func(fd uintptr) bool {
 		for {
 			var r uintptr
 			r, _, errno = unix.RawSyscall(unix.SYS_READV, fd, uintptr(unsafe.Pointer(iov)), uintptr(len(iov)))
+			n = int(r)
 			if errno != unix.EINTR {
-				n = int(r)
-				return errno != unix.EAGAIN
+				break
 			}
 		}
+		if errno == unix.EAGAIN && !wait {
+			n, errno = 0, 0
+		}
+		return errno != unix.EAGAIN
 	})
 	return n, err == nil && errno == 0
 }
 
-// deliver hands n bytes of room to the stack, and returns the room if it is
-// still free.
-func deliver(disp stack.NetworkDispatcher, room *buffer.View, n int) *buffer.View {
-	b := room.AsSlice()[:n]
+// deliver hands n bytes of the room to the stack, and the room with them if they are many.
+func (l *link) deliver(disp stack.NetworkDispatcher, n int) {
+	b := l.room.AsSlice()[:n]
 	proto, ok := version(b)
 	if !ok {
-		return room
+		return
 	}
 	var payload buffer.Buffer
 	if n <= copied {
 		_ = payload.Append(buffer.NewViewWithData(b))
 	} else {
+		room := l.rooms.lend(l.room)
+		l.room = nil
+		room.CapLength(n)
 		// Headers of their own: the stack wants them in one piece, and would
 		// copy all of the payload with them.
 		if h := headersLen(b); h > 0 {
 			_ = payload.Append(buffer.NewViewWithData(b[:h]))
-			room.CapLength(n)
 			room.TrimFront(h)
-		} else {
-			room.CapLength(n)
 		}
 		_ = payload.Append(room)
-		room = nil
 	}
 	pkt := stack.NewPacketBuffer(stack.PacketBufferOptions{Payload: payload})
 	disp.DeliverNetworkPacket(proto, pkt)
 	pkt.DecRef()
-	return room
 }
 
 func version(b []byte) (tcpip.NetworkProtocolNumber, bool) {
@@ -210,11 +240,12 @@ func (l *link) WritePackets(pkts stack.PacketBufferList) (int, tcpip.Error) {
 		return 0, &tcpip.ErrClosedForSend{}
 	}
 	for i, pkt := range pkts.AsSlice() {
-		var head [vnetHeader]byte
+		var head heading
 		offload(&head, pkt)
+		frame(&head, l.mac, pkt.NetworkProtocolNumber == header.IPv6ProtocolNumber)
 		// A payload of 64 KiB is in a dozen pieces.
 		var room [24]unix.Iovec
-		iov := append(room[:0], unix.Iovec{Base: &head[0], Len: vnetHeader})
+		iov := append(room[:0], unix.Iovec{Base: &head[0], Len: uint64(l.lead)})
 		for _, s := range pkt.AsSlices() {
 			if len(s) > 0 {
 				iov = append(iov, unix.Iovec{Base: &s[0], Len: uint64(len(s))})
@@ -241,7 +272,7 @@ func (l *link) writev(iov []unix.Iovec) syscall.Errno {
 }
 
 // offload says in the virtio-net header what the kernel is left to do.
-func offload(head *[vnetHeader]byte, pkt *stack.PacketBuffer) {
+func offload(head *heading, pkt *stack.PacketBuffer) {
 	gso := pkt.GSOOptions
 	kind := byte(gsoTCPv4)
 	switch gso.Type {
@@ -271,13 +302,14 @@ func (l *link) inject(headers []byte, ip, csum int, payload []byte) {
 	if l.shut {
 		return
 	}
-	var head [vnetHeader]byte
+	var head heading
 	if csum > 0 {
 		head[0] = needsCsum
 		putHost(head[6:], uint16(ip))
 		putHost(head[8:], uint16(csum))
 	}
-	iov := []unix.Iovec{{Base: &head[0], Len: vnetHeader}, {Base: &headers[0], Len: uint64(len(headers))}}
+	frame(&head, l.mac, headers[0]>>4 == 6)
+	iov := []unix.Iovec{{Base: &head[0], Len: uint64(l.lead)}, {Base: &headers[0], Len: uint64(len(headers))}}
 	if len(payload) > 0 {
 		iov = append(iov, unix.Iovec{Base: &payload[0], Len: uint64(len(payload))})
 	}

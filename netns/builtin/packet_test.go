@@ -4,7 +4,6 @@ import (
 	"net/netip"
 	"testing"
 
-	"gvisor.dev/gvisor/pkg/buffer"
 	"gvisor.dev/gvisor/pkg/tcpip"
 	"gvisor.dev/gvisor/pkg/tcpip/header"
 	"gvisor.dev/gvisor/pkg/tcpip/stack"
@@ -71,12 +70,11 @@ func FuzzDeliver(f *testing.F) {
 		if size == 0 {
 			return
 		}
-		room := buffer.NewViewSize(maxPacket)
-		copy(room.AsSlice(), head)
+		l := &link{}
+		l.room = l.rooms.next()
+		copy(l.room.AsSlice(), head)
 		s := &sink{t: t}
-		if rest := deliver(s, room, size); rest != nil {
-			rest.Release()
-		}
+		l.deliver(s, size)
 		if s.n != 0 && s.n != size {
 			t.Errorf("%d of %d bytes arrived", s.n, size)
 		}

@@ -2,10 +2,8 @@ package builtin
 
 import (
 	"errors"
-	"io"
 	"net"
 	"net/netip"
-	"slices"
 	"sync/atomic"
 	"syscall"
 
@@ -15,73 +13,28 @@ import (
 	"gvisor.dev/gvisor/pkg/tcpip"
 )
 
-// Published ports. A connection to one is made once more from within the stack,
-// with the client's address as its source: the container sees who it talks to.
-// Where that address would be the container's own the gateway's stands for it.
-
-type listener interface {
-	serve()
-	bound() netns.Port
-	io.Closer
-}
+// Published ports. A connection to one is made once more, in the container's network
+// or from within the stack, with the client's address as its source: the container
+// sees who it talks to. Where that address would be the container's own the gateway's
+// stands for it.
 
 // Listen takes the ports of the host.
-func (n *Network) Listen(ports []netns.Port) ([]netns.Port, error) {
-	out := make([]netns.Port, 0, len(ports))
-	for _, p := range ports {
-		bound, err := n.Publish(p)
-		if err != nil {
-			for _, p := range out {
-				n.Unpublish(p)
-			}
-			return nil, err
-		}
-		out = append(out, bound)
-	}
-	return out, nil
-}
+func (n *Network) Listen(ports []netns.Port) ([]netns.Port, error) { return n.ports.Listen(ports) }
 
 // Publish takes one more.
-func (n *Network) Publish(p netns.Port) (netns.Port, error) {
-	l, bound, err := n.listen(p)
-	if err != nil {
-		return p, &netns.ListenError{Port: p, Err: err}
-	}
-	n.mu.Lock()
-	defer n.mu.Unlock()
-	if n.closed {
-		l.Close()
-		return p, &netns.ListenError{Port: p, Err: net.ErrClosed}
-	}
-	n.listeners = append(n.listeners, l)
-	if n.serving {
-		go l.serve()
-	}
-	return bound, nil
-}
+func (n *Network) Publish(p netns.Port) (netns.Port, error) { return n.ports.Publish(p) }
 
-// Unpublish gives a port back; false when it was not published. Connections that came
-// by it stay.
-func (n *Network) Unpublish(p netns.Port) bool {
-	n.mu.Lock()
-	defer n.mu.Unlock()
-	i := slices.IndexFunc(n.listeners, func(l listener) bool { return l.bound() == p })
-	if i < 0 {
-		return false
-	}
-	n.listeners[i].Close()
-	n.listeners = slices.Delete(n.listeners, i, i+1)
-	return true
-}
+// Unpublish gives one back.
+func (n *Network) Unpublish(p netns.Port) bool { return n.ports.Unpublish(p) }
 
 // listen takes one port.
-func (n *Network) listen(p netns.Port) (listener, netns.Port, error) {
+func (n *Network) listen(p netns.Port) (netns.Listener, error) {
 	if p.Protocol == "udp" {
 		u, bound, err := netns.ListenUDP(p)
-		return &udpListener{n: n, sock: u, port: bound}, bound, err
+		return &udpListener{n: n, sock: u, port: bound}, err
 	}
 	t, bound, err := netns.ListenTCP(p)
-	return &tcpListener{n: n, l: t, port: bound}, bound, err
+	return &tcpListener{n: n, l: t, port: bound}, err
 }
 
 type tcpListener struct {
@@ -91,18 +44,26 @@ type tcpListener struct {
 }
 
 func (l *tcpListener) Close() error      { return l.l.Close() }
-func (l *tcpListener) bound() netns.Port { return l.port }
+func (l *tcpListener) Bound() netns.Port { return l.port }
 
-func (l *tcpListener) serve() { netns.ServeTCP(l.l, l.pass) }
+func (l *tcpListener) Serve() { netns.ServeTCP(l.l, l.pass) }
 
 // pass connects a client to the container; one that is refused there is reset.
 func (l *tcpListener) pass(c *net.TCPConn) {
 	client := c.RemoteAddr().(*net.TCPAddr).AddrPort()
-	from, to, ok := l.n.config.Inside(client, l.port.Container)
+	from, to, ok := l.n.current().Inside(client, l.port.Container)
 	if !ok {
 		reset(c)
 		return
 	}
+	if l.n.inside != nil && l.n.tap == nil && l.passInside(c, from, to) {
+		return
+	}
+	if !l.n.take() {
+		reset(c)
+		return
+	}
+	defer l.n.give()
 	ep, wq, err := l.n.dial(from, to)
 	if _, taken := err.(*tcpip.ErrPortInUse); taken {
 		// The same client was here a moment ago, by another port of the host's.
@@ -112,7 +73,21 @@ func (l *tcpListener) pass(c *net.TCPConn) {
 		reset(c)
 		return
 	}
-	l.n.splice(ep, wq, c, unseen{})
+	l.n.splice(ep, wq, c, unseen{}, nil)
+}
+
+// passInside has the connection go on by a socket of the container's network; false
+// where none can be had that has the client's address.
+func (l *tcpListener) passInside(c *net.TCPConn, from, to netip.AddrPort) bool {
+	if !l.n.inside.Transparent() {
+		return false
+	}
+	if !l.n.change(0, 1) {
+		reset(c)
+		return true
+	}
+	defer l.n.change(0, -1)
+	return l.n.inside.Pass(c, from, to, l.n.config.Gateway(to.Addr()))
 }
 
 // udpListener passes datagrams; each client is a session, so that the answers find back.
@@ -135,9 +110,9 @@ type session struct {
 const maxSessions = 1024
 
 func (l *udpListener) Close() error      { return l.sock.Close() }
-func (l *udpListener) bound() netns.Port { return l.port }
+func (l *udpListener) Bound() netns.Port { return l.port }
 
-func (l *udpListener) serve() {
+func (l *udpListener) Serve() {
 	buf, oob := make([]byte, maxPacket), make([]byte, 128)
 	for {
 		size, m, _, client, err := l.sock.ReadMsgUDPAddrPort(buf, oob)
@@ -148,14 +123,14 @@ func (l *udpListener) serve() {
 			continue // of an earlier answer: its client is gone
 		}
 		if s := l.session(client, oob[:m]); s != nil {
-			l.n.sendUDP(s.seen, netip.AddrPortFrom(l.n.config.Address(s.seen.Addr()), l.port.Container), buf[:size])
+			l.n.sendUDP(s.seen, netip.AddrPortFrom(l.n.current().Address(s.seen.Addr()), l.port.Container), buf[:size])
 		}
 	}
 }
 
 // session finds the client's, or makes it; nil when there are too many.
 func (l *udpListener) session(client netip.AddrPort, oob []byte) *session {
-	from, to, ok := l.n.config.Inside(client, l.port.Container)
+	from, to, ok := l.n.current().Inside(client, l.port.Container)
 	if !ok {
 		return nil
 	}

@@ -35,6 +35,7 @@ type flow struct {
 	gate     netns.Flow
 	used     atomic.Int64 // when, in seconds of clock()
 	answered atomic.Bool
+	single   bool // datagrams go out one by one; for who reads the device
 }
 
 // Times without a packet after which a flow is over: those of Linux's connection
@@ -43,9 +44,6 @@ const (
 	udpTimeout    = 30
 	streamTimeout = 120
 	echoTimeout   = 30
-
-	// maxFlows are at once: the one that is unused for longest makes room.
-	maxFlows = 1024
 )
 
 type flows struct {
@@ -58,7 +56,10 @@ type flows struct {
 }
 
 // packets are what is read into: of the size of the largest, so they are shared.
-var packets = sync.Pool{New: func() any { return new([maxPacket]byte) }}
+var (
+	packets = sync.Pool{New: func() any { return new([maxPacket]byte) }}
+	inRooms = sync.Pool{New: func() any { return new(inRoom) }}
+)
 
 var began = time.Now()
 
@@ -107,7 +108,16 @@ func (n *Network) sendOut(f *flow, b []byte) {
 		n.refuse(f.key, true)
 		return
 	}
-	f.send(b)
+	n.passOut(f, b)
+}
+
+// passOut sends one that may.
+func (n *Network) passOut(f *flow, b []byte) {
+	if err := f.send(b); err != nil {
+		n.udp.revoke(f)
+		n.refuse(f.key, false)
+		return
+	}
 	f.gate.Sent(len(b))
 }
 
@@ -129,12 +139,16 @@ func (f *flows) find(key flowKey) (*flow, error) {
 	if !ok {
 		return nil, errNowhere
 	}
-	if len(f.m) >= maxFlows {
+	if len(f.m) >= f.n.limits.flows { // the one that is unused for longest makes room
 		f.evict()
 	}
 	fresh, err := newFlow(key, dst)
 	if err != nil {
 		gate.Close(err)
+		f.n.tellIf(err)
+		if key.proto != unix.IPPROTO_UDP && errors.Is(err, os.ErrPermission) {
+			f.n.tellPing()
+		}
 		return nil, err
 	}
 	fresh.gate = gate
@@ -237,6 +251,7 @@ func newFlow(key flowKey, dst netip.AddrPort) (*flow, error) {
 	if err != nil {
 		return nil, err
 	}
+	_ = unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_RCVBUF, receiveBuffer) // what the host allows
 	if err := unix.Connect(fd, sa); err != nil {
 		unix.Close(fd)
 		return nil, err
@@ -261,28 +276,36 @@ func as4(a netip.Addr) (out [4]byte) {
 }
 
 // send passes a datagram on. What does not fit into the socket is lost, as on any
-// network; an error of an earlier one is for receive to find.
-func (f *flow) send(b []byte) {
+// network; an error of an earlier one is for receive to find. It fails where the
+// socket is of no use any more: the host has another address now, or no network, and
+// a new socket would have what there is.
+func (f *flow) send(b []byte) error {
 	for range 2 { // an error that is pending is told instead of sending
 		var err error
 		cerr := f.raw.Write(func(fd uintptr) bool {
-			err = unix.Send(int(fd), b, unix.MSG_DONTWAIT|unix.MSG_NOSIGNAL)
+			err = sendOne(fd, b)
 			return true
 		})
-		if cerr != nil || !errors.Is(err, unix.ECONNREFUSED) {
-			return
+		switch {
+		case cerr != nil:
+			return nil
+		case errors.Is(err, unix.EINVAL), errors.Is(err, unix.EADDRNOTAVAIL), errors.Is(err, unix.ENETUNREACH), errors.Is(err, unix.ENETDOWN):
+			return err
+		case !errors.Is(err, unix.ECONNREFUSED):
+			return nil
 		}
 	}
+	return nil
 }
 
 // receive passes on what comes back, until the flow is closed.
 func (n *Network) receive(f *flow) {
 	for {
-		err := f.read(func(b []byte) {
+		err := f.read(func(all []byte, size int) {
 			f.used.Store(clock())
 			f.answered.Store(true)
-			f.gate.Received(len(b))
-			n.passBack(f, b)
+			f.gate.Received(len(all))
+			n.passBack(f, all, size)
 		})
 		switch {
 		case err == nil:
@@ -295,16 +318,29 @@ func (n *Network) receive(f *flow) {
 	}
 }
 
-// read waits for a datagram, without a buffer: of the flows that wait there are a thousand.
-func (f *flow) read(pass func([]byte)) (err error) {
+// maxReads are the datagrams that are read before others have a turn.
+const maxReads = 256
+
+// read waits for datagrams, without a buffer: of the flows that wait there are a thousand.
+func (f *flow) read(pass func(all []byte, size int)) (err error) {
 	cerr := f.raw.Read(func(fd uintptr) bool {
-		buf := packets.Get().(*[maxPacket]byte)
-		defer packets.Put(buf)
-		var n int
-		if n, _, err = unix.Recvfrom(int(fd), buf[:], unix.MSG_DONTWAIT); err == nil {
-			pass(buf[:n])
+		g := gathering{pass: pass, single: f.key.proto != unix.IPPROTO_UDP, room: inRooms.Get().(*inRoom)}
+		defer inRooms.Put(g.room)
+		defer g.flush()
+		for i := range maxReads {
+			var n int
+			n, err = receiveOne(fd, g.next())
+			switch {
+			case err == nil:
+				g.add(n)
+			case errors.Is(err, unix.EAGAIN) && i > 0:
+				err = nil
+				return true
+			default:
+				return !errors.Is(err, unix.EAGAIN) && !errors.Is(err, unix.EINTR)
+			}
 		}
-		return !errors.Is(err, unix.EAGAIN) && !errors.Is(err, unix.EINTR)
+		return true
 	})
 	if cerr != nil {
 		return cerr
@@ -312,12 +348,12 @@ func (f *flow) read(pass func([]byte)) (err error) {
 	return err
 }
 
-func (n *Network) passBack(f *flow, b []byte) {
+func (n *Network) passBack(f *flow, all []byte, size int) {
 	if f.key.proto != unix.IPPROTO_UDP {
-		n.passEcho(f, b)
+		n.passEcho(f, all)
 		return
 	}
-	n.sendUDP(f.key.to, f.key.from, b)
+	n.sendUDPs(f.key.to, f.key.from, all, size)
 }
 
 // sendUDP sends the container a datagram. The device takes packets of any size.

@@ -26,7 +26,10 @@ import (
 // namespace whose loopback has addresses that stand for the outside world. Each
 // container is one more network namespace, in which a thread stays.
 
-const inWorld = "CORACLE_TEST_WORLD"
+const (
+	inWorld      = "CORACLE_TEST_WORLD"
+	withoutPings = "without pings" // its value for a world that lets nobody send them
+)
 
 // The outside world: public addresses of one host.
 var (
@@ -40,7 +43,7 @@ func TestMain(m *testing.M) {
 		return strings.HasPrefix(a, "-test.fuzz") && !strings.HasPrefix(a, "-test.fuzzcachedir")
 	})
 	if os.Getenv(inWorld) == "" && !fuzzing {
-		os.Exit(enterWorld())
+		os.Exit(enterWorld("1", os.Args[1:]...))
 	}
 	if !fuzzing {
 		must(makeWorld())
@@ -54,11 +57,11 @@ func must(err error) {
 	}
 }
 
-func enterWorld() int {
-	cmd := exec.Command("/proc/self/exe", os.Args[1:]...)
+func enterWorld(kind string, args ...string) int {
+	cmd := exec.Command("/proc/self/exe", args...)
 	cmd.Args[0] = os.Args[0]
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = os.Stdin, os.Stdout, os.Stderr
-	cmd.Env = append(os.Environ(), inWorld+"=1")
+	cmd.Env = append(os.Environ(), inWorld+"="+kind)
 	cmd.SysProcAttr = &syscall.SysProcAttr{
 		Cloneflags:  syscall.CLONE_NEWUSER | syscall.CLONE_NEWNET,
 		UidMappings: []syscall.SysProcIDMap{{ContainerID: 0, HostID: os.Getuid(), Size: 1}},
@@ -90,6 +93,9 @@ func makeWorld() error {
 		if err := setAddress(name, netip.PrefixFrom(a, a.BitLen())); err != nil {
 			return err
 		}
+	}
+	if os.Getenv(inWorld) == withoutPings {
+		return nil // nobody may send them in a new namespace, and there is no way back
 	}
 	return os.WriteFile("/proc/sys/net/ipv4/ping_group_range", []byte("0 0"), 0)
 }
@@ -154,7 +160,24 @@ func linkUp(name string, mtu int) error {
 				return err
 			}
 		}
-		return ioctl(fd, unix.SIOCSIFFLAGS, ifreq(name, unix.IFF_UP, 0))
+		flags := ifreq(name)
+		if err := ioctl(fd, unix.SIOCGIFFLAGS, flags); err != nil {
+			return err
+		}
+		flags[16] |= unix.IFF_UP // amd64 and arm64: the low byte is the first
+		return ioctl(fd, unix.SIOCSIFFLAGS, flags)
+	})
+}
+
+// setHardware gives it the address of a TAP device, and has nobody ask for others'.
+func setHardware(name string, m netns.MAC) error {
+	if m == (netns.MAC{}) {
+		return nil
+	}
+	return withSocket(unix.AF_INET, func(fd int) error {
+		kind := binary.NativeEndian.AppendUint16(nil, unix.ARPHRD_ETHER)
+		up := binary.NativeEndian.AppendUint16(nil, unix.IFF_UP|unix.IFF_NOARP)
+		return errors.Join(ioctl(fd, unix.SIOCSIFHWADDR, ifreq(name, append(kind, m[:]...)...)), ioctl(fd, unix.SIOCSIFFLAGS, ifreq(name, up...)))
 	})
 }
 
@@ -223,12 +246,16 @@ type container struct {
 // start makes a container with this network.
 func start(t *testing.T, options string, ports ...string) *container {
 	t.Helper()
-	return startFor(t, options, ports...)
+	return startFor(t, options, nil, ports...)
 }
 
-func startFor(t testing.TB, options string, ports ...string) *container {
+// everywhere are options of all containers; see TestEthernet.
+var everywhere string
+
+// startFor prepares the network before it begins.
+func startFor(t testing.TB, options string, prepare func(*container), ports ...string) *container {
 	t.Helper()
-	config, err := netns.ParseOptions(options, "")
+	config, err := netns.ParseOptions(options+","+everywhere, "")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -259,6 +286,9 @@ func startFor(t testing.TB, options string, ports ...string) *container {
 		dev, err = openTUN(config)
 		return err
 	})
+	if prepare != nil {
+		prepare(c)
+	}
 	if err := c.n.Attach(dev); err != nil {
 		t.Fatal(err)
 	}
@@ -322,14 +352,18 @@ func openTUN(c netns.Config) (*os.File, error) {
 	if err != nil {
 		return nil, err
 	}
-	flags := binary.NativeEndian.AppendUint16(nil, unix.IFF_TUN|unix.IFF_NO_PI|unix.IFF_VNET_HDR)
+	kind := uint16(unix.IFF_TUN)
+	if c.MAC != (netns.MAC{}) {
+		kind = unix.IFF_TAP
+	}
+	flags := binary.NativeEndian.AppendUint16(nil, kind|unix.IFF_NO_PI|unix.IFF_VNET_HDR)
 	if err := ioctl(fd, unix.TUNSETIFF, ifreq(c.Interface, flags...)); err != nil {
 		return nil, err
 	}
 	if err := unix.IoctlSetInt(fd, unix.TUNSETOFFLOAD, unix.TUN_F_CSUM|unix.TUN_F_TSO4|unix.TUN_F_TSO6); err != nil {
 		return nil, err
 	}
-	err = errors.Join(linkUp("lo", 0), setAddress(c.Interface, c.IPv4), linkUp(c.Interface, c.MTU))
+	err = errors.Join(linkUp("lo", 0), setHardware(c.Interface, c.MAC), setAddress(c.Interface, c.IPv4), linkUp(c.Interface, c.MTU))
 	if c.IPv6.IsValid() {
 		err = errors.Join(err, setAddress(c.Interface, c.IPv6))
 	}

@@ -50,6 +50,7 @@ func (f *flow) Check() func(netns.Reader, io.Writer) error {
 		if errors.As(err, &r) {
 			f.refuse(r.why)
 			f.suggest()
+			f.Close(nil) // written down before the container hears of it
 		}
 		return err
 	}

@@ -44,7 +44,10 @@ type Gate struct {
 	flows map[*flow]struct{}
 }
 
-var _ netns.Gate = (*Gate)(nil)
+var (
+	_ netns.Gate      = (*Gate)(nil)
+	_ netns.Explainer = (*Gate)(nil)
+)
 
 // New makes a gate.
 func New(o Options) *Gate {
@@ -79,12 +82,44 @@ func newID() uint16 {
 	return binary.BigEndian.Uint16(b[:])
 }
 
-// Open implements netns.Gate.
-func (g *Gate) Open(to netns.Destination) netns.Flow {
+// asked is what a decision about a destination depends on.
+func (g *Gate) asked(to netns.Destination) asked {
 	a := to.Addr.Addr().Unmap()
 	to.Addr = netip.AddrPortFrom(a, to.Addr.Port())
 	q := asked{Destination: to, host: g.isHost(a), own: g.isOwn(a), special: g.host.special(a)}
 	q.live, q.pinned, q.expired = g.names.of(a)
+	return q
+}
+
+// Explain implements netns.Explainer, for TCP.
+func (g *Gate) Explain(name string, to netip.AddrPort) (why, flag string) {
+	rules := g.current()
+	if rules == nil {
+		return "", ""
+	}
+	if to.Addr().IsValid() {
+		d := rules.decide(g.asked(netns.Destination{Protocol: netns.TCP, Addr: to}))
+		return d.why, d.flag
+	}
+	name = cleanName(name)
+	if slices.Contains(netns.HostNames, name) {
+		return "", ""
+	}
+	by, ok := rules.asks(name)
+	switch {
+	case name == "":
+		return "it is no name of a host", ""
+	case ok:
+		return "", ""
+	case by != nil:
+		return denyRule, ""
+	}
+	return noRule, "--allow-net " + name + portWord(to.Port())
+}
+
+// Open implements netns.Gate.
+func (g *Gate) Open(to netns.Destination) netns.Flow {
+	q := g.asked(to)
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	f := &flow{g: g, q: q, d: decideIn(g.rules, q), began: time.Now()}

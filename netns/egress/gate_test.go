@@ -202,10 +202,10 @@ func TestChecked(t *testing.T) {
 		if check != nil {
 			_ = check(patient{strings.NewReader(strings.Replace(evil, "evil.org", c.host, 1))}, &out)
 		}
-		f.Close(nil)
 		if c.said == "" && (len(*said) > 0 || check != nil && out.Len() == 0) || c.said != "" && (len(*said) != 1 || !strings.Contains((*said)[0], c.said) || out.Len() > 0) {
 			t.Errorf("%s: %s: it said %q, and %q came through", c.rules, c.host, *said, out.String())
 		}
+		f.Close(nil) // a refusal was told before: who hears of the reset may look for its cause at once
 	}
 }
 
@@ -232,3 +232,38 @@ func TestWatches(t *testing.T) {
 }
 
 var _ io.Reader = patient{}
+
+// TestExplain: the reasons are those of what is refused, and nothing is written down.
+func TestExplain(t *testing.T) {
+	g, _ := testGate(t, "a.org:443", "!b.a.org", "host:80")
+	g.names.bind("a.org", netip.MustParseAddr("203.0.113.1"), time.Hour)
+	for _, tt := range []struct{ name, addr, why, flag string }{
+		{"a.org", "", "", ""},
+		{"A.org.", "", "", ""},
+		{"c.org", "", noRule, "--allow-net c.org:443"},
+		{"b.a.org", "", denyRule, ""},
+		{"no name", "", "it is no name of a host", ""},
+		{"host.docker.internal", "", "", ""},
+		{"a.org", "203.0.113.1:443", "", ""},
+		{"a.org", "203.0.113.1:80", noRule, "--allow-net a.org:80"},
+		{"203.0.113.9", "203.0.113.9:22", notGiven, "--allow-net 203.0.113.9:22"},
+		{"10.0.2.2", "10.0.2.2:80", "", ""},
+		{"10.0.2.2", "10.0.2.2:81", "the host's loopback is closed", "--allow-net host:81"},
+		{"127.0.0.1", "127.0.0.1:81", netns.Refused(netip.MustParseAddr("127.0.0.1")), ""},
+	} {
+		at := netip.AddrPortFrom(netip.Addr{}, 443)
+		if tt.addr != "" {
+			at = netip.MustParseAddrPort(tt.addr)
+		}
+		if why, flag := g.Explain(tt.name, at); why != tt.why || flag != tt.flag {
+			t.Errorf("%s %s: %q, %q", tt.name, tt.addr, why, flag)
+		}
+	}
+	if flows := g.Summary().Flows; len(flows) > 0 {
+		t.Errorf("written down: %+v", flows)
+	}
+	free, _ := testGate(t)
+	if why, _ := free.Explain("c.org", netip.AddrPort{}); why != "" {
+		t.Errorf("without rules: %s", why)
+	}
+}

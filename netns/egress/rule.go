@@ -280,3 +280,11 @@ func (r *Rule) hasAddr(a netip.Addr, special netip.Prefix) bool {
 func contains(a, b netip.Prefix) bool {
 	return a.Addr().BitLen() == b.Addr().BitLen() && a.Bits() <= b.Bits() && a.Contains(b.Addr())
 }
+
+// Name is the one name that the rule allows something of; "" for a rule of another kind.
+func (r Rule) Name() string {
+	if r.kind != byName || r.Deny {
+		return ""
+	}
+	return r.name
+}

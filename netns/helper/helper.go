@@ -25,11 +25,11 @@ const (
 )
 
 // Place is where the interface is to be: a process in the network namespace, whose
-// files under /proc are open to us, and its namespaces.
+// files under /proc are open to us.
 type Place struct {
-	PID       int
-	User, Net *os.File
-	Sockets   forward.Maker
+	PID     int
+	Sockets forward.Maker
+	Traffic func(in, out uint64) // hears of bytes by published ports
 	// Guard sees to it that a process that is no child of ours ends with us; stop
 	// ends it.
 	Guard func(pidfd *os.File) (stop func(), err error)
@@ -90,6 +90,7 @@ func (n *Network) Join(p Place) (err error) {
 	if err != nil {
 		return fmt.Errorf("start %s: %w", n.program, err)
 	}
+	n.ports.Tell(p.Traffic)
 	n.ports.Serve(p.Sockets)
 	return nil
 }

@@ -23,6 +23,9 @@ func (n *Network) pastaArgs(pid int, pidFile string) []string {
 		"--ns-ifname", c.Interface, "--mtu", bits(c.MTU), "--no-dhcp", "--no-dhcpv6", "--no-ra",
 		"--tcp-ports", "none", "--udp-ports", "none", "--tcp-ns", "none", "--udp-ns", "none",
 		"--address", c.IPv4.Addr().String(), "--netmask", bits(c.IPv4.Bits()), "--gateway", c.Gateway4.String(), "--dns-forward", c.DNS4.String()}
+	if mac := c.MAC.String(); mac != "" {
+		args = append(args, "--ns-mac-addr", mac)
+	}
 	if c.IPv6.IsValid() {
 		args = append(args, "--address", c.IPv6.Addr().String(), "--gateway", c.Gateway6.String())
 	} else {

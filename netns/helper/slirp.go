@@ -12,25 +12,27 @@ import (
 
 // Descriptors of slirp4netns: what follows the standard streams.
 const (
-	slirpUser = 3 + iota
-	slirpNet
-	slirpExit
+	slirpExit = 3 + iota
 	slirpReady
 )
 
-// slirpArgs are its arguments. The namespaces are inherited, and so named.
-func (n *Network) slirpArgs() []string {
+// slirpArgs are its arguments. The namespaces are those of a process: with descriptors
+// of them (--netns-type=path) its sandbox is for root only, who need not join the user
+// namespace a second time.
+func (n *Network) slirpArgs(pid int) []string {
 	c := n.config
 	args := []string{"--configure", "--enable-sandbox", "--mtu=" + bits(c.MTU), "--cidr=" + c.IPv4.Masked().String(),
-		fmt.Sprintf("--exit-fd=%d", slirpExit), fmt.Sprintf("--ready-fd=%d", slirpReady),
-		"--netns-type=path", fmt.Sprintf("--userns-path=/proc/self/fd/%d", slirpUser)}
+		fmt.Sprintf("--exit-fd=%d", slirpExit), fmt.Sprintf("--ready-fd=%d", slirpReady)}
+	if mac := c.MAC.String(); mac != "" {
+		args = append(args, "--macaddress="+mac)
+	}
 	if c.IPv6.IsValid() {
 		args = append(args, "--enable-ipv6")
 	}
 	if !c.HostLoopback {
 		args = append(args, "--disable-host-loopback")
 	}
-	return append(args, fmt.Sprintf("/proc/self/fd/%d", slirpNet), c.Interface)
+	return append(args, bits(pid), c.Interface)
 }
 
 // slirp starts slirp4netns, which ends when we do: it holds the other end of a pipe.
@@ -47,9 +49,9 @@ func (n *Network) slirp(p Place) error {
 	}
 	defer readyR.Close()
 	var out bytes.Buffer
-	cmd := exec.CommandContext(context.Background(), n.path, n.slirpArgs()...) //nolint:gosec // a fixed program with addresses that were checked
+	cmd := exec.CommandContext(context.Background(), n.path, n.slirpArgs(p.PID)...) //nolint:gosec // a fixed program with addresses that were checked
 	cmd.Stdout, cmd.Stderr = &out, &out
-	cmd.ExtraFiles = []*os.File{p.User, p.Net, exitR, readyW}
+	cmd.ExtraFiles = []*os.File{exitR, readyW}
 	err = cmd.Start()
 	readyW.Close()
 	if err != nil {

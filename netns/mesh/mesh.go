@@ -14,6 +14,8 @@ import (
 	"sync"
 	"time"
 
+	"coracle/netns"
+
 	"golang.org/x/sys/unix"
 )
 
@@ -21,7 +23,17 @@ import (
 type Member struct {
 	ID    string
 	Addr  netip.Addr
+	Addr6 netip.Addr `json:",omitzero"` // in a network without IPv6 there is none
 	Names []string
+	MAC   netns.MAC `json:",omitzero"` // of a TAP device
+}
+
+// Addrs are its addresses.
+func (m Member) Addrs() []netip.Addr {
+	if m.Addr6.IsValid() {
+		return []netip.Addr{m.Addr, m.Addr6}
+	}
+	return []netip.Addr{m.Addr}
 }
 
 // Meet is called for each other member, with its device, which is the callee's; part

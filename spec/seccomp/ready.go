@@ -42,3 +42,18 @@ func Ready(caps []string, goarch string) (Program, bool) {
 	}
 	return Program{Filter: filter, Flags: unix.SECCOMP_FILTER_FLAG_SPEC_ALLOW}, true
 }
+
+// ReadySandbox is what CompileSandbox makes; false where it must be compiled.
+func ReadySandbox(goarch string) (Program, bool) {
+	var filter []unix.SockFilter
+	switch goarch {
+	case "amd64":
+		filter = sandboxAMD64
+	case "arm64":
+		filter = sandboxARM64
+	}
+	if k, err := hostKernel(); filter == nil || err != nil || !k.atLeast(readyKernel) {
+		return Program{}, false
+	}
+	return Program{Filter: filter, Flags: unix.SECCOMP_FILTER_FLAG_SPEC_ALLOW}, true
+}

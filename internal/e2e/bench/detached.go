@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
@@ -14,7 +15,19 @@ import (
 
 // removeAll removes the containers of both.
 func (p place) removeAll() error {
-	return p.sh("coracle rm -f -a >/dev/null; " + strings.Join(podman("rm", "-f", "-a", "-t", "0"), " ") + " >/dev/null")
+	if err := p.sh("coracle rm -f -a >/dev/null; " + strings.Join(podman("rm", "-f", "-a", "-t", "0"), " ") + " >/dev/null"); err != nil {
+		return err
+	}
+	// Each conmon has yet to run `podman container cleanup`, which would be measured
+	// with whatever comes next.
+	for range 500 {
+		out, err := exec.Command("pgrep", "-u", strconv.Itoa(os.Getuid()), "-f", `^[^ ]*/(conmon|podman) .*( -c | cleanup )`).Output()
+		if err != nil && len(out) == 0 {
+			return nil
+		}
+		time.Sleep(10 * time.Millisecond)
+	}
+	return errors.New("podman does not end its clean-up")
 }
 
 func detachedStart(p place, rounds int) (Group, error) {

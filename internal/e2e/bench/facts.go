@@ -44,7 +44,7 @@ func machine(p place) []Fact {
 
 func peers() []Fact {
 	var facts []Fact
-	for _, pkg := range []string{"podman", "crun", "runc", "bubblewrap", "docker-registry"} {
+	for _, pkg := range []string{"podman", "crun", "runc", "bubblewrap", "docker-registry", "slirp4netns", "passt"} {
 		facts = append(facts, Fact{pkg, output("dpkg-query", "-W", "-f", "${Version}", pkg)})
 	}
 	return facts

@@ -19,6 +19,7 @@ type group struct {
 var groups = []group{
 	{"start", startImage},
 	{"host", startHost},
+	{"sandbox", startSandbox},
 	{"version", startVersion},
 	{"memory", memory},
 	{"detached-start", detachedStart},
@@ -29,6 +30,14 @@ var groups = []group{
 	{"ps", psMany},
 	{"stats", statsMany},
 	{"limits", limited},
+	{"network-tcp", networkTCP},
+	{"network-tcp-large", networkTCPLarge},
+	{"network-udp", networkUDP},
+	{"network-requests", networkRequests},
+	{"network-download", networkDownload},
+	{"network-short", networkShort},
+	{"network-start", networkStart},
+	{"network-memory", networkMemory},
 	{"copy", copyFiles},
 	{"cycles", cycles},
 	{"oci-run", ociRun},
@@ -39,6 +48,7 @@ var groups = []group{
 	{"oci-parallel", ociParallel},
 	{"images", imagesMany},
 	{"pull", pull},
+	{"commit", commit},
 	{"push", push},
 	{"keep-id", keepID},
 }
@@ -46,7 +56,8 @@ var groups = []group{
 // initsName stands for the table of package initialisation, which is no group.
 const initsName = "inits"
 
-// selection reads -only: names with commas between, "" for all.
+// selection reads -only: names with commas between, "" for all; network is all those
+// that begin so.
 func selection(only string) (func(name string) bool, error) {
 	var all []string
 	for _, g := range groups {
@@ -58,11 +69,18 @@ func selection(only string) (func(name string) bool, error) {
 	}
 	names := strings.Split(only, ",")
 	for _, n := range names {
-		if !slices.Contains(all, n) {
+		if !slices.ContainsFunc(all, func(name string) bool { return within(name, n) }) {
 			return nil, fmt.Errorf("no group %q: there are %s", n, strings.Join(all, ", "))
 		}
 	}
-	return func(name string) bool { return slices.Contains(names, name) }, nil
+	return func(name string) bool {
+		return slices.ContainsFunc(names, func(n string) bool { return within(name, n) })
+	}, nil
+}
+
+// within says whether a group is the wanted one, or one of its kind.
+func within(name, wanted string) bool {
+	return name == wanted || strings.HasPrefix(name, wanted+"-")
 }
 
 func measureAll(p place, only string, rounds int) (*Report, error) {

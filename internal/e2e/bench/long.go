@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"os"
 	"slices"
+	"strings"
 )
 
 // long is one program's way to do a piece of work that takes seconds.
@@ -23,7 +24,7 @@ func longest(p place, g Group, rounds int, all ...long) (Group, error) {
 	times, peak := map[string][]float64{}, map[string]float64{}
 	for round := range rounds {
 		for _, l := range all {
-			dir, err := os.MkdirTemp(p.join("home"), fmt.Sprintf("%s-%d-", l.name, round))
+			dir, err := os.MkdirTemp(p.join("home"), fmt.Sprintf("%s-%d-", strings.NewReplacer(" ", "-", ",", "").Replace(l.name), round)) // it may become a repository's name
 			if err != nil {
 				return g, err
 			}

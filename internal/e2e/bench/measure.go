@@ -36,6 +36,7 @@ type Row struct {
 	Median, Least  float64
 	Apart          float64 // median with gaps; 0 when not measured
 	Peak           float64 // peak memory, MB; 0 when not measured
+	CPU            float64 // CPU seconds per GB; 0 when not measured
 	RatioTo        string  // the peer
 	Ratio, RatioAt float64 // to the peer's median, back to back and apart
 }
@@ -56,15 +57,20 @@ type contender struct {
 // does falls on each alike, after three rounds of warm-up.
 // After each round, after is done, unmeasured.
 func interleave(all []contender, rounds int, gap time.Duration, after func() error) (map[string][]float64, error) {
+	return interleaveWarm(all, 3, rounds, gap, after)
+}
+
+// interleaveWarm has so many rounds of warm-up.
+func interleaveWarm(all []contender, warm, rounds int, gap time.Duration, after func() error) (map[string][]float64, error) {
 	times := map[string][]float64{}
-	for round := range rounds + 3 {
+	for round := range rounds + warm {
 		for _, c := range all {
 			time.Sleep(gap)
 			began := time.Now()
 			if out, err := exec.Command(c.args[0], c.args[1:]...).CombinedOutput(); err != nil {
 				return nil, fmt.Errorf("%s: %w: %s", strings.Join(c.args, " "), err, out)
 			}
-			if round >= 3 {
+			if round >= warm {
 				times[c.name] = append(times[c.name], float64(time.Since(began).Microseconds())/1000)
 			}
 		}
@@ -81,6 +87,13 @@ func median(v []float64) float64 {
 		return 0
 	}
 	return (s[(len(s)-1)/2] + s[len(s)/2]) / 2
+}
+
+func least(v []float64) float64 {
+	if len(v) == 0 {
+		return 0
+	}
+	return slices.Min(v)
 }
 
 // compare makes a group of short commands; the last contender is the peer of
@@ -102,13 +115,22 @@ func compareWith(g Group, rounds int, after func() error, all ...contender) (Gro
 	peer := all[len(all)-1].name
 	g.Unit = "ms"
 	for _, c := range all {
-		r := Row{Program: c.name, Median: median(close[c.name]), Least: slices.Min(close[c.name]), Apart: median(apart[c.name])}
-		if c.name != peer {
-			r.RatioTo, r.Ratio, r.RatioAt = peer, r.Median/median(close[peer]), r.Apart/median(apart[peer])
+		if c.name == peer {
+			g.Rows = append(g.Rows, row(c.name, "", close, apart))
+		} else {
+			g.Rows = append(g.Rows, row(c.name, peer, close, apart))
 		}
-		g.Rows = append(g.Rows, r)
 	}
 	return g, nil
+}
+
+// row has name's figures, and the ratio to peer's where there is one.
+func row(name, peer string, close, apart map[string][]float64) Row {
+	r := Row{Program: name, Median: median(close[name]), Least: slices.Min(close[name]), Apart: median(apart[name])}
+	if peer != "" {
+		r.RatioTo, r.Ratio, r.RatioAt = peer, r.Median/median(close[peer]), r.Apart/median(apart[peer])
+	}
+	return r
 }
 
 // once times one long command and the peak memory of its processes together.

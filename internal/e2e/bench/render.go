@@ -53,9 +53,9 @@ func merge(old string, r *Report) string {
 
 func renderGroup(b *strings.Builder, g Group) {
 	fmt.Fprintf(b, "\n## %s\n\n%s. Goal: %s.\n\n", g.Name, g.Note, g.Goal)
-	peak, apart := false, false
+	peak, apart, cpu := false, false, false
 	for _, row := range g.Rows {
-		peak, apart = peak || row.Peak > 0, apart || row.Apart > 0
+		peak, apart, cpu = peak || row.Peak > 0, apart || row.Apart > 0, cpu || row.CPU > 0
 	}
 	head, rule := "| | median, "+g.Unit+" | least |", "|---|---:|---:|"
 	if apart {
@@ -63,6 +63,9 @@ func renderGroup(b *strings.Builder, g Group) {
 	}
 	if peak {
 		head, rule = head+" peak memory, MB |", rule+"---:|"
+	}
+	if cpu {
+		head, rule = head+" CPU s per GB |", rule+"---:|"
 	}
 	fmt.Fprintf(b, "%s ratio |\n%s---|\n", head, rule)
 	for _, row := range g.Rows {
@@ -72,6 +75,9 @@ func renderGroup(b *strings.Builder, g Group) {
 		}
 		if peak {
 			fmt.Fprintf(b, " %.0f |", row.Peak)
+		}
+		if cpu {
+			fmt.Fprintf(b, " %.2f |", row.CPU)
 		}
 		switch {
 		case row.RatioTo == "":

@@ -49,6 +49,12 @@ func TestSelection(t *testing.T) {
 	if err != nil || !wanted("pull") || !wanted("keep-id") || wanted("start") {
 		t.Errorf("pull,keep-id: %v", err)
 	}
+	if wanted, err := selection("network"); err != nil || !wanted("network-tcp") || !wanted("network-udp") || wanted("start") {
+		t.Errorf("network: %v", err)
+	}
+	if wanted, err := selection("start"); err != nil || wanted("detached-start") || wanted("stats") {
+		t.Errorf("start: %v", err)
+	}
 	if wanted, err := selection(""); err != nil || !wanted("start") || !wanted(initsName) {
 		t.Errorf("all: %v", err)
 	}

@@ -28,16 +28,37 @@ func machineDisks(t *testing.T, kernel string) disks {
 	must(t, err)
 	root := filepath.Join(abs, "root-"+digest(t, "root")+".ext4")
 	dir := filepath.Join(abs, "kernel-"+kernel+"-"+digest(t, "kernel"))
+	kernelIsThere := later(t, func() bool {
+		if _, err := os.Stat(dir); err != nil {
+			forget(t, filepath.Join(abs, "kernel-"+kernel+"-*"))
+			run(t, nil, "./kernel", kernel, dir)
+		}
+		return true
+	})
 	if _, err := os.Stat(root); err != nil {
 		forget(t, filepath.Join(abs, "root-*"))
 		run(t, nil, "./root", root)
 	}
-	if _, err := os.Stat(dir); err != nil {
-		forget(t, filepath.Join(abs, "kernel-"+kernel+"-*"))
-		run(t, nil, "./kernel", kernel, dir)
-	}
+	kernelIsThere()
 	in := func(name string) string { return filepath.Join(dir, name) }
 	return disks{vmlinuz: in("vmlinuz"), initrd: in("initrd"), modules: in("modules.ext4"), root: root}
+}
+
+// later makes something beside what the test goes on with, until that asks for it.
+func later[T any](t *testing.T, what func() T) func() T {
+	var made T
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		made = what()
+	}()
+	return func() T {
+		<-done
+		if t.Failed() {
+			t.FailNow()
+		}
+		return made
+	}
 }
 
 // digest names what a recipe makes.
@@ -79,10 +100,20 @@ func payloadDisk(t *testing.T, scripts []script) string {
 	run(t, static, "go", "test", "-c", "-ldflags", "-s -w", "-o", in("bin/e2e.test"), "..")
 
 	run(t, nil, "cp", "-L", "/bin/busybox", in("bin/busybox"))
+	for _, dir := range []string{"bin", "proc", "sys", "dev", "tmp", "etc"} {
+		must(t, os.MkdirAll(in("rootfs", dir), 0o755))
+	}
+	run(t, nil, "cp", in("bin/busybox"), in("rootfs/bin/"))
+	for _, applet := range strings.Fields("sh cat sleep id ls grep head dd true kill") {
+		must(t, os.Symlink("busybox", in("rootfs/bin", applet)))
+	}
 
 	must(t, os.CopyFS(in("scripts"), os.DirFS("scripts")))
 	must(t, os.CopyFS(in("script"), os.DirFS("../testdata/script")))
 	must(t, os.CopyFS(in("make"), os.DirFS("../testdata/make")))
+	guide, err := os.ReadFile("../../../docs/user-guide.md") // for the unit in it
+	must(t, err)
+	must(t, os.WriteFile(in("user-guide.md"), guide, 0o644))
 	run(t, nil, "cp", "guest", "case", "ssh_config", "resources", "resources.json", "bombs", "podman-flags", in())
 	var plan strings.Builder
 	for _, s := range scripts {

@@ -28,8 +28,8 @@ type machine struct {
 type disks struct{ vmlinuz, initrd, root, modules, payload string }
 
 // boot starts QEMU. Everything that is written goes to a temporary file of
-// QEMU's, which outlives a reset and not the process.
-func boot(t *testing.T, d disks) *machine {
+// QEMU's, which outlives a reset and not the process. threads is "multi" or "single".
+func boot(t *testing.T, d disks, threads string) *machine {
 	t.Helper()
 	dir, err := os.MkdirTemp("/var/tmp", "coracle-vm-") // short: it has a socket
 	must(t, err)
@@ -40,7 +40,7 @@ func boot(t *testing.T, d disks) *machine {
 
 	ctx, cancel := context.WithTimeout(context.Background(), budget*time.Duration(patience()))
 	m := &machine{cancel: cancel, console: &console{panicked: cancel}}
-	m.cmd = exec.CommandContext(ctx, "qemu-system-x86_64", qemuArgs(d, filepath.Join(dir, "results"))...)
+	m.cmd = exec.CommandContext(ctx, "qemu-system-x86_64", qemuArgs(d, threads, filepath.Join(dir, "results"))...)
 	m.cmd.Env = append(os.Environ(), "TMPDIR="+dir)
 	m.cmd.Stdout, m.cmd.Stderr = m.console, m.console
 	m.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
@@ -58,13 +58,13 @@ func boot(t *testing.T, d disks) *machine {
 // qemuArgs have no -no-reboot: a reset is one of the tests. KVM is left out:
 // where it is offered to virtual machines it may die on the first instruction
 // that it has to emulate.
-func qemuArgs(d disks, results string) []string {
+func qemuArgs(d disks, threads, results string) []string {
 	shell, debug := os.Getenv("CORACLE_VM_SHELL"), ""
 	if shell != "" {
 		debug = " systemd.debug_shell=ttyS1"
 	}
 	args := []string{
-		"-accel", "tcg,thread=multi", "-cpu", "max", "-smp", "2", "-m", "2048", "-nodefaults", "-no-user-config",
+		"-accel", "tcg,thread=" + threads, "-cpu", "max", "-smp", "2", "-m", "2048", "-nodefaults", "-no-user-config",
 		"-display", "none", "-serial", "stdio", "-kernel", d.vmlinuz, "-initrd", d.initrd,
 		"-append", "console=ttyS0 quiet loglevel=3 apparmor=1 security=apparmor mitigations=off tsc=unstable systemd.show_status=no" + debug + " " + os.Getenv("CORACLE_VM_APPEND"),
 		"-chardev", "socket,id=results,path=" + results,
@@ -112,6 +112,8 @@ type console struct {
 	panicked func()
 }
 
+var endOfPanic = []byte("end Kernel panic")
+
 func (c *console) Write(p []byte) (int, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -119,7 +121,7 @@ func (c *console) Write(p []byte) (int, error) {
 		return len(p), nil
 	}
 	n, err := c.text.Write(p)
-	if bytes.Contains(c.text.Bytes(), []byte("end Kernel panic")) {
+	if bytes.Contains(c.text.Bytes(), endOfPanic) {
 		c.panicked()
 	}
 	return n, err

@@ -1,0 +1,189 @@
+package engine
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"strconv"
+	"strings"
+	"time"
+
+	"coracle/internal/denial"
+	"coracle/internal/later/registries"
+	"coracle/internal/plainfile"
+	"coracle/netns/egress"
+
+	"golang.org/x/sys/unix"
+)
+
+// What becomes of the changes (--on-exit).
+const (
+	onExitAsk     = "ask"
+	onExitApply   = "apply"
+	onExitDiscard = "discard"
+	onExitKeep    = "keep"
+)
+
+// SandboxReport is what --report writes; version is raised when a field changes its
+// meaning. Times in RFC 3339, durations in seconds, memory in bytes.
+type SandboxReport struct {
+	Version int      `json:"version"`
+	ID      string   `json:"id,omitempty"` // of the changes that are kept; none otherwise
+	Command []string `json:"command"`
+	Cwd     string   `json:"cwd"`
+
+	// Outcome is exited, signalled, timed-out, cpu-time, output-limit, oom or refused.
+	Outcome  string `json:"outcome"`
+	ExitCode int    `json:"exitCode"`
+	Signal   int    `json:"signal"` // 0: none
+	Error    string `json:"error,omitempty"`
+
+	Started  *time.Time `json:"started,omitempty"`
+	Finished *time.Time `json:"finished,omitempty"`
+	Wall     float64    `json:"wallSeconds"`
+	User     float64    `json:"userSeconds"`
+	System   float64    `json:"systemSeconds"`
+
+	MemoryPeak     int64  `json:"memoryPeakBytes"`
+	MemoryPeakOf   string `json:"memoryPeakOf"` // sandbox or largestProcess
+	LargestProcess int64  `json:"largestProcessBytes"`
+	OOMKills       uint64 `json:"oomKills"`
+
+	// Changes are those that were kept apart; null without.
+	Changes     *changeCounts `json:"changes"`
+	NotEnforced []string      `json:"notEnforced"`
+	// Landlock is the version of its ABI that is the second wall; 0: there is none.
+	Landlock int `json:"landlock"`
+	// Network is what went out or was refused; absent without a network of its own.
+	Network *egress.Summary `json:"network,omitempty"`
+	// Denials are what was refused: of paths and system calls only where Recorded says all.
+	Denials         []denial.Denial `json:"denials"`
+	DenialsFurther  uint64          `json:"denialsFurther"`
+	DenialsRecorded string          `json:"denialsRecorded"` // all, network or none
+	// Executed are files that other programs execute later and that were made in
+	// directories that the command could write to.
+	Executed []string `json:"executedLater"`
+}
+
+// checkSandboxReport finds out before anything runs that there is nowhere to write to.
+func checkSandboxReport(where string) error {
+	word, ok := strings.CutPrefix(where, "fd:")
+	if !ok {
+		return checkReport(where)
+	}
+	if !inherited(word) {
+		return &Error{Op: "--report " + where, Err: errors.New("that descriptor is not open"), Help: "for instance: --report fd:3 3>report.json"}
+	}
+	return nil
+}
+
+// finish tells what happened, and sees to the changes.
+func (s *boxed) finish(ctx context.Context, exit Exit, err error) (Exit, error) {
+	if s.o.OnExit != onExitDiscard || s.o.Report != "" {
+		registries.Digests()
+	}
+	rep := s.report(&exit, err)
+	s.status("exit-code", exit.Code)
+	if s.outcome.kind == endOutput {
+		s.e.warn(fmt.Sprintf("the command has printed more than %d bytes, and was ended", s.o.Options.Limits.MaxOutput), "--max-output allows more")
+	}
+	if err == nil {
+		if err = s.settle(ctx, &rep); err != nil && exit.Code == 0 {
+			exit.Code = 125
+		}
+		s.recordDenials(&rep)
+	}
+	if s.o.Report != "" {
+		if werr := s.writeReport(rep); werr != nil {
+			s.e.warn(fmt.Sprintf("write the report: %v", werr), "")
+		}
+	}
+	return exit, err
+}
+
+func (s *boxed) report(exit *Exit, err error) SandboxReport {
+	rep := SandboxReport{
+		Version: 1, Command: s.o.Command, Cwd: s.facts.Cwd, Outcome: "exited", ExitCode: exit.Code, Signal: exit.Signal,
+		NotEnforced: append([]string{}, s.missing...), Executed: []string{}, Denials: []denial.Denial{}, DenialsRecorded: denialsNone,
+		Landlock: s.facts.Landlock,
+	}
+	if err != nil {
+		rep.Outcome, rep.Error = "refused", err.Error()
+		return rep
+	}
+	rep.Started, rep.Finished, rep.Wall = &s.started, &s.ended, s.ended.Sub(s.started).Seconds()
+	rep.use(s)
+	rep.Network = s.flows()
+	rep.Denials, rep.DenialsFurther = s.denials(rep.Network)
+	s.teach(rep.Network, rep.Denials)
+	switch {
+	case s.witnessed.listener != nil:
+		rep.DenialsRecorded = denialsAll
+	case rep.Network != nil:
+		rep.DenialsRecorded = "network"
+	}
+	rep.Executed = append(rep.Executed, s.plan.Executed(func(name string) bool {
+		var st unix.Stat_t
+		return unix.Lstat(name, &st) == nil
+	})...)
+	const signalled = 128
+	if exit.Code > signalled && exit.Code <= signalled+64 {
+		rep.Signal = exit.Code - signalled
+		rep.Outcome = "signalled"
+	}
+	switch {
+	case s.outcome.kind != "":
+		rep.Outcome = s.outcome.kind
+		exit.Code = codeOfEnd
+	case rep.OOMKills > 0 && rep.Signal == int(unix.SIGKILL):
+		rep.Outcome = "oom"
+	}
+	rep.ExitCode = exit.Code
+	return rep
+}
+
+// codeOfEnd is timeout(1)'s.
+const codeOfEnd = 124
+
+func (rep *SandboxReport) use(s *boxed) {
+	var r report
+	spent := s.spent()
+	r.spend(s.usage, spent)
+	rep.User, rep.System, rep.MemoryPeak, rep.LargestProcess = r.User, r.System, r.MemoryPeak, r.LargestProcess
+	if rep.MemoryPeakOf = r.MemoryPeakOf; rep.MemoryPeakOf == "container" {
+		rep.MemoryPeakOf = "sandbox"
+	}
+	if spent != nil {
+		rep.OOMKills = spent.OOMKills
+	}
+}
+
+func (s *boxed) writeReport(rep SandboxReport) error {
+	data, err := json.MarshalIndent(rep, "", "  ")
+	if err != nil {
+		return err
+	}
+	data = append(data, '\n')
+	if word, ok := strings.CutPrefix(s.o.Report, "fd:"); ok {
+		n, _ := strconv.Atoi(word) // checked
+		_, err := plainfile.Retry(func() (int, error) { return unix.Write(n, data) })
+		return err
+	}
+	if s.o.Report == "-" {
+		_, err := s.o.Stdout.Write(data)
+		return err
+	}
+	return replaceFile(s.o.Report, data, 0o644, true)
+}
+
+// explain prints what would be enforced, and by which mechanism.
+func (s *boxed) explain() error {
+	if s.o.Format == "json" {
+		enc := json.NewEncoder(s.o.Stdout)
+		enc.SetIndent("", "  ")
+		return enc.Encode(s.plan.Document())
+	}
+	_, err := s.o.Stdout.WriteString(s.plan.Explain())
+	return err
+}

@@ -1,0 +1,392 @@
+package review
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"unicode/utf8"
+
+	"coracle/images/layer"
+
+	"golang.org/x/sys/unix"
+)
+
+// maxDepth bounds the directories that are open at once. A payload may nest them
+// as it likes; what is deeper is refused, and goes with a discard.
+const maxDepth = 200
+
+const notHere = "its content is not in the sandbox's layer"
+
+// Scan compares what the sandbox sees with what the host has now. Parents stand
+// before what is in them. Files that were only touched are no changes.
+func (s *Sandbox) Scan(ctx context.Context) ([]Change, error) {
+	all, _, err := s.scan(ctx)
+	return all, err
+}
+
+func (s *Sandbox) scan(ctx context.Context) ([]Change, *Index, error) {
+	index, err := s.readIndex()
+	if err != nil {
+		return nil, nil, err
+	}
+	j, err := s.readJournal()
+	if err != nil {
+		return nil, nil, err
+	}
+	now := &Index{Version: Version}
+	var out []Change
+	for i, o := range s.Overlays {
+		c := &scanner{ctx: ctx, since: s.Created.UnixNano(), root: o.Path, overlay: i, was: map[string]Print{},
+			resuming: j != nil, bits: 0o7777}
+		if j != nil && !j.KeepSetID {
+			c.bits = 0o1777
+		}
+		if index != nil {
+			c.index = &index.Overlays[i]
+		}
+		if err := c.run(s.UpperDir(i), o); err != nil {
+			return nil, nil, fmt.Errorf("compare the sandbox's %s with the host's: %w", o.Path, err)
+		}
+		out = append(out, c.out...)
+		now.Overlays = append(now.Overlays, IndexOverlay{Was: c.was})
+	}
+	return out, now, nil
+}
+
+// scanner looks at one overlay.
+type scanner struct {
+	ctx     context.Context // of one scan: the walk is recursive
+	since   int64           // when the sandbox began
+	index   *IndexOverlay   // nil: it was killed
+	root    string
+	overlay int
+	mount   uint64
+	out     []Change
+	// After an apply that was interrupted some of the host's files are as it made them:
+	// without set-id bits, and directories with other permissions for the time being.
+	resuming bool
+	bits     uint32
+	was      map[string]Print
+}
+
+// place is a directory of both sides; lower is -1 where the host has none there.
+type place struct {
+	path         string
+	upper, lower int
+	opaque       bool
+	depth        int
+}
+
+func (c *scanner) run(upper string, o Overlay) error {
+	up, err := openat(unix.AT_FDCWD, upper, listable)
+	if err != nil {
+		return fmt.Errorf("open its changes: %w", err)
+	}
+	defer unix.Close(up)
+	low, err := openat(unix.AT_FDCWD, o.Path, listable)
+	if err != nil {
+		return err
+	}
+	defer unix.Close(low)
+	have, err := look(up, "")
+	if err != nil {
+		return err
+	}
+	host, err := look(low, "")
+	if err != nil {
+		return err
+	}
+	if o.Inode != 0 && host.st.Ino != o.Inode {
+		return errors.New("it is another directory than the sandbox saw")
+	}
+	c.mount = host.mount
+	p := place{path: ".", upper: up, lower: low, opaque: layer.IsOpaque(up)}
+	if err := c.directory(".", have, host, &p); err != nil {
+		return err
+	}
+	return c.dir(p)
+}
+
+// dir compares all names of a directory that both sides have, or only the sandbox.
+func (c *scanner) dir(p place) error {
+	if err := c.ctx.Err(); err != nil {
+		return err
+	}
+	names, err := layer.ListDir(p.upper)
+	if err != nil {
+		return err
+	}
+	if p.opaque && p.lower >= 0 {
+		more, err := layer.ListDir(p.lower)
+		if err != nil {
+			return err
+		}
+		names = append(names, more...)
+	}
+	slices.Sort(names)
+	for _, name := range slices.Compact(names) {
+		if err := c.entry(p, name); err != nil {
+			return fmt.Errorf("%s: %w", name, err)
+		}
+	}
+	return nil
+}
+
+func (c *scanner) entry(p place, name string) error {
+	path := join(p.path, name)
+	have, err := look(p.upper, name)
+	if err != nil {
+		return err
+	}
+	var host file
+	if p.lower >= 0 {
+		if host, err = look(p.lower, name); err != nil {
+			return err
+		}
+	}
+	if host.there {
+		c.was[key(path)] = host.print()
+	}
+	if have.there && layer.IsWhiteout(p.upper, name, &have.st) {
+		have = file{}
+	}
+	switch {
+	case len(path) >= unix.PathMax || p.depth >= maxDepth && have.is(Directory):
+		c.add(Change{Kind: Created, Path: path, have: have, Refused: "its name is too long, or it lies too deep"})
+		return nil
+	case !have.there && !host.there:
+		return nil
+	case have.is(Directory):
+		return c.subdirectory(p, name, have, host)
+	case c.index != nil && c.index.Done[key(path)]:
+		return nil
+	case !have.there:
+		return c.deleted(p, name, host)
+	}
+	return c.file(p, name, have, host)
+}
+
+func (c *scanner) subdirectory(p place, name string, have, host file) error {
+	path := join(p.path, name)
+	next := place{path: path, lower: -1, depth: p.depth + 1}
+	var done func()
+	var err error
+	if next.upper, done, err = openOwn(p.upper, name, &have, listable); err != nil {
+		return err
+	}
+	defer done()
+	if elsewhere(next.upper) {
+		c.add(Change{Kind: Changed, Path: path, have: have, expected: host, Refused: notHere})
+		return nil
+	}
+	// In an opaque directory the kernel marks no further ones: they hide the host's as well.
+	next.opaque = p.opaque || layer.IsOpaque(next.upper)
+	if host.is(Directory) {
+		next.lower, err = beneath(p.lower, name, unix.O_RDONLY|unix.O_DIRECTORY)
+		if err != nil {
+			c.add(Change{Kind: Changed, Path: path, have: have, expected: host, Conflict: "the host's cannot be looked at: " + err.Error()})
+			return nil
+		}
+		defer unix.Close(next.lower)
+	}
+	if err := c.directory(path, have, host, &next); err != nil {
+		return err
+	}
+	if next.lower < 0 && host.there {
+		next.opaque = false
+	}
+	return c.dir(next)
+}
+
+// directory is about one itself: that it is new, in the place of something else, or
+// has other permissions.
+func (c *scanner) directory(path string, have, host file, p *place) error {
+	ch := Change{Kind: Created, Path: path, have: have, expected: host}
+	if path == "." {
+		c.was[path] = host.print()
+	}
+	switch {
+	case c.index != nil && c.index.Done[key(path)]:
+		return nil
+	case host.is(Directory):
+		ch.Kind = Changed
+		attrs, err := otherAttrs(p.upper, p.lower)
+		if err != nil {
+			return err
+		}
+		if (have.perm()^host.perm())&c.bits == 0 && !attrs {
+			return nil
+		}
+		ch.Attrs = attrs
+		if was, known := c.wasPrint(path); known && was.Mode != host.st.Mode && !c.resuming {
+			ch.Conflict = "the host has changed its permissions since"
+		}
+	case host.there:
+		ch.Kind, ch.Content = Changed, true
+		ch.Conflict = c.conflict(path, have, host)
+	default:
+		ch.Conflict = c.conflict(path, have, host)
+	}
+	c.add(ch)
+	return nil
+}
+
+func (c *scanner) wasPrint(path string) (Print, bool) {
+	if c.index == nil {
+		return Print{}, false
+	}
+	p, ok := c.index.Was[key(path)]
+	return p, ok
+}
+
+// file compares what is no directory in the sandbox.
+func (c *scanner) file(p place, name string, have, host file) error {
+	path := join(p.path, name)
+	ch := Change{Kind: Created, Path: path, have: have, expected: host}
+	fd, done := -1, func() {}
+	var err error
+	if have.is(File) {
+		if fd, done, err = openOwn(p.upper, name, &have, readable); err != nil {
+			return err
+		}
+	}
+	defer done()
+	if host.there {
+		ch.Kind = Changed
+		if err := c.compare(&ch, p, name, fd); err != nil {
+			return err
+		}
+		if !ch.Content && !ch.Attrs && (have.perm()^host.perm())&c.bits == 0 {
+			return nil
+		}
+	}
+	if host.is(Directory) {
+		if err := c.tree(&ch, p.lower, name, host); err != nil {
+			return err
+		}
+	}
+	switch {
+	case !have.is(File) && !have.is(Link):
+		ch.Refused = "a " + string(have.typ()) + " is never brought over"
+	case fd >= 0 && elsewhere(fd):
+		ch.Refused = notHere
+	}
+	if ch.Conflict == "" {
+		ch.Conflict = c.conflict(path, have, host)
+	}
+	if have.is(Link) {
+		if err := c.links(&ch, p, name); err != nil {
+			return err
+		}
+	}
+	c.add(ch)
+	return nil
+}
+
+// compare says what of a file is other than the host's.
+func (c *scanner) compare(ch *Change, p place, name string, fd int) error {
+	have, host := &ch.have, &ch.expected
+	if have.typ() != host.typ() {
+		ch.Content = true
+		return nil
+	}
+	switch have.typ() {
+	case Link:
+		a, err := readlink(p.upper, name)
+		if err != nil {
+			return err
+		}
+		b, err := readlink(p.lower, name)
+		ch.Content = a != b
+		ch.Was = host.side()
+		ch.Was.Target = b
+		return err
+	case File:
+	default:
+		return nil
+	}
+	low, err := openat(p.lower, name, readable)
+	if errors.Is(err, unix.EACCES) {
+		ch.Content = true // nor could the sandbox read it: it has been replaced
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	defer unix.Close(low)
+	if ch.Attrs, err = otherAttrs(fd, low); err != nil {
+		return err
+	}
+	if have.st.Size != host.st.Size {
+		ch.Content = true
+		return nil
+	}
+	same, err := layer.SameContent(fd, low, have.st.Size)
+	ch.Content = !same
+	return err
+}
+
+func (c *scanner) links(ch *Change, p place, name string) error {
+	target, err := readlink(p.upper, name)
+	if err != nil {
+		return err
+	}
+	ch.Now = ch.have.side()
+	ch.Now.Target = target
+	if why := leadsOut(c.root, ch.Path, target); why != "" {
+		ch.flag(FlagOutside, why)
+	}
+	return nil
+}
+
+func (c *scanner) deleted(p place, name string, host file) error {
+	ch := Change{Kind: Deleted, Path: join(p.path, name), expected: host}
+	if host.is(Directory) {
+		if err := c.tree(&ch, p.lower, name, host); err != nil {
+			return err
+		}
+	}
+	if ch.Conflict == "" {
+		ch.Conflict = c.conflict(ch.Path, file{}, host)
+	}
+	c.add(ch)
+	return nil
+}
+
+// tree looks at a directory of the host's that is to go.
+func (c *scanner) tree(ch *Change, lower int, name string, host file) error {
+	if host.mount != c.mount {
+		ch.Conflict = "another file system is mounted there"
+		return nil
+	}
+	t, err := survey(c.ctx, lower, name)
+	ch.Files = t.files
+	if err != nil {
+		ch.Conflict = "the host's cannot be looked at: " + err.Error()
+		return c.ctx.Err()
+	}
+	if t.newest > c.since {
+		ch.Conflict = "the host has changed " + t.name + " in it since"
+	}
+	return nil
+}
+
+// add completes a change.
+func (c *scanner) add(ch Change) {
+	ch.Root, ch.overlay = c.root, c.overlay
+	if ch.Now == nil {
+		ch.Now = ch.have.side()
+	}
+	if ch.Was == nil {
+		ch.Was = ch.expected.side()
+	}
+	if !utf8.ValidString(ch.Path) {
+		ch.PathBytes = []byte(ch.Path)
+	}
+	ch.Flags = append(ch.Flags, risks(c.root, ch.Path)...)
+	if n := ch.Now; n != nil && n.Type != Link && n.Mode&(unix.S_ISUID|unix.S_ISGID) != 0 && (n.Type == File || ch.Was == nil) {
+		ch.flag(FlagSetID, "whoever runs it acts as its owner or group")
+	}
+	c.out = append(c.out, ch)
+}

@@ -1,0 +1,79 @@
+package sandbox
+
+import (
+	"path"
+	"strings"
+)
+
+// executedLater are files of a project or a home directory that other programs run
+// or obey the next time they are used there: a command that may write to the
+// directory must not leave something in them by the way.
+func executedLater() []string {
+	return []string{
+		".git/hooks", ".git/config", ".git/info/attributes", ".gitmodules", ".envrc", ".husky", ".pre-commit-config.yaml", ".vscode", ".idea", ".nvim.lua", ".exrc",
+		".coracle.toml", ".mcp.json", ".claude", ".cursor", ".devcontainer", ".npmrc", ".yarnrc", ".yarnrc.yml",
+		".bashrc", ".bash_profile", ".bash_login", ".bash_logout", ".profile", ".zshrc", ".zshenv", ".zprofile", ".zlogin", ".inputrc",
+		".config/fish", ".gitconfig", ".config/git", ".vimrc", ".vim", ".emacs", ".emacs.d", ".config/nvim", ".config/autostart", ".config/systemd",
+		".config/environment.d", ".ssh", ".xinitrc", ".xsession", ".xprofile", ".local/bin",
+	}
+}
+
+// protect makes what other programs execute later read-only in directories that may
+// be written to, unless it is named itself. What is not there yet cannot be held:
+// it is looked for at the end (Plan.Watched).
+func (p *planner) protect() error {
+	for _, at := range p.sorted() {
+		if at.Kind != KindRW || !p.isDir(at.Source) {
+			continue
+		}
+		for _, name := range append(executedLater(), p.nestedRepositories(at.Source)...) {
+			full := path.Join(at.Path, name)
+			if p.named(full) {
+				continue
+			}
+			source := path.Join(at.Source, name)
+			if _, err := p.host.Stat(source); err != nil {
+				p.plan.Watched = append(p.plan.Watched, source)
+				continue
+			}
+			if real, err := p.host.Real(source); err != nil || real != source {
+				continue // what a link leads to is protected where that lies
+			}
+			p.add(Place{Path: full, Kind: KindRO, Source: source, Why: "other programs execute it later"})
+			p.pin(at, path.Dir(name))
+		}
+	}
+	return nil
+}
+
+// pin makes the directories between a writable one and a protected file mounts, too:
+// else one of them could be renamed, the file with it, and another take its place.
+func (p *planner) pin(at Place, dir string) {
+	for ; dir != "." && dir != "/"; dir = path.Dir(dir) {
+		full := path.Join(at.Path, dir)
+		if p.places[full] == nil {
+			p.add(Place{Path: full, Kind: KindRW, Source: path.Join(at.Source, dir), Why: "holds what other programs execute later"})
+		}
+	}
+}
+
+// Executed says which of the files that other programs execute, and that were not
+// there, have been made: stat tells whether a path of the host's is there.
+func (pl *Plan) Executed(there func(name string) bool) []string {
+	var out []string
+	for _, name := range pl.Watched {
+		if there(name) && !pl.inOverlay(name) {
+			out = append(out, name)
+		}
+	}
+	return out
+}
+
+func (pl *Plan) inOverlay(name string) bool {
+	for _, dir := range pl.Layers {
+		if strings.HasPrefix(name, dir+"/") {
+			return true
+		}
+	}
+	return false
+}
