@@ -72,6 +72,24 @@ func TestRecord(t *testing.T) {
 	}
 }
 
+// TestRecordOrder: flows are listed as they began, not as they ended, so that two runs
+// of one command have one report.
+func TestRecordOrder(t *testing.T) {
+	g, _ := testGate(t, "203.0.113.0/24")
+	first, second := g.Open(to("tcp", "203.0.113.1:443")), g.Open(to("tcp", "203.0.113.2:443"))
+	again := g.Open(to("tcp", "203.0.113.1:443"))
+	second.Close(nil)
+	again.Close(nil)
+	first.Close(nil)
+	var got []string
+	for _, f := range g.Summary().Flows {
+		got = append(got, fmt.Sprint(f.Count, " ", f.Address))
+	}
+	if want := []string{"2 203.0.113.1", "1 203.0.113.2"}; !slices.Equal(got, want) {
+		t.Errorf("the order is %q", got)
+	}
+}
+
 // TestFloodOfDenials: neither memory nor log nor the user's terminal grow with what a
 // hostile container tries.
 func TestFloodOfDenials(t *testing.T) {

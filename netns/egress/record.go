@@ -3,6 +3,7 @@ package egress
 import (
 	"encoding/json"
 	"io"
+	"slices"
 	"strconv"
 	"sync"
 	"time"
@@ -35,7 +36,7 @@ const (
 )
 
 // Summary is what a report says of the network. Flows are those to one destination
-// with one verdict, together.
+// with one verdict, together, in the order in which the first of each began.
 type Summary struct {
 	Flows []Total `json:"flows"`
 	// Further are flows to destinations that the list has no room for.
@@ -49,7 +50,7 @@ type Rest struct {
 	BytesReceived uint64 `json:"bytesReceived"`
 }
 
-// Total is an Entry's sum: Time is the first one's.
+// Total is an Entry's sum: Time is when the first of them began.
 type Total struct {
 	Entry
 	Count uint64 `json:"count"`
@@ -146,6 +147,9 @@ func (r *record) sum(e Entry) {
 		r.totals[key] = t
 		r.order = append(r.order, t)
 	}
+	if e.Time.Before(t.Time) {
+		t.Time = e.Time // it went on for longer than one that began after it
+	}
 	t.Count++
 	t.BytesSent += e.BytesSent
 	t.BytesReceived += e.BytesReceived
@@ -196,5 +200,6 @@ func (g *Gate) Summary() Summary {
 	for _, t := range r.order {
 		out.Flows = append(out.Flows, *t)
 	}
+	slices.SortStableFunc(out.Flows, func(a, b Total) int { return a.Time.Compare(b.Time) })
 	return out
 }
