@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"runtime"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 
@@ -49,7 +50,7 @@ func runTopics(t *testing.T, p place) {
 			if err := os.MkdirAll(work, 0o755); err != nil {
 				t.Fatal(err)
 			}
-			testscript.RunT(shim{t, alone[topic.Name()]}, testscript.Params{
+			testscript.RunT(shim{t, alone[topic.Name()], new(strings.Builder)}, testscript.Params{
 				Dir:                 p.join("script", topic.Name()),
 				WorkdirRoot:         work,
 				Setup:               func(env *testscript.Env) error { return setup(p, env) },
@@ -63,15 +64,47 @@ func runTopics(t *testing.T, p place) {
 	}
 }
 
+// TestMain repeats at the end what the scripts that failed have said: in a log of some
+// thousand lines, of which often only the last are kept, nobody would find it.
+func TestMain(m *testing.M) {
+	code := m.Run()
+	for _, text := range failures.texts {
+		fmt.Println(text)
+	}
+	os.Exit(code)
+}
+
+var failures struct {
+	sync.Mutex
+	texts []string
+}
+
 // shim hands testing.T to testscript: quiet about passing steps also under
 // -v, and one after the other where a topic runs alone.
 type shim struct {
 	*testing.T
 	alone bool
+	said  *strings.Builder
 }
 
 func (s shim) Run(name string, f func(testscript.T)) {
-	s.T.Run(name, func(t *testing.T) { f(shim{t, s.alone}) })
+	s.T.Run(name, func(t *testing.T) {
+		s := shim{t, s.alone, new(strings.Builder)}
+		t.Cleanup(func() {
+			if t.Failed() {
+				failures.Lock()
+				defer failures.Unlock()
+				failures.texts = append(failures.texts, "FAILED: "+t.Name()+"\n"+s.said.String())
+			}
+		})
+		f(s)
+	})
+}
+
+func (s shim) Log(args ...any) {
+	s.Helper()
+	s.T.Log(args...)
+	fmt.Fprintln(s.said, args...)
 }
 func (s shim) Verbose() bool { return false }
 func (s shim) Parallel() {
