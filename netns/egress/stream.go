@@ -88,6 +88,8 @@ func (s *stream) run(anew bool) error {
 			return s.tls()
 		case httpRequest:
 			return s.http(!anew)
+		case gitRequest:
+			return s.git()
 		case oldHello:
 			return refuse("it is a greeting of SSL 2, which names nobody")
 		case proxied:
@@ -134,6 +136,7 @@ const (
 	other
 	tlsHello
 	httpRequest
+	gitRequest
 	oldHello // of SSL 2
 	proxied  // by the PROXY protocol
 )
@@ -150,6 +153,9 @@ func classify(b []byte, anew bool) class {
 			return undecided
 		}
 		return proxied
+	}
+	if k := classifyGit(b); k != other {
+		return k
 	}
 	text := bytes.TrimLeft(b, "\r\n\t ")
 	if len(text) == 0 {

@@ -221,11 +221,33 @@ func TestOtherProtocols(t *testing.T) {
 	}
 }
 
+// TestGit: its client waits for an answer to a packet without an end of a line.
+func TestGit(t *testing.T) {
+	packet := func(s string) string { return fmt.Sprintf("%04x%s", len(s)+4, s) }
+	for _, c := range []struct{ bytes, want string }{
+		{packet("git-upload-pack /p.git\x00host=a.org\x00"), ""},
+		{packet("git-receive-pack /p.git\x00host=B.org:9418\x00\x00version=2\x00"), ""},
+		{packet("git-upload-pack /p.git\x00"), ""},
+		{packet("git-upload-pack /p.git\x00host=[2001:db8::1]:9418\x00"), ""},
+		{packet("git-upload-pack /p.git\x00host=evil.org\x00"), "its request is for evil.org, and it may not"},
+		{packet("git-upload-pack /p.git\x00host=a.org\x00host=evil.org\x00"), "its request is for evil.org"},
+		{packet("git-upload-pack / HTTP/1.1\r\nHost: evil.org\r\n\r\n\x00"), "evil.org"},
+		{packet("git-upload-pack /\x00host=a.org\x00") + " HTTP/1.1\r\nHost: evil.org\r\n\r\n", "otherwise than HTTP's"},
+		{packet("git-upload-pack / HTTP/1.1"), "ends before"},
+		{"ffffgit-upload-pack /" + strings.Repeat("x", maxFirst), "within 16 KiB"},
+		{"0003git-upload-pack /\x00", "ends before"},
+	} {
+		got, err := through(strings.NewReader(c.bytes))
+		verdict(t, fmt.Sprintf("%q", c.bytes), got, c.bytes, err, c.want)
+	}
+}
+
 // FuzzStream: whatever the container sends, what comes through is the beginning of it;
 // and no request for another host is among that, as the standard library reads it.
 func FuzzStream(f *testing.F) {
 	f.Add([]byte("GET / HTTP/1.1\r\nHost: a.org\r\n\r\nGET / HTTP/1.1\r\nHost: evil.org\r\n\r\n"))
 	f.Add([]byte("POST / HTTP/1.1\r\nHost: a.org\r\nTransfer-Encoding: chunked\r\n\r\n1\r\na\r\n0\r\n\r\n"))
+	f.Add([]byte("0028git-upload-pack /p\x00host=evil.org\x00"))
 	f.Add(helloFor(f, "a.org"))
 	f.Add(records(helloFor(f, "evil.org"), 50))
 	f.Add(echHello(f, "evil.org", "a.org"))
