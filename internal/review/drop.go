@@ -130,11 +130,13 @@ func (s *Sandbox) drop() error {
 	return first
 }
 
-// dropWork removes what the kernel has made of its own for an overlay (volatile), whose
-// work directory nobody may enter. What goes another way is left to removeIn.
+// dropWork removes what the kernel has made of its own for an overlay (volatile). What
+// goes another way is left to removeIn.
 func dropWork(dir string) {
 	work := dir + "/work"
-	_ = unix.Chmod(work, 0o700)
+	for _, sub := range []string{"", "/incompat", "/incompat/volatile"} {
+		_ = unix.Chmod(work+sub, 0o700) // the kernel closes each of them to all
+	}
 	_ = unix.Unlink(work + "/incompat/volatile/dirty")
 	for _, sub := range []string{"/incompat/volatile", "/incompat", ""} {
 		_ = unix.Rmdir(work + sub)
