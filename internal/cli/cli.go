@@ -152,7 +152,7 @@ func (a *app) dispatch(args []string) (int, error) {
 	}
 	p := newParser(e, cmd, &a.global)
 	p.defaults = a.defaults
-	words := slices.Concat(lead.flags, impliedFlags(lead.verb), lead.rest)
+	words := slices.Concat(p.takeHidden(lead.flags), impliedFlags(lead.verb), lead.rest)
 	help, err := p.parse(words)
 	if err != nil {
 		return exitOurs, err

@@ -92,7 +92,12 @@ func TestFieldsAreTheGrammar(t *testing.T) {
 			continue
 		}
 		var want, got []string
+		seen := map[string]bool{}
 		for _, f := range k.Model.Flags {
+			if seen[f.Name] {
+				continue // the global one that the command's own hides
+			}
+			seen[f.Name] = true
 			short := ""
 			if f.Short != 0 {
 				short = string(f.Short)

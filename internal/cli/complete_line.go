@@ -15,7 +15,8 @@ type completer struct {
 	answer  answer
 
 	entry entry
-	seen  scan // what the command already has
+	seen  scan     // what the command already has
+	store []string // of these flags, those that name the store
 }
 
 // scan is a line as far as it goes; nothing in it is an error.
@@ -90,6 +91,10 @@ func (c *completer) command(verb string, words []string) {
 func (c *completer) fields(e entry, fields []field, words []string) {
 	c.entry = e
 	s := scanWords(fields, words, e.trailing)
+	c.store = slices.Clone(c.seen.flags)
+	if p := newParser(e, e.make(), &globals{}); len(p.hidden) == 0 {
+		c.store = append(c.store, s.flags...)
+	}
 	s.flags = append(c.seen.flags, s.flags...)
 	c.seen = s
 	switch {

@@ -14,12 +14,12 @@ import (
 func (c *completer) engine() engineAPI {
 	a := c.app
 	a.err = discard{} // a list must not say what is wrong with the store
-	line := split{flags: c.seen.flags}
+	line := split{flags: c.store}
 	words, err := a.defaults(&parser{entry: c.entry, fields: fieldsOf(&a.global)}, line)
 	if err != nil {
 		words = nil
 	}
-	for _, word := range append(words, c.seen.flags...) {
+	for _, word := range append(words, c.store...) {
 		name, value, _ := strings.Cut(strings.TrimPrefix(word, "--"), "=")
 		switch name {
 		case "root":

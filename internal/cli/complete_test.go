@@ -91,6 +91,7 @@ func TestCompleteLine(t *testing.T) {
 		{"run |oci", "none 0 nospace|oci:|oci-archive:"},
 		{"run |oci:x", "files 4 space"},
 		{"run --rootfs |", "dirs 0 space"},
+		{"sandbox --root |", "dirs 0 space|debian:12|localhost:5000/deb:x|alpine:latest|host|none"},
 		{"run debian |--r", "files 0 space"}, // of the container's command
 		{"run host |", "files 0 space"},
 		{"images --filter |", "none 0 nospace|reference=|dangling=|label=|before=|since=|until=|id=|digest="},

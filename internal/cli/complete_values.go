@@ -227,6 +227,10 @@ func (c *completer) placeholder(name string) {
 		c.containers("")
 	case "IMAGE":
 		c.images()
+	case "ROOT":
+		c.images()
+		c.reply(item{"host", "this machine's own root"}, item{"none", "an empty one"})
+		c.answer.dirs = true
 	case "VOLUME":
 		c.volumes("")
 	case "SECRET":

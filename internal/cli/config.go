@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"github.com/pelletier/go-toml/v2/unstable"
@@ -109,7 +110,8 @@ func (a *app) defaults(p *parser, line split) ([]string, error) {
 		return nil, err
 	}
 	a.config, a.typed = c, line.flags
-	words := c.words(p.entry.name, p.fields, line)
+	p.defaultHidden(c)
+	words := c.words(p.entry.name, p.fields, p.hidden, line)
 	if own, ok := p.cmd.(interface {
 		profileWords(c *config, fields []field, line split) ([]string, error)
 	}); ok && named != noConfig {
@@ -158,7 +160,7 @@ func (c *config) find(command, flag string) (configSetting, bool) {
 }
 
 // words are the flags that the files set and the line does not, as if typed.
-func (c *config) words(command string, fields []field, line split) []string {
+func (c *config) words(command string, fields, hidden []field, line split) []string {
 	var out []string
 	if len(c.settings) == 0 {
 		return nil
@@ -168,7 +170,8 @@ func (c *config) words(command string, fields []field, line split) []string {
 			continue
 		}
 		s, ok := c.find(command, f.name)
-		if !ok {
+		isHidden := func(g field) bool { return f.isCalled(g.name) }
+		if !ok || s.command == "" && slices.ContainsFunc(hidden, isHidden) { // at the top it is the global flag
 			continue
 		}
 		for _, value := range s.values {

@@ -2,6 +2,7 @@ package cli
 
 import (
 	"fmt"
+	"reflect"
 	"slices"
 	"strings"
 )
@@ -13,12 +14,45 @@ type parser struct {
 	global any // the struct of global flags
 	prog   string
 	fields []field
+	// hidden are global flags that the command has one of its own of the same name of:
+	// they stand before its name, or at the top of a configuration file.
+	hidden []field
 	// defaults are flags that the configuration files set, if any.
 	defaults func(p *parser, line split) ([]string, error)
 }
 
 func newParser(e entry, cmd command, g any) *parser {
-	return &parser{entry: e, cmd: cmd, global: g, prog: "coracle", fields: withGlobals(fieldsOf(cmd), fieldsOf(g))}
+	own, globals := fieldsOf(cmd), fieldsOf(g)
+	return &parser{entry: e, cmd: cmd, global: g, prog: "coracle", fields: withGlobals(own, globals), hidden: hiddenBy(own, globals)}
+}
+
+// hiddenBy are the globals that a command's own flags hide.
+func hiddenBy(own, globals []field) []field {
+	return slices.DeleteFunc(slices.Clone(globals), func(g field) bool {
+		return !slices.ContainsFunc(own, func(f field) bool { return f.isCalled(g.name) })
+	})
+}
+
+// takeHidden sets those of hidden that stand before the command's name, and gives the rest.
+func (p *parser) takeHidden(lead []string) []string {
+	return slices.DeleteFunc(slices.Clone(lead), func(word string) bool {
+		for _, f := range p.hidden {
+			if value, ok := strings.CutPrefix(word, "--"+f.name+"="); ok && f.value.Kind() == reflect.String {
+				f.value.SetString(value)
+				return true
+			}
+		}
+		return false
+	})
+}
+
+// defaultHidden sets those that the line has not, as the files say at their top.
+func (p *parser) defaultHidden(c *config) {
+	for _, f := range p.hidden {
+		if i := c.index("", f.name); i >= 0 && f.value.Kind() == reflect.String && f.value.IsZero() {
+			f.value.SetString(c.settings[i].values[0])
+		}
+	}
 }
 
 // withGlobals adds the global flags; one of the command's own hides a global

@@ -15,8 +15,8 @@ func TestPlainFields(t *testing.T) {
 		s := split{flags: flags, args: args}
 		long, short := e.make(), e.make()
 		var longGlobals, shortGlobals globals
-		err := readByKong("x", fieldsOf(long, &longGlobals), s)
-		if !plainFields(fieldsOf(short, &shortGlobals), s) {
+		err := readByKong("x", withGlobals(fieldsOf(long), fieldsOf(&longGlobals)), s)
+		if !plainFields(withGlobals(fieldsOf(short), fieldsOf(&shortGlobals)), s) {
 			if !reflect.DeepEqual(short, e.make()) || !reflect.DeepEqual(shortGlobals, globals{}) {
 				t.Errorf("%s %q %q: given up, and something was changed", e.name, flags, args)
 			}
@@ -33,7 +33,7 @@ func TestPlainFields(t *testing.T) {
 		for _, args := range arguments {
 			check(e, nil, args)
 		}
-		for _, f := range fieldsOf(e.make(), &globals{}) {
+		for _, f := range withGlobals(fieldsOf(e.make()), fieldsOf(&globals{})) {
 			if f.isArg {
 				continue
 			}

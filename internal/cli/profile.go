@@ -31,7 +31,7 @@ type profile struct {
 
 // profileKeys are the flags that a profile can set: not what is of one run only.
 func profileKeys() []string {
-	return []string{"rw", "ro", "rw-try", "ro-try", "overlay", "hide", "tmpfs", "cwd", "home", "root", "rootfs", "allow-unix", "env", "env-pass", "seccomp", "allow-32bit", "network",
+	return []string{"rw", "ro", "rw-try", "ro-try", "overlay", "hide", "tmpfs", "cwd", "home", "root", "pull", "allow-unix", "env", "env-pass", "seccomp", "allow-32bit", "network",
 		"allow-net", "deny-net", "allow-net-file", "proxy-env", "timeout", "grace", "cpu-time", "memory", "pids", "cpus", "max-file-size", "max-files", "max-output",
 		"disk", "inodes", "nice", "ionice", "best-effort", "on-exit", "filter-escapes"}
 }
@@ -201,7 +201,7 @@ func (p profile) words(fields []field, line split) []string {
 // homed puts the home directory in the place of ~ in the flags that take a path.
 func homed(flag, value string) string {
 	rest, ok := strings.CutPrefix(value, "~/")
-	if !ok || !slices.Contains([]string{"rw", "ro", "rw-try", "ro-try", "overlay", "hide", "tmpfs", "allow-unix", "allow-net-file", "seccomp", "rootfs", "root"}, flag) {
+	if !ok || !slices.Contains([]string{"rw", "ro", "rw-try", "ro-try", "overlay", "hide", "tmpfs", "allow-unix", "allow-net-file", "seccomp", "root"}, flag) {
 		return value
 	}
 	return filepath.Join(os.Getenv("HOME"), rest)

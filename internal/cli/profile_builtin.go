@@ -4,7 +4,7 @@ package cli
 type builtin struct{ name, text string }
 
 // smallRoot are programs and libraries, and of /etc what these need to find them.
-const smallRoot = `rootfs = "none"
+const smallRoot = `root = "none"
 ro-try = ["/usr", "/bin", "/sbin", "/lib", "/lib32", "/lib64", "/etc/alternatives", "/etc/ld.so.cache", "/etc/ld.so.conf", "/etc/ld.so.conf.d", "/etc/localtime", "/etc/ssl", "/etc/passwd", "/etc/group"]
 `
 

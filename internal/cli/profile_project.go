@@ -155,10 +155,11 @@ func tightens(s configSetting) bool {
 func placed(settings []configSetting, dir string) []configSetting {
 	for i, s := range settings {
 		switch s.flag {
-		case "rw", "ro", "rw-try", "ro-try", "overlay", "hide", "tmpfs", "allow-unix", "allow-net-file", "seccomp", "rootfs":
+		case "rw", "ro", "rw-try", "ro-try", "overlay", "hide", "tmpfs", "allow-unix", "allow-net-file", "seccomp", "root":
 			values := slices.Clone(s.values)
 			for k, v := range values {
-				if !filepath.IsAbs(v) && !strings.HasPrefix(v, "~/") && v != "host" && v != "none" {
+				image := s.flag == "root" && !strings.HasPrefix(v, ".") // or host, none
+				if !filepath.IsAbs(v) && !strings.HasPrefix(v, "~/") && !image {
 					values[k] = filepath.Join(dir, v)
 				}
 			}

@@ -101,7 +101,7 @@ func TestProjectProfile(t *testing.T) {
 		t.Errorf("%q, %v", got, err)
 	}
 	for _, text := range []string{"cwd = 'rw'", "rw = ['/']", "allow-net = ['x']", "home = 'real'", "network = 'host'", "pids = 4096", "pids = 'max'", "on-exit = 'apply'", "env-pass = ['A']",
-		"extends = 'hpc'", "best-effort = true", "seccomp = 'x'", "allow-unix = ['/s']", "rootfs = 'host'", "grace = 9", "deny-net = ['x']", "ro = ['~/.ssh']",
+		"extends = 'hpc'", "best-effort = true", "seccomp = 'x'", "allow-unix = ['/s']", "root = 'host'", "grace = 9", "deny-net = ['x']", "ro = ['~/.ssh']",
 		"allow-32bit = true", "proxy-env = true", "filter-escapes = false"} {
 		if got, err := words("nice = 3\n" + text); err == nil || !strings.Contains(hintOf(err), "coracle profile trust") {
 			t.Errorf("%s: %q, %v", text, got, err)

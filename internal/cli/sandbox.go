@@ -32,7 +32,8 @@ type sandboxView struct {
 	Tmpfs     []string `sep:"none" placeholder:"PATH" help:"An empty directory in memory."`
 	Cwd       string   `placeholder:"HOW" help:"The current directory: overlay (the default), rw, ro or none."`
 	Home      string   `placeholder:"HOW" help:"The home directory: empty (the default), real or overlay; credentials stay hidden."`
-	Root      string   `name:"rootfs" placeholder:"ROOT" help:"host (the default), none, or a directory with a root file system."`
+	Root      string   `placeholder:"ROOT" help:"host (the default), none, an image, or a directory with a root file system (/DIR, ./DIR, rootfs:DIR)."`
+	Pull      string   `placeholder:"WHEN" enum:"always,missing,never,newer" default:"missing" help:"Of an image as root: always, missing, never or newer."`
 	File      []string `name:"file" sep:"none" placeholder:"FD:DEST" help:"A read-only file with what can be read from descriptor FD."`
 	AllowUnix []string `name:"allow-unix" sep:"none" placeholder:"PATH" help:"Let it connect to this socket."`
 }
@@ -105,6 +106,9 @@ func (c *sandboxCmd) run(a *app) (int, error) {
 	if err != nil {
 		return exitOurs, err
 	}
+	bars := newProgress(a.err)
+	defer bars.close()
+	o.Progress = bars.add
 	o.Stdio = engine.Stdio{Stdin: a.files[0], Stdout: a.files[1], Stderr: a.files[2]}
 	exit, err := e.Sandbox(context.Background(), o)
 	return exit.Code, err
@@ -124,6 +128,7 @@ func (c *sandboxCmd) options() (engine.SandboxOptions, error) {
 		Streams: engine.SandboxStreams{Stdin: c.Process.Stdin, Stdout: c.Process.Stdout, Stderr: c.Process.Stderr,
 			StatusFD: c.Result.Status, BlockFD: c.Result.Block},
 		Limits: spec.Limits{Memory: l.Memory, PidsLimit: l.Pids, CPUs: l.CPUs},
+		Pull:   v.Pull,
 		Files:  v.File, Seccomp: c.Process.Seccomp, BestEffort: l.BestEffort, OnExit: c.Result.OnExit, Report: c.Result.Report, Denials: c.Result.Denials, Explain: c.Result.Explain, Format: c.Result.Format,
 	}
 	return o, readSizes(&o.Options.Limits, l)

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 	"strings"
@@ -33,6 +34,8 @@ type SandboxOptions struct {
 	Files      []string    // --file FD:DEST
 	Streams    SandboxStreams
 	ProxyEnv   bool   // --proxy-env
+	Pull       string // of --root IMAGE: always, missing, never or newer
+	Progress   func(name string, size int64) io.WriteCloser
 	Seccomp    string // a profile's file; "" is the sandbox's own
 	BestEffort bool   // what cannot be enforced is left out, and said
 	OnExit     string // ask, apply, discard or keep; "" is ask
@@ -68,7 +71,7 @@ func (e *Engine) Sandbox(ctx context.Context, o SandboxOptions) (Exit, error) {
 // plain says that nothing up to the command's end has to do with images or containers.
 func (s *boxed) plain() bool {
 	o := s.o
-	return os.Getuid() != 0 && !o.Explain && (o.Options.Root == "" || o.Options.Root == sandbox.HostRoot || o.Options.Root == sandbox.NoRoot) &&
+	return os.Getuid() != 0 && !o.Explain && !s.ownRoot() &&
 		(o.Network.Mode == "" || o.Network.Mode == sandbox.NoNetwork) && o.EgressOptions.flag() == "" && o.Limits.Memory+o.Limits.PidsLimit+o.Limits.CPUs == ""
 }
 
@@ -81,6 +84,7 @@ type boxed struct {
 	caller  userns.Identity
 	facts   sandbox.Facts
 	plan    sandbox.Plan
+	root    sandboxRoot
 	stub    func() (*os.File, error)
 	changes *review.Sandbox // nil: none are kept, or in memory
 	r       *run            // what it has in common with a container: cgroup, network
@@ -105,6 +109,7 @@ func (s *boxed) close() {
 		s.process.Release()
 	}
 	s.r.leaveEarly()
+	s.root.close()
 	for _, f := range s.opened {
 		f.Close()
 	}
@@ -134,6 +139,9 @@ func (s *boxed) prepare(ctx context.Context) (err error) {
 		s.r.newborn.Map(ctx, one)
 	}
 	if s.facts, err = s.findFacts(); err != nil {
+		return err
+	}
+	if err := s.findRoot(ctx); err != nil {
 		return err
 	}
 	s.o.Options.Network.ResolvConf = s.resolvConf()
@@ -192,6 +200,9 @@ func (s *boxed) run(ctx context.Context) (Exit, error) {
 		s.e.warn(n.Text, n.Hint)
 	}
 	ask, err := s.ask()
+	if err == nil {
+		ask.Root, err = s.mountRoot(ctx)
+	}
 	if err != nil {
 		return Exit{Code: 125}, err
 	}

@@ -52,11 +52,16 @@ func (p *planner) askedFor(flag string, kind Kind, word string) error {
 	switch flag {
 	case "--tmpfs":
 		at.Path, at.Mode = p.abs(word), 0o755
-		if real, err := p.host.Real(at.Path); err == nil {
+		if p.Tree != nil {
+			at.Path = p.Tree.Resolve(at.Path)
+		} else if real, err := p.host.Real(at.Path); err == nil {
 			at.Path = real
 		}
 		return p.set(at)
 	case "--hide":
+		if p.Tree != nil {
+			return p.hideInTree(at, word)
+		}
 		real, err := p.real(flag, word)
 		if err != nil {
 			return err
@@ -88,10 +93,30 @@ func (p *planner) askedFor(flag string, kind Kind, word string) error {
 	if p.plan.Root != HostRoot {
 		at.Path = p.abs(source) // the links that lead there are not
 	}
+	if p.Tree != nil {
+		at.Path = p.Tree.Resolve(at.Path)
+	}
 	if dest != "" {
 		at.Path = dest
 	}
 	return p.set(at)
+}
+
+// hideInTree is --hide for what the root has, or else the caller has shown.
+func (p *planner) hideInTree(at Place, word string) error {
+	at.Path, at.Mode = p.Tree.Resolve(p.abs(word)), 0o755
+	st, err := p.Tree.Lstat(at.Path)
+	if source := p.hostPath(at.Path); err != nil && source != "" {
+		st, err = p.host.Stat(source)
+	}
+	switch {
+	case err != nil:
+		return &Error{Op: at.Flag, Err: err, Help: "name a path that is there"}
+	case st.Mode&unix.S_IFMT == unix.S_IFDIR:
+		return p.set(at)
+	}
+	p.plan.Masked = append(p.plan.Masked, Mask{at.Path, at.Flag})
+	return nil
 }
 
 // allowUnix lets a socket be connected to.

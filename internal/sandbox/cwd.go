@@ -31,7 +31,7 @@ func (p *planner) cwd() error {
 	}
 	held := p.within(dir)
 	switch {
-	case held != nil && held.Flag != "":
+	case held != nil && held.Flag != "" && held.Flag != "--home real":
 		if mode == "" {
 			return nil // as that says
 		}
@@ -42,10 +42,6 @@ func (p *planner) cwd() error {
 		return nil
 	case dir == "/":
 		return &Error{Op: "--cwd " + mode, Err: errors.New("the current directory is the root"), Help: "cd to another one"}
-	}
-	if p.plan.Root != HostRoot && mode == "" && held == nil && p.plan.Root != NoRoot {
-		p.plan.Cwd = "/" // of that directory
-		return nil
 	}
 	flag := ""
 	if mode != "" {

@@ -28,6 +28,14 @@ func (p *planner) environment() {
 		p.plan.Home = "/tmp"
 	}
 	values := map[string]string{"PATH": getenv(p.Environ, "PATH"), "HOME": p.plan.Home, "USER": p.Name, "LOGNAME": p.Name, "PWD": p.plan.Cwd}
+	if p.Tree != nil {
+		values["PATH"] = "" // the host's directories are not there
+		for _, e := range p.Tree.Env() {
+			name, value, _ := strings.Cut(e, "=")
+			values[name] = value
+		}
+		values["HOME"] = p.plan.Home
+	}
 	if values["PATH"] == "" {
 		values["PATH"] = defaultPath
 	}

@@ -149,7 +149,7 @@ func rootWords(root string) string {
 	case NoRoot:
 		return "empty, in memory"
 	}
-	return root + ", read-only"
+	return root + ", its changes in memory"
 }
 
 func quoted(words []string) []string {

@@ -20,7 +20,7 @@ const (
 	Empty   = "empty"
 )
 
-// Roots that are no directory (--rootfs).
+// Roots that are neither an image nor a directory (--root).
 const (
 	HostRoot = "host"
 	NoRoot   = "none"
@@ -36,7 +36,8 @@ type Options struct {
 	Overlay                   []string // PATH[:DEST]
 	AllowUnix                 []string // sockets
 	Cwd                       string   // overlay, rw, ro, none; "" is overlay, where it can be
-	Root                      string   // host, none or a directory; "" is host
+	Root                      string   // host, none, an image or a directory; "" is host
+	Tree                      Tree     // that image or directory; nil for the others
 	Home                      string   // empty, real, overlay; "" is empty
 
 	Network Network
@@ -123,6 +124,15 @@ type Host interface {
 	ReadDir(name string, limit int) ([]fuse.HostEntry, error)
 	Mountinfo() ([]byte, error)
 	UnixSockets() ([]byte, error) // /proc/net/unix
+}
+
+// Tree is a root that is not the host's: an image or a directory. What is changed in it
+// is in memory, and gone at the end.
+type Tree interface {
+	Resolve(name string) string // without links
+	Lstat(name string) (fuse.Stat, error)
+	Dir() string   // on the host; "": an image
+	Env() []string // the image's variables
 }
 
 // Error is something that was asked for and cannot be.

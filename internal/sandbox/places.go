@@ -30,10 +30,8 @@ func (p *planner) hostPath(name string) string {
 	switch {
 	case at == nil && p.plan.Root == HostRoot:
 		return name
-	case at == nil && p.plan.Root == NoRoot:
-		return ""
 	case at == nil:
-		return path.Join(p.plan.Root, name)
+		return ""
 	case at.Source == "":
 		return ""
 	}
@@ -47,17 +45,16 @@ func (p *planner) check() error {
 		if over == nil && p.plan.Root == NoRoot || over != nil && over.Kind == KindTmpfs {
 			continue // it is made there, in memory
 		}
-		source := p.plan.Root
-		name := at.Path
+		name, look := at.Path, p.host.Stat
 		switch {
 		case over != nil && over.Kind == KindFile:
 			return &Error{Op: at.Flag, Err: fmt.Errorf("%s is a file", over.Path)}
 		case over != nil:
 			name = path.Join(over.Source, strings.TrimPrefix(at.Path, over.Path))
-		case source != HostRoot:
-			name = path.Join(source, at.Path)
+		case p.Tree != nil:
+			look = p.Tree.Lstat
 		}
-		st, err := p.host.Stat(name)
+		st, err := look(name)
 		if err == nil {
 			isDir := st.Mode&unix.S_IFMT == unix.S_IFDIR
 			if isDir != p.wantsDir(at) && at.Flag == "" {
@@ -68,6 +65,9 @@ func (p *planner) check() error {
 				return &Error{Op: at.Flag, Err: fmt.Errorf("%s is there, and one is a file and the other a directory", name), Help: "name another place"}
 			}
 			continue
+		}
+		if over == nil && p.Tree != nil {
+			continue // it is made there, in memory
 		}
 		if at.Flag == "" {
 			delete(p.places, at.Path) // nothing to hide

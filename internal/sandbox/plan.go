@@ -39,7 +39,7 @@ type Place struct {
 
 // Plan is the view and what else holds.
 type Plan struct {
-	Root          string  // host, none or a directory
+	Root          string  // host, none, or the image or directory as typed
 	Places        []Place // sorted by path
 	Masked        []Mask
 	Layers        []string // host directories whose changes are kept apart
@@ -57,7 +57,6 @@ type Plan struct {
 	Command       []string
 	UID           uint32
 	GID           uint32
-	Entries       []fuse.HostEntry // of a root directory
 	facts         Facts
 }
 
@@ -101,27 +100,19 @@ func New(o Options, f Facts, host Host) (Plan, error) {
 	return p.plan, nil
 }
 
-// root looks at the root that was asked for.
+// root looks at a directory that is to be the root: as a lower the kernel refuses one
+// with a mount below it.
 func (p *planner) root() error {
-	switch p.plan.Root {
-	case HostRoot, NoRoot:
+	if p.Tree == nil || p.Tree.Dir() == "" {
 		return nil
 	}
-	dir, err := p.real("--rootfs", p.plan.Root)
-	if err != nil {
-		return err
+	dir := p.Tree.Dir()
+	if ok, fstype := p.mounts.Lower(dir); !ok {
+		return &Error{Op: "--root " + p.plan.Root, Err: fmt.Errorf("it is on %s, which the kernel takes for no overlay", fstype), Help: "copy it to a local disk"}
 	}
-	st, err := p.host.Stat(dir)
-	if err == nil && st.Mode&unix.S_IFMT != unix.S_IFDIR {
-		err = unix.ENOTDIR
+	if below := p.mounts.Below(dir); len(below) > 0 {
+		return &Error{Op: "--root " + p.plan.Root, Err: fmt.Errorf("%s is mounted below it, and the kernel takes it for no overlay", below[0]), Help: "unmount that; this machine's own root is --root host"}
 	}
-	if err == nil {
-		p.plan.Entries, err = p.host.ReadDir(dir, 4096)
-	}
-	if err != nil {
-		return &Error{Op: "--rootfs " + p.plan.Root, Err: err, Help: "host, none, or a directory with a root file system"}
-	}
-	p.plan.Root = dir
 	return nil
 }
 
@@ -160,18 +151,29 @@ func (p *planner) isDir(name string) bool {
 	return err == nil && st.Mode&unix.S_IFMT == unix.S_IFDIR
 }
 
-// inRoot is where on the host a path of the root is.
-func (p *planner) inRoot(name string) string {
-	if p.plan.Root == HostRoot {
-		return name
+// look says what the root has at a path, which may be a link.
+func (p *planner) look(name string) (fuse.Stat, error) {
+	if p.Tree != nil {
+		return p.Tree.Lstat(name)
 	}
-	return path.Join(p.plan.Root, name)
+	return p.host.Stat(name)
+}
+
+// resolve is a path of the root without links.
+func (p *planner) resolve(name string) (string, error) {
+	switch {
+	case p.Tree != nil:
+		return p.Tree.Resolve(name), nil
+	case p.plan.Root == NoRoot:
+		return name, nil
+	}
+	return p.host.Real(name)
 }
 
 // base is what every sandbox has.
 func (p *planner) base() error {
 	empty := func(name string, mode uint32, why string) {
-		if p.plan.Root != NoRoot && !p.isDir(p.inRoot(name)) {
+		if st, err := p.look(name); p.plan.Root != NoRoot && (p.Tree == nil || err == nil) && st.Mode&unix.S_IFMT != unix.S_IFDIR {
 			return // a link, which leads somewhere else, or nothing
 		}
 		p.add(Place{Path: name, Kind: KindTmpfs, Mode: mode, Why: why})
@@ -179,7 +181,7 @@ func (p *planner) base() error {
 	empty("/tmp", 0o1777, "temporary files, in memory")
 	empty("/var/tmp", 0o1777, "temporary files, in memory")
 	empty("/run", 0o755, "sockets and states of the host's services")
-	if p.plan.Root != NoRoot {
+	if p.plan.Root == HostRoot {
 		empty("/var/run", 0o755, "sockets and states of the host's services")
 	}
 	p.findHomes()
@@ -230,7 +232,7 @@ func (p *planner) names() error {
 	if p.Network.Mode != PrivateNetwork && p.Network.Mode != HostNetwork {
 		return nil
 	}
-	real, err := p.host.Real(p.inRootOrHost("/etc/resolv.conf"))
+	real, err := p.resolve("/etc/resolv.conf")
 	if err != nil {
 		p.note("make one on the host", "there is no /etc/resolv.conf: no name can be looked up")
 		return nil
@@ -242,16 +244,9 @@ func (p *planner) names() error {
 		p.add(Place{Path: real, Kind: KindFile, Data: []byte(p.Network.ResolvConf), Why: "the network's name server"})
 		return nil
 	}
-	if p.hostPath(real) != real {
-		p.add(Place{Path: real, Kind: KindRO, Source: real, Why: "the host's name servers"})
+	source, err := p.host.Real("/etc/resolv.conf")
+	if err == nil && p.hostPath(real) != source {
+		p.add(Place{Path: real, Kind: KindRO, Source: source, Why: "the host's name servers"})
 	}
 	return nil
-}
-
-// inRootOrHost is name where the root is none: it is made there.
-func (p *planner) inRootOrHost(name string) string {
-	if p.plan.Root == NoRoot {
-		return name
-	}
-	return p.inRoot(name)
 }

@@ -270,3 +270,34 @@ func TestSocketPaths(t *testing.T) {
 		t.Errorf("%q", got)
 	}
 }
+
+// fakeTree is an image's root.
+type fakeTree struct{ *fakeHost }
+
+func (t fakeTree) Resolve(name string) string {
+	if real, err := t.Real(name); err == nil {
+		return real
+	}
+	return name
+}
+func (t fakeTree) Lstat(name string) (fuse.Stat, error) { return t.Stat(name) }
+func (t fakeTree) Dir() string                          { return "" }
+func (t fakeTree) Env() []string                        { return []string{"PATH=/image/bin", "HOME=/root", "OF=image"} }
+
+// In an image the host's places are seen only where they are shown, hidden is what the
+// image has, and links are the image's.
+func TestImageAsRoot(t *testing.T) {
+	tree := fakeTree{newFake("/srv", "/opt=-> /usr/share")}
+	pl, err := New(Options{Root: "debian", Tree: tree, Hide: []string{"/srv", "/etc/passwd"}, ReadOnly: []string{"/home/u/p/sub"}, Tmpfs: []string{"/opt/x"}, Home: Real}, facts(), newFake("/home/u/.ssh"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := "/home/u shield\n/home/u/p overlay\n/home/u/p/sub shield\n/opt/x tmpfs\n/run tmpfs\n/srv tmpfs\n/tmp tmpfs\n/var/tmp tmpfs\nmask /etc/passwd\nmask /home/u/.ssh\n"
+	if got := view(pl); got != want {
+		t.Errorf("%s, want\n%s", got, want)
+	}
+	env := strings.Join(pl.Env, " ")
+	if !strings.Contains(env, "HOME=/home/u ") || !strings.Contains(env, "OF=image") || !strings.Contains(env, "PATH=/image/bin") {
+		t.Error(env)
+	}
+}

@@ -11,6 +11,7 @@ import (
 	"coracle/spec/seccomp"
 
 	specs "github.com/opencontainers/runtime-spec/specs-go"
+	"golang.org/x/sys/unix"
 )
 
 // Made is what a plan is carried out with.
@@ -23,6 +24,7 @@ type Made struct {
 // Ask is what of a run is not in the plan.
 type Ask struct {
 	Terminal bool
+	Root     *fuse.Rootfs           // of Options.Tree: an overlay with an upper on the scratch
 	Upper    func(layer int) string // directories of layers; nil: on the scratch
 	Work     func(layer int) string
 	// Volatile has the kernel not write the layers to the disk when they are unmounted,
@@ -58,7 +60,7 @@ func (pl *Plan) Spec(ask Ask) (Made, error) {
 	if s.Process.IOPriority, err = pl.Limits.ioPriority(); err != nil {
 		return Made{}, err
 	}
-	m := Made{Spec: s, Filter: filter, Root: pl.rootfs()}
+	m := Made{Spec: s, Filter: filter, Root: pl.rootfs(ask)}
 	s.Root.Path = path.Join(pl.facts.Scratch, "root")
 	s.Mounts = pl.systemMounts()
 	for _, at := range pl.Places {
@@ -103,7 +105,7 @@ func maskedProc() []string {
 
 // rootfs is the root, and the tmpfs that all is on that the host does not have. It is
 // mounted on a directory of ours, which comes into sight of nobody inside.
-func (pl *Plan) rootfs() *fuse.Rootfs {
+func (pl *Plan) rootfs(ask Ask) *fuse.Rootfs {
 	scratch := pl.facts.Scratch
 	data := "mode=0755"
 	if n := pl.Limits.Disk; n > 0 {
@@ -112,7 +114,14 @@ func (pl *Plan) rootfs() *fuse.Rootfs {
 	if n := pl.Limits.Inodes; n > 0 {
 		data += ",nr_inodes=" + strconv.FormatUint(n, 10)
 	}
-	r := &fuse.Rootfs{Kind: fuse.Bind, Driver: "bind", Locked: true, Scratch: &fuse.Tmpfs{Target: scratch, Data: data}}
+	r := &fuse.Rootfs{Kind: fuse.Bind, Driver: "bind", Locked: true}
+	if ask.Root != nil {
+		own := *ask.Root
+		r = &own
+		r.Attrs |= unix.MOUNT_ATTR_NOSUID | unix.MOUNT_ATTR_NODEV
+		r.Flags |= unix.MS_NOSUID | unix.MS_NODEV
+	}
+	r.Scratch = &fuse.Tmpfs{Target: scratch, Data: data}
 	dir := func(name string, mode uint32) {
 		r.Mkdirs = append(r.Mkdirs, fuse.Mkdir{Path: path.Join(scratch, name), Mode: mode})
 	}
@@ -122,16 +131,16 @@ func (pl *Plan) rootfs() *fuse.Rootfs {
 	dir("sys/devices", 0o755)
 	dir("sys/devices/system", 0o755)
 	dir("sys/devices/system/cpu", 0o755)
-	if pl.Root == HostRoot {
+	switch pl.Root {
+	case HostRoot:
 		r.Source = "/"
-		return r
+	case NoRoot:
+		pl.plainRoot(r, dir)
 	}
-	pl.plainRoot(r, dir)
 	return r
 }
 
-// plainRoot is a root that is not the host's: a directory of the scratch, in which a
-// root directory's entries are bound one by one.
+// plainRoot is an empty root: a directory of the scratch.
 func (pl *Plan) plainRoot(r *fuse.Rootfs, dir func(string, uint32)) {
 	r.Locked = false
 	r.Source = path.Join(pl.facts.Scratch, "made")
@@ -144,7 +153,7 @@ func (pl *Plan) plainRoot(r *fuse.Rootfs, dir func(string, uint32)) {
 // systemMounts come before the places.
 func (pl *Plan) systemMounts() []specs.Mount {
 	scratch := pl.facts.Scratch
-	out := []specs.Mount{
+	return []specs.Mount{
 		{Destination: "/proc", Type: "proc", Source: "proc", Options: []string{"nosuid", "noexec", "nodev"}},
 		{Destination: "/dev", Type: "tmpfs", Source: "tmpfs", Options: []string{"nosuid", "noexec", "mode=755", "size=64k", "nr_inodes=64"}},
 		{Destination: "/dev/pts", Type: "devpts", Source: "devpts", Options: []string{"nosuid", "noexec", "newinstance", "ptmxmode=0666", "mode=0620"}},
@@ -152,17 +161,6 @@ func (pl *Plan) systemMounts() []specs.Mount {
 		{Destination: "/sys", Type: "bind", Source: path.Join(scratch, "sys"), Options: []string{"bind", "ro", "nosuid", "nodev", "noexec"}},
 		{Destination: "/sys/devices/system/cpu", Type: "bind", Source: "/sys/devices/system/cpu", Options: []string{"bind", "ro", "nosuid", "nodev", "noexec"}},
 	}
-	if pl.Root == HostRoot || pl.Root == NoRoot {
-		return out
-	}
-	for _, e := range pl.Entries {
-		switch e.Name {
-		case "proc", "dev", "sys":
-			continue
-		}
-		out = append(out, specs.Mount{Destination: "/" + e.Name, Type: "bind", Source: path.Join(pl.Root, e.Name), Options: []string{"rbind", "rro", "nosuid"}})
-	}
-	return out
 }
 
 func (pl *Plan) mount(at Place, m *Made, ask Ask) (specs.Mount, error) {
