@@ -1,6 +1,7 @@
 package images
 
 import (
+	"coracle/internal/plainfile"
 	"errors"
 	"fmt"
 	"os"
@@ -23,7 +24,7 @@ func (s *Store) newTemp() (*tempFile, error) {
 			return nil, explainWrite(err, s.root)
 		}
 		// Between creation and lock a sweep may have taken it for dead.
-		if err := unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB); err == nil && sameFile(f, f.Name()) {
+		if err := unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB); err == nil && plainfile.Named(f, f.Name()) {
 			return &tempFile{File: f}, nil
 		}
 		f.Close()

@@ -2,6 +2,7 @@ package images
 
 import (
 	"context"
+	"coracle/internal/plainfile"
 	"errors"
 	"fmt"
 	"os"
@@ -44,30 +45,20 @@ func Acquire(ctx context.Context, path string) (*Lock, error) {
 
 // TryLock returns nil, nil when another holds it.
 func TryLock(path string) (*Lock, error) {
-	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE|unix.O_NOFOLLOW, 0o600)
-	if err != nil {
-		return nil, fmt.Errorf("lock: %w", err) // with the path
+	f, err := plainfile.Lock(path, unix.O_RDWR|unix.O_CREAT|unix.O_NOFOLLOW)
+	if errors.Is(err, unix.EWOULDBLOCK) {
+		return nil, nil
 	}
-	if err := unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
-		f.Close()
-		if errors.Is(err, unix.EWOULDBLOCK) {
-			return nil, nil
-		}
-		return nil, fmt.Errorf("lock %s: %w", path, err)
+	if err != nil {
+		return nil, fmt.Errorf("take a lock: %w", err) // with the path
 	}
 	// The last holder removed the file: what was locked may no longer be
 	// what others find under that name.
-	if !sameFile(f, path) {
+	if !plainfile.Named(f, path) {
 		f.Close()
 		return nil, nil
 	}
 	return &Lock{f, path}, nil
-}
-
-func sameFile(f *os.File, path string) bool {
-	var here, there unix.Stat_t
-	return unix.Fstat(int(f.Fd()), &here) == nil && unix.Lstat(path, &there) == nil &&
-		here.Ino == there.Ino && here.Dev == there.Dev
 }
 
 // Release removes the file while it is still locked, so that nothing is left

@@ -103,7 +103,7 @@ func (n *namespaces) open() error {
 			f.Close()
 			return fmt.Errorf("%s: it is no such namespace", label)
 		}
-		if sameFile("/proc/self/ns/"+j.file, f) {
+		if j.ours(f) {
 			f.Close()
 			if j.flag == unix.CLONE_NEWNS {
 				return fmt.Errorf("%s: it is the caller's own, and nothing is ever mounted there", label)
@@ -127,9 +127,10 @@ func (n *namespaces) close() {
 
 func (j join) label() string { return fmt.Sprintf("join the %s namespace %s", j.kind, j.path) }
 
-func sameFile(path string, f *os.File) bool {
+// ours says whether the open namespace is the one that this process is in.
+func (j join) ours(f *os.File) bool {
 	var a, b unix.Stat_t
-	return unix.Stat(path, &a) == nil && unix.Fstat(int(f.Fd()), &b) == nil && a.Dev == b.Dev && a.Ino == b.Ino
+	return unix.Stat("/proc/self/ns/"+j.file, &a) == nil && unix.Fstat(int(f.Fd()), &b) == nil && a.Dev == b.Dev && a.Ino == b.Ino
 }
 
 // atOnce says whether one clone(2) makes all namespaces. Else they are entered

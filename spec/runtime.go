@@ -131,7 +131,7 @@ func (r *Runtime) lock(id string) (*os.File, error) {
 	if err != nil {
 		return nil, fmt.Errorf("lock container %s: %w", id, err)
 	}
-	if !sameFile(r.dir(id), f) {
+	if !plainfile.Named(f, r.dir(id)) {
 		f.Close() // deleted while we waited
 		return nil, notExist(id)
 	}
@@ -229,7 +229,7 @@ func (r *Runtime) claim(id string) (*os.File, error) {
 		return nil, fmt.Errorf("make the state directory of %s: %w", id, err)
 	}
 	f, err := lockDir(r.dir(id), false)
-	if err != nil || !sameFile(r.dir(id), f) {
+	if err != nil || !plainfile.Named(f, r.dir(id)) {
 		return nil, fmt.Errorf("lock the new container %s: somebody deleted it: %w", id, cmpErr(err, fs.ErrNotExist))
 	}
 	return f, nil

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"coracle/cgroupv2"
+	"coracle/internal/plainfile"
 
 	"github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sys/unix"
@@ -99,7 +100,7 @@ func (r *Runtime) deleteDamaged(ctx context.Context, id string) error {
 	for range 100 {
 		f, err := lockDir(r.dir(id), false)
 		switch {
-		case err == nil && !sameFile(r.dir(id), f): // somebody was quicker
+		case err == nil && !plainfile.Named(f, r.dir(id)): // somebody was quicker
 			f.Close()
 		case err == nil:
 			defer f.Close()

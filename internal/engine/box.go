@@ -164,8 +164,8 @@ func (e *Engine) claim(id string, image digest.Digest) (*os.File, error) {
 		if !errors.Is(err, fs.ErrExist) {
 			return f, err
 		}
-		f, err = lockFile(path, 0)
-		if err == nil && sameFile(f, path) {
+		f, err = plainfile.Lock(path, unix.O_RDWR)
+		if err == nil && plainfile.Named(f, path) {
 			return f, nil
 		}
 		switch {
@@ -201,11 +201,6 @@ func newLocked(path, content string) (*os.File, error) {
 		return nil, err
 	}
 	return f, nil
-}
-
-func sameFile(f *os.File, path string) bool {
-	var a, b unix.Stat_t
-	return unix.Fstat(int(f.Fd()), &a) == nil && unix.Lstat(path, &b) == nil && a.Dev == b.Dev && a.Ino == b.Ino
 }
 
 // unclaim removes running/ID; the file goes while it is still locked.

@@ -13,6 +13,7 @@ import (
 	"testing"
 	"time"
 
+	"coracle/internal/plainfile"
 	"coracle/netns"
 	"coracle/spec"
 
@@ -83,7 +84,7 @@ func TestClaimIsOnes(t *testing.T) {
 				if n := inside.Add(1); n != 1 {
 					t.Errorf("%d hold it", n)
 				}
-				if !sameFile(f, e.runningFile("id")) || !e.alive("id") {
+				if !plainfile.Named(f, e.runningFile("id")) || !e.alive("id") {
 					t.Error("what was claimed is not what others see")
 				}
 				wins.Add(1)

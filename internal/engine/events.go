@@ -83,7 +83,7 @@ func (e *Engine) emit(events ...Event) {
 
 // rotateEvents begins a new file, unless somebody else has this moment.
 func (e *Engine) rotateEvents() {
-	lock, err := lockFile(filepath.Join(e.eventsDir(), ".lock"), unix.O_CREAT)
+	lock, err := plainfile.Lock(filepath.Join(e.eventsDir(), ".lock"), unix.O_RDWR|unix.O_CREAT)
 	if err != nil {
 		return
 	}

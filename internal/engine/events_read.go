@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"coracle/internal/ctrlog"
+	"coracle/internal/plainfile"
 
 	"golang.org/x/sys/unix"
 )
@@ -140,7 +141,7 @@ func (t *eventTail) next() ([]Event, error) {
 		}
 		// Asked before the reading: what is written into a file that has been
 		// renamed since comes with it.
-		renamed := !sameFile(t.file, filepath.Join(t.dir, eventsFile))
+		renamed := !plainfile.Named(t.file, filepath.Join(t.dir, eventsFile))
 		data, err := io.ReadAll(t.file)
 		if err != nil {
 			return out, err
@@ -152,7 +153,7 @@ func (t *eventTail) next() ([]Event, error) {
 		// Where the next one has been renamed as well, it comes first. More than
 		// that falls to who does not read for megabytes.
 		next, err := os.Open(filepath.Join(t.dir, eventsFile+".1"))
-		if err == nil && sameFile(t.file, next.Name()) {
+		if err == nil && plainfile.Named(t.file, next.Name()) {
 			next.Close()
 			next = nil
 		}

@@ -88,19 +88,6 @@ func createFile(what, path, content string) error {
 	return nil
 }
 
-// lockFile opens and locks; EWOULDBLOCK when somebody holds it.
-func lockFile(path string, flags int) (*os.File, error) {
-	fd, err := plainfile.Retry(func() (int, error) { return unix.Open(path, unix.O_RDWR|unix.O_CLOEXEC|flags, 0o600) })
-	if err != nil {
-		return nil, err
-	}
-	if err := unix.Flock(fd, unix.LOCK_EX|unix.LOCK_NB); err != nil {
-		unix.Close(fd)
-		return nil, err
-	}
-	return os.NewFile(uintptr(fd), path), nil
-}
-
 func readJSON(path string, v any) error {
 	data, err := os.ReadFile(path)
 	if err != nil {

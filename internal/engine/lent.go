@@ -14,6 +14,7 @@ import (
 	"coracle/fuse"
 	"coracle/images"
 	"coracle/images/layer"
+	"coracle/internal/plainfile"
 	"coracle/userns"
 
 	"github.com/opencontainers/go-digest"
@@ -160,7 +161,7 @@ func (e *Engine) eachLent(all bool, do func(dir string, stays bool) error) error
 		if strings.HasPrefix(n.Name(), ".lock-") {
 			continue
 		}
-		lock, err := lockFile(filepath.Join(e.root, lentDir, ".lock-"+strings.TrimSuffix(n.Name(), ".tmp")), os.O_CREATE)
+		lock, err := plainfile.Lock(filepath.Join(e.root, lentDir, ".lock-"+strings.TrimSuffix(n.Name(), ".tmp")), unix.O_RDWR|unix.O_CREAT)
 		if err != nil {
 			continue // it is just being made
 		}

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"coracle/images/layer"
+	"coracle/internal/plainfile"
 	"coracle/userns"
 
 	"golang.org/x/sys/unix"
@@ -84,7 +85,7 @@ func (e *Engine) sweep(ctx context.Context) {
 
 // sweepOne takes the lock of a container whose launcher is gone.
 func (e *Engine) sweepOne(ctx context.Context, id string) error {
-	lock, err := lockFile(e.runningFile(id), 0)
+	lock, err := plainfile.Lock(e.runningFile(id), unix.O_RDWR)
 	for range 200 {
 		if !errors.Is(err, unix.EWOULDBLOCK) {
 			break
@@ -93,12 +94,12 @@ func (e *Engine) sweepOne(ctx context.Context, id string) error {
 			break
 		}
 		time.Sleep(5 * time.Millisecond) // until the container's first process has seen it, too
-		lock, err = lockFile(e.runningFile(id), 0)
+		lock, err = plainfile.Lock(e.runningFile(id), unix.O_RDWR)
 	}
 	if err != nil {
 		return nil // it runs, or somebody else is at it
 	}
-	if !sameFile(lock, e.runningFile(id)) {
+	if !plainfile.Named(lock, e.runningFile(id)) {
 		return lock.Close()
 	}
 	kills := e.oomKillsOf(id)

@@ -42,6 +42,27 @@ func open(path string, flags int, mode uint32) (int, error) {
 	return fd, nil
 }
 
+// Lock opens a file with the flags of open(2), or a directory, and takes its flock(2)
+// for itself. unix.EWOULDBLOCK: another holds it. Who removes such a file does so while
+// it is locked, and who gets the lock looks whether the file still has its name (Named).
+func Lock(path string, flags int) (*os.File, error) {
+	fd, err := open(path, flags, 0o600)
+	if err != nil {
+		return nil, err
+	}
+	if err := unix.Flock(fd, unix.LOCK_EX|unix.LOCK_NB); err != nil {
+		unix.Close(fd)
+		return nil, &fs.PathError{Op: "lock", Path: path, Err: err}
+	}
+	return os.NewFile(uintptr(fd), path), nil
+}
+
+// Named says whether f is what has that path now, and not what a link there leads to.
+func Named(f *os.File, path string) bool {
+	var here, there unix.Stat_t
+	return unix.Fstat(int(f.Fd()), &here) == nil && unix.Lstat(path, &there) == nil && here.Dev == there.Dev && here.Ino == there.Ino
+}
+
 // Read is os.ReadFile.
 func Read(path string) ([]byte, error) {
 	fd, err := open(path, unix.O_RDONLY, 0)

@@ -6,6 +6,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 
 	"golang.org/x/sys/unix"
@@ -62,5 +63,36 @@ func TestRetry(t *testing.T) {
 	})
 	if n != 7 || !errors.Is(err, unix.EAGAIN) || calls != 3 {
 		t.Errorf("%d, %v after %d calls", n, err, calls)
+	}
+}
+
+// TestLock: one holder at a time, of a file that may lose its name meanwhile.
+func TestLock(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "lock")
+	if _, err := Lock(path, unix.O_RDWR); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("what is not there: %v", err)
+	}
+	f, err := Lock(path, unix.O_RDWR|unix.O_CREAT)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	if _, err := Lock(path, unix.O_RDWR); !errors.Is(err, unix.EWOULDBLOCK) || !strings.Contains(err.Error(), path) {
+		t.Errorf("a second one: %v", err)
+	}
+	if !Named(f, path) {
+		t.Error("it has its name")
+	}
+	if err := os.Rename(path, path+".old"); err != nil {
+		t.Fatal(err)
+	}
+	if Named(f, path) {
+		t.Error("nothing has that name")
+	}
+	if err := os.Symlink(path+".old", path); err != nil {
+		t.Fatal(err)
+	}
+	if Named(f, path) {
+		t.Error("a link has that name")
 	}
 }
