@@ -102,6 +102,21 @@ func (b *Newborn) AwaitBirth() {
 	}
 }
 
+// PID is its number once it is there and its namespaces have their ids; 0: none could be made.
+func (b *Newborn) PID() int {
+	if b == nil {
+		return 0
+	}
+	<-b.born
+	if b.mapped != nil {
+		<-b.mapped
+	}
+	if b.child == nil {
+		return 0
+	}
+	return b.child.PID
+}
+
 // Mapped says that its id maps are written, or about to be.
 func (b *Newborn) Mapped() bool { return b != nil && b.mapped != nil }
 

@@ -77,7 +77,7 @@ type sandboxResult struct {
 	OnExit  string   `name:"on-exit" placeholder:"WHAT" help:"Of its changes: ask, apply, discard or keep."`
 	Report  string   `placeholder:"FILE" help:"Write how it ended as JSON: to FILE, - or fd:N."`
 	Denials string   `placeholder:"WHAT" help:"Record what is refused to it, for coracle why: all (the default with --report) or none."`
-	Status  string   `name:"json-status-fd" placeholder:"FD" help:"Write JSON lines to descriptor FD: child-pid when it runs, exit-code at its end."`
+	Status  string   `name:"json-status-fd" placeholder:"FD" help:"Write JSON lines to descriptor FD: child-pid when it is there (also where --block-fd holds it), exit-code at its end."`
 	Block   string   `name:"block-fd" placeholder:"FD" help:"Start it once there is something to read from descriptor FD, or its end."`
 	Args    []string `name:"args" sep:"none" placeholder:"FD" help:"Read flags from descriptor FD, each word with a zero byte behind it."`
 	Explain bool     `aliases:"dry-run" help:"Print what would be enforced, and by what, and do nothing."`

@@ -90,6 +90,7 @@ type boxed struct {
 	r       *run            // what it has in common with a container: cgroup, network
 	streams *foreground.Streams
 	opened  []*os.File // of these, ours
+	toldPID int        // on --json-status-fd, while it was blocked
 	process *spec.Process
 	missing []string // what is not enforced
 

@@ -122,6 +122,11 @@ func (s *boxed) block() error {
 	if s.o.Streams.BlockFD == "" {
 		return nil
 	}
+	// Who blocks it wants to prepare something for it by its number.
+	if pid := s.r.newborn.PID(); pid > 0 {
+		s.toldPID = pid
+		s.status(statusPID, pid)
+	}
 	n, _ := strconv.Atoi(s.o.Streams.BlockFD) // checked
 	var one [1]byte
 	if _, err := plainfile.Retry(func() (int, error) { return unix.Read(n, one[:]) }); err != nil {
@@ -142,4 +147,10 @@ func (s *boxed) status(what string, value int) {
 	}
 }
 
-func (s *boxed) running(p *spec.Process) { s.status("child-pid", p.PID) }
+const statusPID = "child-pid"
+
+func (s *boxed) running(p *spec.Process) {
+	if s.toldPID != p.PID {
+		s.status(statusPID, p.PID)
+	}
+}
