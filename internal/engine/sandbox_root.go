@@ -74,11 +74,8 @@ func (s *boxed) findRoot(ctx context.Context) error {
 		return explainRoot(word, isDir, err)
 	}
 	s.o.Options.Tree = s.root
-	if isDir {
-		return nil
-	}
-	store, err := s.e.store()
-	if err != nil {
+	store, err := s.e.store() // made, where it is not: what this kernel's overlays can do is tried in it
+	if err != nil || isDir {
 		return err
 	}
 	img, err := store.Lookup(s.root.imageID.String())
