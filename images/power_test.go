@@ -7,6 +7,7 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 	"unsafe"
 
 	"coracle/images/layer"
@@ -17,7 +18,7 @@ type disk struct{ image, dir string }
 
 func newDisk(t *testing.T) *disk {
 	t.Helper()
-	needs(t, "mkfs.ext4", "mount")
+	needs(t, "mkfs.ext4", "mount", "losetup")
 	d := &disk{filepath.Join(t.TempDir(), "disk"), t.TempDir()}
 	run(t, "truncate", "-s", "64M", d.image)
 	run(t, "mkfs.ext4", "-q", d.image)
@@ -46,7 +47,25 @@ func (d *disk) cut(t *testing.T) {
 		t.Fatal(e)
 	}
 	run(t, "umount", d.dir)
+	d.free(t)
 	run(t, "mount", "-o", "loop", d.image, d.dir)
+}
+
+// free waits until nobody has the disk mounted: a mount namespace that was made meanwhile,
+// by a test of another package, has it for a moment more, and would keep it powerless.
+func (d *disk) free(t *testing.T) {
+	t.Helper()
+	for range 500 {
+		out, err := exec.Command("losetup", "--associated", d.image).Output()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if len(out) == 0 {
+			return
+		}
+		time.Sleep(20 * time.Millisecond)
+	}
+	t.Fatal("something holds the disk")
 }
 
 // What has a name after the power went has its content, too.
