@@ -2,18 +2,18 @@
 // millisecond of each start, until a network in user space is wanted: most commands
 // want none, and the others pay it beside the kernel's work.
 //
-// This package imports nothing, so that it is initialised before them, and says that
-// they have been (as internal/unused does for good); GVisor does what the runtime
-// would have done. Should a version of Go keep that elsewhere, the tests of
-// netns/builtin end at once, and TestLater says why.
+// This package is initialised before them, and says that they have been (as
+// internal/unused does for good). Should a version of Go keep that elsewhere, the
+// tests of netns/builtin end at once, and TestLater says why.
 package later
 
-import "unsafe"
+import (
+	_ "unsafe" // for go:linkname
 
-// task is the beginning of the runtime's initTask, which as many functions follow.
-type task struct{ state, functions uint32 }
+	"coracle/internal/later/inittask"
+)
 
-const initialised = 2
+type task = inittask.Task
 
 // The packages, each after those that it imports; machine are those of one
 // architecture, which come after t5.
@@ -109,23 +109,11 @@ func tasks() []*task {
 		&t30, &t31, &t32, &t33, &t34, &t35, &t36, &t37, &t38, &t39)
 }
 
-var _ = putOff()
-
-func putOff() bool {
-	for _, t := range tasks() {
-		t.state = initialised
-	}
-	return true
-}
+var off = inittask.PutOff(tasks()...)
 
 // GVisor initialises the packages. It is to be called once, before any of them is used.
 func GVisor() {
-	for _, t := range tasks() {
-		// A function value is a pointer to where its address stands.
-		first := unsafe.Add(unsafe.Pointer(t), unsafe.Sizeof(*t))
-		for i := range uintptr(t.functions) {
-			f := unsafe.Add(first, i*unsafe.Sizeof(i))
-			(*(*func())(unsafe.Pointer(&f)))()
-		}
+	if off {
+		inittask.Run(tasks()...)
 	}
 }

@@ -3,8 +3,7 @@
 // until one is read or written, and, for `coracle sandbox` alone, go-digest's.
 //
 // The package is initialised before them ("coracle" comes before "github.com", and os
-// is all that it imports), and says that they have been; Ready and Digests do what the
-// runtime would have done. In tests they are initialised as ever. internal/e2e's
+// is nearly all that it imports), and says that they have been. In tests they are initialised as ever. internal/e2e's
 // TestSandboxInits holds the order, and TestReady that Ready is called: without it
 // what is compressed would be read wrong.
 package registries
@@ -12,15 +11,9 @@ package registries
 import (
 	"os"
 	"sync"
-	"unsafe"
-)
+	_ "unsafe" // for go:linkname
 
-// task is the beginning of the runtime's initTask, which as many functions follow.
-type task struct{ state, functions uint32 }
-
-const (
-	fresh       = 0
-	initialised = 2
+	"coracle/internal/later/inittask"
 )
 
 // The packages, each after those that it imports. None that imports them
@@ -32,16 +25,16 @@ const (
 //go:linkname t3 github.com/google/go-containerregistry/pkg/name..inittask
 //go:linkname t4 github.com/google/go-containerregistry/pkg/v1/remote/transport..inittask
 var (
-	t0 task
-	t1 task
-	t2 task
-	t3 task
-	t4 task
+	t0 inittask.Task
+	t1 inittask.Task
+	t2 inittask.Task
+	t3 inittask.Task
+	t4 inittask.Task
 )
 
 var (
-	inSandbox = sandbox(os.Args) && putOff(&t0)
-	rest      = !test(os.Args) && putOff(&t1, &t2, &t3, &t4)
+	inSandbox = sandbox(os.Args) && inittask.PutOff(&t0)
+	rest      = !test(os.Args) && inittask.PutOff(&t1, &t2, &t3, &t4)
 )
 
 func sandbox(args []string) bool { return len(args) > 2 && args[1] == "sandbox" }
@@ -51,41 +44,18 @@ func test(args []string) bool {
 	return len(args[0]) > len(suffix) && args[0][len(args[0])-len(suffix):] == suffix
 }
 
-func putOff(tasks ...*task) bool {
-	for _, t := range tasks {
-		if t.state != fresh {
-			return false // initialised before us after all
-		}
-	}
-	for _, t := range tasks {
-		t.state = initialised
-	}
-	return true
-}
-
 // Ready initialises what compressed layers and registries need, unless it is. It
 // comes before any use of these packages, which only images has.
 var Ready = sync.OnceFunc(func() {
 	Digests()
 	if rest {
-		initialise(&t1, &t2, &t3, &t4)
+		inittask.Run(&t1, &t2, &t3, &t4)
 	}
 })
 
 // Digests comes before any use of images or digests in a sandbox's launcher.
 var Digests = sync.OnceFunc(func() {
 	if inSandbox {
-		initialise(&t0)
+		inittask.Run(&t0)
 	}
 })
-
-func initialise(tasks ...*task) {
-	for _, t := range tasks {
-		// A function value is a pointer to where its address stands.
-		first := unsafe.Add(unsafe.Pointer(t), unsafe.Sizeof(*t))
-		for i := range uintptr(t.functions) {
-			f := unsafe.Add(first, i*unsafe.Sizeof(i))
-			(*(*func())(unsafe.Pointer(&f)))()
-		}
-	}
-}
