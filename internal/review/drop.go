@@ -111,11 +111,34 @@ func lockDropped(name string) (*os.File, error) {
 	return f, nil
 }
 
+// Mounted is called once the overlays are mounted: the mark that the kernel has made so that
+// none is mounted a second time after a crash goes beside what the command does. Nobody
+// mounts these again.
+func (s *Sandbox) Mounted() {
+	if s.held == nil || s.tidied != nil {
+		return
+	}
+	s.tidied = make(chan struct{})
+	go func() {
+		defer close(s.tidied)
+		for _, o := range s.Overlays {
+			dropMark(filepath.Join(s.Dir, o.Work))
+		}
+	}()
+}
+
 // drop removes it: the first upper, which is locked, last.
 func (s *Sandbox) drop() error {
+	if s.tidied != nil {
+		<-s.tidied
+	}
 	var first error
 	for _, o := range slices.Backward(s.Overlays) {
-		dropWork(filepath.Join(s.Dir, o.Work))
+		work := filepath.Join(s.Dir, o.Work)
+		if s.tidied == nil {
+			dropMark(work)
+		}
+		_ = unix.Rmdir(work + "/work")
 		for _, name := range []string{o.Work, o.Upper} {
 			if err := unix.Rmdir(filepath.Join(s.Dir, name)); err == nil || errors.Is(err, unix.ENOENT) {
 				continue
@@ -130,15 +153,15 @@ func (s *Sandbox) drop() error {
 	return first
 }
 
-// dropWork removes what the kernel has made of its own for an overlay (volatile). What
-// goes another way is left to removeIn.
-func dropWork(dir string) {
+// dropMark removes the mark of an overlay (volatile) from its work directory. What goes
+// another way is left to removeIn.
+func dropMark(dir string) {
 	work := dir + "/work"
 	for _, sub := range []string{"", "/incompat", "/incompat/volatile"} {
 		_ = unix.Chmod(work+sub, 0o700) // the kernel closes each of them to all
 	}
 	_ = unix.Unlink(work + "/incompat/volatile/dirty")
-	for _, sub := range []string{"/incompat/volatile", "/incompat", ""} {
+	for _, sub := range []string{"/incompat/volatile", "/incompat"} {
 		_ = unix.Rmdir(work + sub)
 	}
 }

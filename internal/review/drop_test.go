@@ -40,6 +40,11 @@ func TestDropped(t *testing.T) {
 	plant(t, s.WorkDir(0), "f work/incompat/volatile/dirty 600")
 	plant(t, s.WorkDir(1), "f work/#3 600 x")
 	chmod(t, s.WorkDir(0)+"/work", "0")
+	s.Mounted()
+	<-s.tidied
+	if _, err := os.Lstat(s.WorkDir(0) + "/work/incompat"); !os.IsNotExist(err) {
+		t.Errorf("the mark is still there: %v", err)
+	}
 	all, err := s.Scan(t.Context())
 	if err != nil || len(all) != 2 {
 		t.Errorf("%v, %v", all, err)
@@ -59,7 +64,7 @@ func TestDropped(t *testing.T) {
 
 // The few calls that most sandboxes end with suffice for what the kernel makes, who is
 // not root included: each of its directories is closed to all.
-func TestDropWork(t *testing.T) {
+func TestDropMark(t *testing.T) {
 	dir := t.TempDir()
 	check(t, os.Chmod(filepath.Dir(dir), 0o755)) //nolint:gosec // of the test's own, for nobody to pass
 	plant(t, dir, "f work/incompat/volatile/dirty 0")
@@ -79,10 +84,10 @@ func TestDropWork(t *testing.T) {
 		if os.Getuid() == 0 {
 			_ = unix.Setfsuid(nobody) // takes the right to pass permissions, too
 		}
-		dropWork(dir)
+		dropMark(dir)
 	}()
 	<-done
-	if _, err := os.Lstat(dir + "/work"); !os.IsNotExist(err) {
+	if err := unix.Rmdir(dir + "/work"); err != nil {
 		t.Errorf("something is left: %v", err)
 	}
 }

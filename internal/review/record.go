@@ -57,9 +57,10 @@ type Overlay struct {
 // Sandbox is one that is there, and locked by us where it says so.
 type Sandbox struct {
 	Record
-	Dir  string // ROOT/sandboxes/ID
-	lock *images.Lock
-	held *os.File // the lock of one that is to be dropped, see BeginDropped
+	Dir    string // ROOT/sandboxes/ID
+	lock   *images.Lock
+	held   *os.File      // the lock of one that is to be dropped, see BeginDropped
+	tidied chan struct{} // closed once what Mounted has begun is done; nil: it was not called
 }
 
 // ErrRunning is for what cannot be done while the sandbox runs.
