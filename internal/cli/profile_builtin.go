@@ -48,12 +48,15 @@ disk = "64m"
 inodes = 4096
 on-exit = "discard"
 `},
-		{"hpc", `description = "a solver on a cluster: the network and scheduler's variables are the host's, the home is read-only without credentials"
+		{"hpc", `description = "a solver on a cluster: the network, GPUs, fabrics and scheduler's variables are the host's, the home is read-only without credentials"
 cwd = "rw"
 home = "real"
 network = "host"
 pids = 32768
-rw-try = ["/scratch"]
+ro-try = ["/sys/devices/system/node"]
+rw-try = ["/scratch", "/dev/dri", "/dev/kfd", "/dev/nvidiactl", "/dev/nvidia-uvm", "/dev/nvidia-uvm-tools", "/dev/nvidia-modeset", "/dev/nvidia-caps",
+  "/dev/nvidia0", "/dev/nvidia1", "/dev/nvidia2", "/dev/nvidia3", "/dev/nvidia4", "/dev/nvidia5", "/dev/nvidia6", "/dev/nvidia7",
+  "/dev/infiniband", "/dev/cxi0", "/dev/cxi1", "/dev/cxi2", "/dev/cxi3", "/dev/hfi1_0", "/dev/knem", "/dev/xpmem"]
 env-pass = ["SLURM_*", "PMI*", "PMIX_*", "OMPI_*", "MPI*", "OMP_*", "KMP_*", "MKL_*", "CUDA_*", "ROCR_*", "TMPDIR"]
 `},
 	}

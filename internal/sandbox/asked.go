@@ -145,6 +145,9 @@ func (p *planner) set(at Place) error {
 		return &Error{Op: at.Flag, Err: fmt.Errorf("%s asks for something else at the same place", other.Flag), Help: "leave one of them out"}
 	}
 	for _, own := range []string{"/proc", "/dev", "/sys"} {
+		if at.Path == nodesDir && at.Source == nodesDir {
+			break // see there
+		}
 		if at.Path == own || strings.HasPrefix(at.Path, own+"/") && !strings.HasPrefix(at.Path, "/dev/") {
 			return &Error{Op: at.Flag, Err: fmt.Errorf("%s is the sandbox's own", own), Help: "leave it out"}
 		}

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"path"
 	"runtime"
+	"slices"
 	"strconv"
 
 	"coracle/fuse"
@@ -131,6 +132,9 @@ func (pl *Plan) rootfs(ask Ask) *fuse.Rootfs {
 	dir("sys/devices", 0o755)
 	dir("sys/devices/system", 0o755)
 	dir("sys/devices/system/cpu", 0o755)
+	if slices.ContainsFunc(pl.Places, func(at Place) bool { return at.Path == nodesDir }) {
+		dir("sys/devices/system/node", 0o755)
+	}
 	switch pl.Root {
 	case HostRoot:
 		r.Source = "/"
@@ -149,6 +153,10 @@ func (pl *Plan) plainRoot(r *fuse.Rootfs, dir func(string, uint32)) {
 		dir("made/"+name, 0o755)
 	}
 }
+
+// nodesDir has what NUMA nodes there are, and all of their memory's use: of /sys the one
+// place that can be asked for (--ro), for programs that spread themselves over them.
+const nodesDir = "/sys/devices/system/node"
 
 // systemMounts come before the places.
 func (pl *Plan) systemMounts() []specs.Mount {
@@ -176,7 +184,11 @@ func (pl *Plan) mount(at Place, m *Made, ask Ask) (specs.Mount, error) {
 	case KindRO:
 		return specs.Mount{Destination: at.Path, Type: "bind", Source: at.Source, Options: []string{"rbind", "rro", "nosuid", "nodev"}}, nil
 	case KindRW:
-		return specs.Mount{Destination: at.Path, Type: "bind", Source: at.Source, Options: []string{"rbind", "nosuid", "nodev"}}, nil
+		options := []string{"rbind", "nosuid", "nodev"}
+		if below(at.Source, "/dev") { // a device that is given is to be used
+			options = options[:2]
+		}
+		return specs.Mount{Destination: at.Path, Type: "bind", Source: at.Source, Options: options}, nil
 	case KindFile:
 		full := path.Join(pl.facts.Scratch, "f"+strconv.Itoa(len(m.Root.Files)))
 		m.Root.Files = append(m.Root.Files, fuse.NewFile{Path: full, Data: at.Data, Mode: 0o644})
