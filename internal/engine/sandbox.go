@@ -90,6 +90,7 @@ type boxed struct {
 	r       *run            // what it has in common with a container: cgroup, network
 	streams *foreground.Streams
 	opened  []*os.File // of these, ours
+	disk    *os.File   // on the tmpfs that --disk bounds; nil: it is not known how full it is
 	toldPID int        // on --json-status-fd, while it was blocked
 	process *spec.Process
 	missing []string // what is not enforced
@@ -252,6 +253,7 @@ func (s *boxed) run(ctx context.Context) (Exit, error) {
 	if s.changes != nil {
 		s.changes.Mounted()
 	}
+	s.holdDisk(p)
 	s.running(p)
 	exit, err := s.wait(p, told)
 	s.witnessed.stop()

@@ -33,7 +33,7 @@ type SandboxReport struct {
 	Command []string `json:"command"`
 	Cwd     string   `json:"cwd"`
 
-	// Outcome is exited, signalled, timed-out, cpu-time, output-limit, oom or refused.
+	// Outcome is exited, signalled, timed-out, cpu-time, output-limit, disk-limit, oom or refused.
 	Outcome  string `json:"outcome"`
 	ExitCode int    `json:"exitCode"`
 	Signal   int    `json:"signal"` // 0: none
@@ -138,6 +138,8 @@ func (s *boxed) report(exit *Exit, err error) SandboxReport {
 		exit.Code = codeOfEnd
 	case rep.OOMKills > 0 && rep.Signal == int(unix.SIGKILL):
 		rep.Outcome = "oom"
+	case rep.ExitCode != 0 && s.diskFull():
+		rep.Outcome = "disk-limit" // it failed, and there was no room left
 	}
 	rep.ExitCode = exit.Code
 	return rep
