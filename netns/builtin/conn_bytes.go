@@ -188,7 +188,9 @@ type puller struct {
 	n  int
 }
 
-const maxPull = 256 << 10
+// maxPull is what one write hands to the endpoint: with a quarter of it one connection
+// receives a fifth less.
+const maxPull = 1 << 20
 
 // look finds out how much there is, with one call that copies nothing (MSG_TRUNC of
 // tcp(7)): with two, what comes between them would go on a byte at a time. Not done:

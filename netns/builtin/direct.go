@@ -42,8 +42,10 @@ const maxGathered = 32
 type direct struct {
 	n      *Network
 	push   pusher
-	all    []*conn       // whose segments are gathered: their endpoints are locked
-	held   int           // packets since the first of these
+	all    []*conn // whose segments are gathered: their endpoints are locked
+	held   int     // packets since the first of these
+	bytes  int     // in all of those
+	share  share
 	passed atomic.Uint64 // settled connections whose bytes were looked for here
 }
 
@@ -65,6 +67,7 @@ func (d *direct) gather(b []byte) {
 			d.settle()
 		}
 	}
+	d.bytes += len(b)
 	key, ok := segment(b)
 	if !ok {
 		return
@@ -83,16 +86,33 @@ func (d *direct) gather(b []byte) {
 
 // settle handles what was gathered.
 func (d *direct) settle() {
-	for _, c := range d.all {
-		c.handle()
-		d.pass(c)
+	if len(d.all) > 1 && d.bytes >= worthSharing {
+		d.share.begin(d)
+		d.step(&d.push)
+		d.share.end()
+	} else {
+		d.share.next.Store(0)
+		d.step(&d.push)
 	}
 	clear(d.all)
-	d.all, d.held = d.all[:0], 0
+	d.all, d.held, d.bytes = d.all[:0], 0, 0
+}
+
+// step sees to one connection after the other.
+func (d *direct) step(p *pusher) {
+	for {
+		i := int(d.share.next.Add(1)) - 1
+		if i >= len(d.all) {
+			return
+		}
+		c := d.all[i]
+		c.handle()
+		d.pass(c, p)
+	}
 }
 
 // pass writes what a connection's endpoint has to the host's socket.
-func (d *direct) pass(c *conn) {
+func (d *direct) pass(c *conn, p *pusher) {
 	c.gathered = false
 	if !c.pushing.TryLock() {
 		c.wake()
@@ -101,7 +121,7 @@ func (d *direct) pass(c *conn) {
 	defer c.pushing.Unlock()
 	d.passed.Add(1)
 	for {
-		full, err := d.push.push(c)
+		full, err := p.push(c)
 		if _, empty := err.(*tcpip.ErrWouldBlock); empty {
 			return
 		}

@@ -124,6 +124,7 @@ func (l *link) serve() {
 		n, ok := l.read(&iov, wait)
 		if !ok {
 			l.direct.settle()
+			l.direct.share.stop()
 			l.room.Release()
 			return
 		}
