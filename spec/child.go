@@ -79,6 +79,11 @@ type Extra struct {
 	// in mounts are binds. The files are the caller's.
 	Trees map[string]*os.File
 
+	// HandScratch has the tmpfs of Root.Scratch handed to the launcher (Process.Scratch):
+	// what is in it is there as long as that is open, whoever else has it mounted.
+	HandScratch bool
+	scratchSock *os.File // on which the child sends it
+
 	// NoPivot moves the root to / instead of pivoting to it.
 	NoPivot bool
 

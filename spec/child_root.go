@@ -118,6 +118,9 @@ func (c *child) scratch(t *fuse.Tmpfs, enter bool) {
 	const label = "mount a tmpfs for writes"
 	c.newFS(label, "tmpfs", parseMountOpts(strings.Split(t.Data, ",")).data, unix.MOUNT_ATTR_NOSUID|unix.MOUNT_ATTR_NODEV)
 	c.place(label, t.Target)
+	if c.x.scratchSock != nil {
+		c.sendFD("hand that tmpfs to the launcher", c.x.scratchSock.Fd(), c.mount)
+	}
 	if enter {
 		c.p.Call(label, unix.SYS_FCHDIR, c.mount)
 	}

@@ -36,6 +36,8 @@ type launch struct {
 	child          *userns.Child
 	sock, fuseSock *os.File // our ends
 	straysSock     *os.File
+	scratchSock    *os.File
+	scratch        *os.File // the tmpfs of Extra.HandScratch
 	ns             *os.File // the child's user namespace
 	mounts         *os.File // its mount namespace, see Process
 	strays         *os.File // the same, as a socket brought it
@@ -109,7 +111,7 @@ func (l *launch) begin(ctx context.Context) (err error) {
 		}
 	}
 	// The child's ends are its own now: when it dies, ours say so.
-	for _, f := range []*os.File{x.Console, x.FuseSock, x.straysSock, x.tunSock()} {
+	for _, f := range []*os.File{x.Console, x.FuseSock, x.straysSock, x.scratchSock, x.tunSock()} {
 		if f != nil {
 			f.Close()
 		}
@@ -135,6 +137,11 @@ func (l *launch) sockets() (err error) {
 	}
 	if x.Strays {
 		if l.straysSock, x.straysSock, err = socketPair(); err != nil {
+			return err
+		}
+	}
+	if x.HandScratch && x.Root != nil && x.Root.Scratch != nil {
+		if l.scratchSock, x.scratchSock, err = socketPair(); err != nil {
 			return err
 		}
 	}
@@ -251,6 +258,11 @@ func (l *launch) finish() (err error) {
 			return cmp.Or(l.child.WaitExec(), err)
 		}
 	}
+	if l.scratchSock != nil {
+		if l.scratch, err = receiveFD(l.scratchSock); err != nil {
+			return cmp.Or(l.child.WaitExec(), err)
+		}
+	}
 	if l.tunSock != nil {
 		l.tun, _ = receiveFD(l.tunSock) // as with the terminal
 	}
@@ -267,7 +279,8 @@ func (l *launch) finish() (err error) {
 // close releases what only the start needs.
 func (l *launch) close() {
 	l.agent.close()
-	for _, f := range []*os.File{l.sock, l.fuseSock, l.straysSock, l.ns, l.mounts, l.strays, l.x.Console, l.x.FuseSock, l.x.straysSock, l.tunSock, l.x.tunSock()} {
+	for _, f := range []*os.File{l.sock, l.fuseSock, l.straysSock, l.scratchSock, l.ns, l.mounts, l.strays, l.x.Console, l.x.FuseSock, l.x.straysSock, l.x.scratchSock,
+		l.tunSock, l.x.tunSock()} {
 		if f != nil {
 			f.Close() // some are closed already, which is no matter
 		}

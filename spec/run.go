@@ -19,6 +19,7 @@ type Process struct {
 	PID     int
 	Console *os.File // the terminal's master, the caller's to close; nil without a terminal
 	Tun     *os.File // the device of Extra.Tun, the caller's to close; nil without
+	Scratch *os.File // the tmpfs of Extra.HandScratch, likewise; opened with O_PATH
 
 	child *userns.Child
 	fuse  *userns.Child // the file system's server, if there is one
@@ -44,6 +45,9 @@ func (p *Process) abort() {
 	}
 	if p.Tun != nil {
 		p.Tun.Close()
+	}
+	if p.Scratch != nil {
+		p.Scratch.Close()
 	}
 }
 

@@ -134,7 +134,7 @@ func (m *making) make(ctx context.Context, id string) (_ *Process, err error) {
 		return nil, err
 	}
 	err = l.finish()
-	p.Console, p.Tun, p.fuse = l.console, l.tun, l.fuse
+	p.Console, p.Tun, p.Scratch, p.fuse = l.console, l.tun, l.scratch, l.fuse
 	if err != nil {
 		return nil, commandError(err)
 	}

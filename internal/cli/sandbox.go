@@ -65,7 +65,7 @@ type sandboxLimits struct {
 	CPUs        string  `name:"cpus" placeholder:"N" help:"Most processors: 0.5, 2."`
 	MaxFileSize string  `name:"max-file-size" placeholder:"BYTES" help:"Largest file that it can write."`
 	MaxFiles    uint64  `name:"max-files" placeholder:"N" help:"Most open files of a process."`
-	Disk        string  `placeholder:"BYTES" help:"Most bytes of all that it writes, which is then kept in memory; with --on-exit discard."`
+	Disk        string  `placeholder:"BYTES" help:"Most bytes of all that it writes, which is then in memory while it runs."`
 	Inodes      uint64  `placeholder:"N" help:"Most files of all that it writes, likewise."`
 	MaxOutput   string  `name:"max-output" placeholder:"BYTES" help:"Most bytes that it prints; more ends it."`
 	Nice        int     `placeholder:"N" help:"Its niceness, 0 to 19."`

@@ -90,7 +90,8 @@ type boxed struct {
 	r       *run            // what it has in common with a container: cgroup, network
 	streams *foreground.Streams
 	opened  []*os.File // of these, ours
-	disk    *os.File   // on the tmpfs that --disk bounds; nil: it is not known how full it is
+	disk    *os.File   // the tmpfs that --disk bounds; nil: nothing does
+	uppers  []string   // of the layers on it
 	toldPID int        // on --json-status-fd, while it was blocked
 	process *spec.Process
 	missing []string // what is not enforced
@@ -163,9 +164,6 @@ func (s *boxed) checkOptions() error {
 	default:
 		return &Error{Op: "--on-exit " + s.o.OnExit, Err: errors.New("there is no such choice"), Help: "ask, apply, discard or keep"}
 	}
-	if l := s.o.Options.Limits; (l.Disk > 0 || l.Inodes > 0) && s.o.OnExit != onExitDiscard {
-		return &Error{Op: "--disk and --inodes", Err: errors.New("what is written is then in memory, and gone at the end"), Help: "say so: --on-exit discard"}
-	}
 	for _, check := range []func() error{s.checkStreams, s.checkDenials, s.readFiles, s.readProfile, s.planNetwork} {
 		if err := check(); err != nil {
 			return err
@@ -220,6 +218,7 @@ func (s *boxed) run(ctx context.Context) (Exit, error) {
 		return Exit{Code: 125}, err
 	}
 	x.ID, x.Landlock = s.id, s.plan.Landlock()
+	x.HandScratch, s.uppers = s.bounded(), made.Uppers
 	if x.Stub, err = s.stub(); err != nil {
 		return Exit{Code: 125}, err
 	}
@@ -245,6 +244,9 @@ func (s *boxed) run(ctx context.Context) (Exit, error) {
 		s.streams.Abandon()
 		return s.explainStart(err)
 	}
+	if s.disk = p.Scratch; s.disk != nil {
+		s.opened = append(s.opened, s.disk)
+	}
 	if err := cmp.Or(s.r.attach(p), s.streams.Start(p)); err != nil {
 		_ = p.Signal(unix.SIGKILL)
 		_, _, _ = p.Wait()
@@ -253,7 +255,6 @@ func (s *boxed) run(ctx context.Context) (Exit, error) {
 	if s.changes != nil {
 		s.changes.Mounted()
 	}
-	s.holdDisk(p)
 	s.running(p)
 	exit, err := s.wait(p, told)
 	s.witnessed.stop()
@@ -279,12 +280,14 @@ func (s *boxed) ask() (sandbox.Ask, error) {
 		return sandbox.Ask{}, err
 	}
 	ask := sandbox.Ask{Terminal: foreground.IsTerminal(stdio.Stdin) && foreground.IsTerminal(stdio.Stdout)}
-	if len(s.plan.Layers) > 0 && s.plan.Limits.Disk == 0 && s.plan.Limits.Inodes == 0 {
+	if len(s.plan.Layers) > 0 {
 		if err := s.keepChanges(); err != nil {
 			return ask, err
 		}
-		ask.Upper, ask.Work = s.changes.UpperDir, s.changes.WorkDir
-		ask.Volatile = kernelAtLeast(5, 10)
+		if ask.Mode = s.changes.UpperMode; !s.bounded() {
+			ask.Upper, ask.Work = s.changes.UpperDir, s.changes.WorkDir
+			ask.Volatile = kernelAtLeast(5, 10)
+		}
 	}
 	return ask, s.makeStreams(stdio, ask.Terminal)
 }

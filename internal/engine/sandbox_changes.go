@@ -24,7 +24,11 @@ type changeCounts struct {
 func (s *boxed) keepChanges() (err error) {
 	review.SweepDropped(s.e.root)
 	begin := review.Begin
-	if s.o.OnExit == onExitDiscard {
+	switch {
+	case s.bounded():
+		begin = review.BeginInMemory
+		_ = review.Sweep(s.e.root) // what a killed one had begun to bring over; the next one tries again
+	case s.o.OnExit == onExitDiscard:
 		begin = review.BeginDropped
 	}
 	s.changes, err = begin(s.e.root, s.o.Command, s.facts.Cwd, s.plan.Layers)
@@ -41,6 +45,14 @@ func (s *boxed) settle(ctx context.Context, rep *SandboxReport) error {
 		return nil
 	}
 	defer c.Release()
+	if s.bounded() {
+		if s.o.OnExit == onExitDiscard {
+			return nil // they are gone
+		}
+		if err := c.Carry(ctx, s.disk, s.uppers); err != nil {
+			return &Error{Op: "keep the changes", Err: err, Help: "they are gone: see to that, and run it again"}
+		}
+	}
 	if s.o.OnExit == onExitDiscard {
 		rep.Changes = &changeCounts{Fate: "discarded"}
 		if s.o.Report != "" {

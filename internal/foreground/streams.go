@@ -123,9 +123,29 @@ func (s *Streams) input() error {
 	return nil
 }
 
+// oneStream says whether what is written to both comes to the same reader or place.
+func oneStream(f, g *os.File) bool {
+	if f == g {
+		return true
+	}
+	if f == nil || g == nil {
+		return false
+	}
+	a, err := f.Stat()
+	if err != nil || a.Mode().IsRegular() { // which have a position each
+		return false
+	}
+	b, err := g.Stat()
+	return err == nil && os.SameFile(a, b)
+}
+
 func (s *Streams) output(i int, f *os.File) error {
 	if f == nil || !IsTerminal(f) && s.limit == 0 {
 		s.Child[i] = f
+		return nil
+	}
+	if i == 2 && s.Child[1] != s.out && oneStream(s.out, f) {
+		s.Child[2] = s.Child[1] // in the order in which it is written
 		return nil
 	}
 	r, w, err := os.Pipe()

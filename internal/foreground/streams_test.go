@@ -216,3 +216,30 @@ func TestLimited(t *testing.T) {
 		t.Errorf("told %d times", told)
 	}
 }
+
+// Both streams to one file keep the order in which they were written; to two they are two.
+func TestOneStream(t *testing.T) {
+	out, err := os.Create(t.TempDir() + "/out")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer out.Close()
+	other, err := os.Create(t.TempDir() + "/other")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer other.Close()
+	for _, c := range []struct {
+		err  *os.File
+		same bool
+	}{{out, true}, {other, false}} {
+		s, err := NewLimited(Stdio{Stdout: out, Stderr: c.err}, false, 1<<20, func() {})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if same := s.Child[1] == s.Child[2]; same != c.same || s.Child[1] == out {
+			t.Errorf("one pipe for both: %v", same)
+		}
+		s.Abandon()
+	}
+}

@@ -52,6 +52,8 @@ type Overlay struct {
 	Work  string `json:"work"`  // likewise
 	// Inode is Path's own, so that another directory of that name is not taken for it.
 	Inode uint64 `json:"inode"`
+
+	mode uint32 // of Path: the upper's root is what the sandbox sees of the directory itself
 }
 
 // Sandbox is one that is there, and locked by us where it says so.
@@ -74,17 +76,40 @@ func sandboxes(root string) string { return filepath.Join(root, "sandboxes") }
 // Begin makes the directory of a sandbox in which the host directories dirs will be
 // seen copy-on-write, and locks it. UpperDir and WorkDir then say what to mount.
 func Begin(root string, command []string, cwd string, dirs []string) (*Sandbox, error) {
-	s := &Sandbox{Record: Record{Version: Version, ID: newID(), Command: command, Cwd: cwd, Created: time.Now()}}
-	s.Dir = filepath.Join(sandboxes(root), s.ID)
-	if err := s.make(dirs); err != nil {
-		s.Release()
-		os.RemoveAll(s.Dir)
+	s, err := planned(root, command, cwd, dirs)
+	if err == nil {
+		err = s.make()
+	}
+	if err == nil {
+		err = s.writeRecord()
+	}
+	if err != nil {
+		if s.lock != nil {
+			os.RemoveAll(s.Dir)
+			s.Release()
+		}
 		return nil, fmt.Errorf("make a place for the sandbox's changes: %w", err)
 	}
 	return s, nil
 }
 
-func (s *Sandbox) make(dirs []string) error {
+// planned is one of which nothing is on the disk yet.
+func planned(root string, command []string, cwd string, dirs []string) (*Sandbox, error) {
+	s := &Sandbox{Record: Record{Version: Version, ID: newID(), Command: command, Cwd: cwd, Created: time.Now()}}
+	s.Dir = filepath.Join(sandboxes(root), s.ID)
+	for i, dir := range dirs {
+		var st unix.Stat_t
+		if err := unix.Stat(dir, &st); err != nil {
+			return s, &fs.PathError{Op: "stat", Path: dir, Err: err}
+		}
+		n := strconv.Itoa(i)
+		s.Overlays = append(s.Overlays, Overlay{Path: filepath.Clean(dir), Upper: n + "/upper", Work: n + "/work", Inode: st.Ino, mode: st.Mode & 0o1777})
+	}
+	return s, nil
+}
+
+// make makes its directory, locked.
+func (s *Sandbox) make() error {
 	if err := os.MkdirAll(s.Dir, 0o700); err != nil {
 		return err
 	}
@@ -93,25 +118,20 @@ func (s *Sandbox) make(dirs []string) error {
 		return cmp.Or(err, ErrRunning)
 	}
 	s.lock = l
-	for i, dir := range dirs {
-		n := strconv.Itoa(i)
-		o := Overlay{Path: filepath.Clean(dir), Upper: n + "/upper", Work: n + "/work"}
+	for _, o := range s.Overlays {
 		for _, sub := range []string{o.Upper, o.Work} {
 			if err := os.MkdirAll(filepath.Join(s.Dir, sub), 0o700); err != nil {
 				return err
 			}
 		}
-		// The upper's root is what the sandbox sees of the directory itself.
-		var st unix.Stat_t
-		if err := unix.Stat(o.Path, &st); err != nil {
-			return &fs.PathError{Op: "stat", Path: o.Path, Err: err}
-		}
-		if err := unix.Chmod(filepath.Join(s.Dir, o.Upper), st.Mode&0o1777); err != nil {
+		if err := unix.Chmod(filepath.Join(s.Dir, o.Upper), o.mode); err != nil {
 			return err
 		}
-		o.Inode = st.Ino
-		s.Overlays = append(s.Overlays, o)
 	}
+	return nil
+}
+
+func (s *Sandbox) writeRecord() error {
 	data, err := json.Marshal(s.Record)
 	if err != nil {
 		return err
@@ -124,6 +144,9 @@ func (s *Sandbox) make(dirs []string) error {
 // UpperDir and WorkDir are the directories of overlay i, absolute where ROOT is.
 func (s *Sandbox) UpperDir(i int) string { return filepath.Join(s.Dir, s.Overlays[i].Upper) }
 func (s *Sandbox) WorkDir(i int) string  { return filepath.Join(s.Dir, s.Overlays[i].Work) }
+
+// UpperMode is what the directory UpperDir is to be made with, where it is in memory.
+func (s *Sandbox) UpperMode(i int) uint32 { return s.Overlays[i].mode }
 
 // Release lets go of the lock, and leaves the changes where they are.
 func (s *Sandbox) Release() {

@@ -177,7 +177,11 @@ func (c *scanner) subdirectory(p place, name string, have, host file) error {
 	}
 	defer done()
 	if elsewhere(next.upper) {
-		c.add(Change{Kind: Changed, Path: path, have: have, expected: host, Refused: notHere})
+		ch := Change{Kind: Changed, Path: path, have: have, expected: host, Refused: notHere}
+		if !host.there {
+			ch.Kind = Created
+		}
+		c.add(ch)
 		return nil
 	}
 	// In an opaque directory the kernel marks no further ones: they hide the host's as well.

@@ -11,7 +11,7 @@ func TestIOPriority(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		made, err := pl.Spec(Ask{})
+		made, err := pl.Spec(Ask{Mode: func(int) uint32 { return 0o755 }})
 		if err != nil {
 			t.Fatal(err)
 		}

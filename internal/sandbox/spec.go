@@ -20,6 +20,7 @@ type Made struct {
 	Spec   *specs.Spec
 	Root   *fuse.Rootfs
 	Filter seccomp.Program
+	Uppers []string // of the layers that are in memory, relative to the root of the scratch
 }
 
 // Ask is what of a run is not in the plan.
@@ -28,6 +29,7 @@ type Ask struct {
 	Root     *fuse.Rootfs           // of Options.Tree: an overlay with an upper on the scratch
 	Upper    func(layer int) string // directories of layers; nil: on the scratch
 	Work     func(layer int) string
+	Mode     func(layer int) uint32 // of the directories of layers that are on the scratch
 	// Volatile has the kernel not write the layers to the disk when they are unmounted,
 	// with all else that waits there; nobody needs them before review has synced them.
 	Volatile bool
@@ -202,7 +204,8 @@ func (pl *Plan) mount(at Place, m *Made, ask Ask) (specs.Mount, error) {
 			upper, work = ask.Upper(at.Layer), ask.Work(at.Layer)
 		} else {
 			own("o"+n, 0o700)
-			upper, work = own("o"+n+"/upper", 0o755), own("o"+n+"/work", 0o700)
+			upper, work = own("o"+n+"/upper", ask.Mode(at.Layer)), own("o"+n+"/work", 0o700)
+			m.Uppers = append(m.Uppers, "o"+n+"/upper") // places come in the order of their layers
 		}
 		options := []string{"lowerdir=" + fuse.EscapeLower(at.Source), "upperdir=" + spec.EscapeUpper(upper), "workdir=" + spec.EscapeUpper(work), "userxattr", "nosuid", "nodev"}
 		if ask.Volatile {
