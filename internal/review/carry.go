@@ -37,8 +37,8 @@ func (s *Sandbox) Carry(ctx context.Context, scratch *os.File, uppers []string) 
 	if err := s.make(); err != nil {
 		return err
 	}
-	for i := range s.Overlays {
-		if err := s.carryLayer(ctx, scratch, uppers[i], i); err != nil {
+	for i, upper := range uppers {
+		if err := s.carryLayer(ctx, scratch, upper, i); err != nil {
 			return fmt.Errorf("%s: %w", s.Overlays[i].Path, err)
 		}
 	}
