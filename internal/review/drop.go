@@ -92,19 +92,14 @@ func makeDir(name string) error {
 
 // lockDropped is for a directory that still has its name.
 func lockDropped(name string) (*os.File, error) {
-	f, err := plainfile.Open(name, unix.O_RDONLY|unix.O_DIRECTORY|unix.O_NOFOLLOW, 0)
-	if errors.Is(err, unix.ENOENT) {
+	f, err := plainfile.Lock(name, unix.O_RDONLY|unix.O_DIRECTORY|unix.O_NOFOLLOW)
+	if errors.Is(err, unix.ENOENT) || errors.Is(err, unix.EWOULDBLOCK) {
 		return nil, errSwept
 	}
 	if err != nil {
 		return nil, err
 	}
-	var held, named unix.Stat_t
-	if err := unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
-		f.Close()
-		return nil, errSwept
-	}
-	if unix.Fstat(int(f.Fd()), &held) != nil || unix.Lstat(name, &named) != nil || held.Ino != named.Ino {
+	if !plainfile.Named(f, name) {
 		f.Close()
 		return nil, errSwept
 	}
