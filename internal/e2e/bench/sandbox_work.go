@@ -15,11 +15,12 @@ import (
 // What a command pays for being in a sandbox once it runs.
 
 // shellRounds runs the same script in each way, in turn, after one round of warm-up, and has figure
-// look at each run. Before each, clear is done.
+// look at each run. Each round begins with another way. Before each, clear is done.
 func shellRounds(ways []contender, rounds int, clear func() error, figure func(*exec.Cmd, []byte) (float64, error)) (map[string][]float64, error) {
 	all := map[string][]float64{}
 	for round := range rounds + 1 {
-		for _, w := range ways {
+		for i := range ways {
+			w := ways[(round+i)%len(ways)]
 			if err := clear(); err != nil {
 				return nil, err
 			}
@@ -59,7 +60,7 @@ func besideBare(g *Group, ways []contender, all map[string][]float64) {
 // binutils has them.
 func sandboxCompile(_ place, rounds int) (Group, error) {
 	g := Group{Name: "Compile zlib in a sandbox", Unit: "s", Goal: "CPU time ≤ 1.03 × bare",
-		Note: "processor time, the sandbox's own included, of `gcc -O2 -c` of zlib's 15 files, one process each, from Debian's binutils-source; five rounds in turn, ratios of the least; bubblewrap with the directory writable"}
+		Note: "processor time, the sandbox's own included, of `gcc -O2 -c` of zlib's 15 files, one process each, from Debian's binutils-source; nine rounds in turn, ratios of the least; bubblewrap with the directory writable"}
 	const script = "for f in zlib/*.c; do gcc -w -O2 -DHAVE_UNISTD_H -c $f -o out/${f##*/}.o; done; times"
 	err := inWork(func(home, work string) error {
 		if err := command("sh", "-ec", "mkdir -p zlib out && tar xf /usr/src/binutils/binutils-*.tar.xz --strip-components=2 -C zlib --wildcards 'binutils-*/zlib/*.[ch]'"); err != nil {
@@ -68,7 +69,7 @@ func sandboxCompile(_ place, rounds int) (Group, error) {
 		sh := []string{"sh", "-ec", script}
 		ways := []contender{{"coracle", inSandbox(append([]string{"--"}, sh...)...)},
 			{"bubblewrap", inBubblewrap(home, append([]string{"--bind", work, work}, sh...)...)}, {"bare", sh}}
-		all, err := shellRounds(ways, min(rounds, 5), func() error { return command("sh", "-ec", "rm -f out/*") }, processorTime)
+		all, err := shellRounds(ways, min(rounds, 9), func() error { return command("sh", "-ec", "rm -f out/*") }, processorTime)
 		if err != nil {
 			return err
 		}
