@@ -7,7 +7,9 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"os/user"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"sync"
 	"syscall"
@@ -175,7 +177,7 @@ func (s *boxed) checkOptions() error {
 // findFacts is what the plan wants to know of the caller. Two directories of ours
 // are made where they are not there.
 func (s *boxed) findFacts() (sandbox.Facts, error) {
-	f := sandbox.Facts{UID: s.caller.UID, GID: s.caller.GID, Name: s.caller.Name, Home: s.caller.Home, Environ: os.Environ(),
+	f := sandbox.Facts{UID: s.caller.UID, GID: s.caller.GID, Groups: s.caller.Groups, Umask: umask(), Name: s.caller.Name, Home: s.caller.Home, Environ: os.Environ(),
 		Empty: filepath.Join(s.e.runRoot, "empty"), Scratch: filepath.Join(s.e.runRoot, "containers"), Landlock: spec.LandlockABI()}
 	dir, err := unix.Getwd()
 	if err != nil {
@@ -311,11 +313,26 @@ func (s *boxed) explainStart(err error) (Exit, error) {
 	return Exit{Code: 125}, fmt.Errorf("start the sandbox: %w", err)
 }
 
+// umask is the caller's. It can only be asked for by setting it: to the strictest one,
+// for a file that another goroutine makes meanwhile.
+func umask() uint32 {
+	old := unix.Umask(0o777)
+	unix.Umask(old)
+	return uint32(old)
+}
+
 // sandboxHost is the machine, as a plan looks at it.
 type sandboxHost struct{ fuse.HostFS }
 
-func (sandboxHost) Mountinfo() ([]byte, error)            { return plainfile.Read("/proc/self/mountinfo") }
-func (sandboxHost) UnixSockets() ([]byte, error)          { return plainfile.Read("/proc/net/unix") }
+func (sandboxHost) Mountinfo() ([]byte, error)   { return plainfile.Read("/proc/self/mountinfo") }
+func (sandboxHost) UnixSockets() ([]byte, error) { return plainfile.Read("/proc/net/unix") }
+func (sandboxHost) GroupName(gid uint32) string {
+	g, err := user.LookupGroupId(strconv.FormatUint(uint64(gid), 10))
+	if err != nil {
+		return ""
+	}
+	return g.Name
+}
 func (h sandboxHost) Stat(name string) (fuse.Stat, error) { return h.Lstat(name) }
 func (sandboxHost) Real(name string) (string, error) {
 	return filepath.EvalSymlinks(name)

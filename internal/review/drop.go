@@ -61,7 +61,7 @@ func (s *Sandbox) makeDropped(dirs []string) error {
 			}
 		}
 		// What the sandbox sees of the directory itself; the umask has its say in mkdir.
-		if err := unix.Chmod(filepath.Join(s.Dir, o.Upper), st.Mode&0o1777); err != nil {
+		if err := unix.Chmod(filepath.Join(s.Dir, o.Upper), st.Mode&upperMode); err != nil {
 			return err
 		}
 		if i > 0 {

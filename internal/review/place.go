@@ -250,7 +250,7 @@ type lateDir struct {
 
 func (a *applier) later(ch Change, host file) {
 	l := lateDir{ch: ch, path: ch.Path, mode: ch.have.perm()}
-	allowed := uint32(0o1777)
+	allowed := uint32(upperMode) // a directory's set-group-ID runs nothing
 	if a.o.KeepSetID {
 		allowed = 0o7777
 	}

@@ -93,6 +93,10 @@ func Begin(root string, command []string, cwd string, dirs []string) (*Sandbox, 
 	return s, nil
 }
 
+// upperMode are the bits that the root of an upper gets of the directory that it is
+// laid over: with set-group-ID, what is made in it inherits the group.
+const upperMode = 0o3777
+
 // planned is one of which nothing is on the disk yet.
 func planned(root string, command []string, cwd string, dirs []string) (*Sandbox, error) {
 	s := &Sandbox{Record: Record{Version: Version, ID: newID(), Command: command, Cwd: cwd, Created: time.Now()}}
@@ -103,7 +107,7 @@ func planned(root string, command []string, cwd string, dirs []string) (*Sandbox
 			return s, &fs.PathError{Op: "stat", Path: dir, Err: err}
 		}
 		n := strconv.Itoa(i)
-		s.Overlays = append(s.Overlays, Overlay{Path: filepath.Clean(dir), Upper: n + "/upper", Work: n + "/work", Inode: st.Ino, mode: st.Mode & 0o1777})
+		s.Overlays = append(s.Overlays, Overlay{Path: filepath.Clean(dir), Upper: n + "/upper", Work: n + "/work", Inode: st.Ino, mode: st.Mode & upperMode})
 	}
 	return s, nil
 }

@@ -389,7 +389,7 @@ func (c *scanner) add(ch Change) {
 		ch.PathBytes = []byte(ch.Path)
 	}
 	ch.Flags = append(ch.Flags, risks(c.root, ch.Path)...)
-	if n := ch.Now; n != nil && n.Type != Link && n.Mode&(unix.S_ISUID|unix.S_ISGID) != 0 && (n.Type == File || ch.Was == nil) {
+	if n := ch.Now; n != nil && n.Type == File && n.Mode&(unix.S_ISUID|unix.S_ISGID) != 0 {
 		ch.flag(FlagSetID, "whoever runs it acts as its owner or group")
 	}
 	c.out = append(c.out, ch)

@@ -1,9 +1,12 @@
 package sandbox
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"path"
+	"slices"
+	"strconv"
 	"strings"
 
 	"golang.org/x/sys/unix"
@@ -106,12 +109,29 @@ func (p *planner) lower(at Place) error {
 	if ok, fstype := p.mounts.Lower(at.Source); !ok {
 		return &Error{Op: op, Err: fmt.Errorf("%s is on %s, which the kernel takes for no overlay", at.Source, fstype), Help: "--cwd ro or --cwd rw, --ro or --rw"}
 	}
+	p.noteGroup(at.Source)
 	below := p.mounts.Below(at.Source)
 	if len(below) == 0 {
 		return nil
 	}
 	p.note("say --rw or --ro of what is to be written", "%s has mounts below it (%s): files in it are read-only, directories without mounts copy-on-write", at.Source, below[0])
 	return p.split(at)
+}
+
+// noteGroup warns of a directory of the caller's that belongs to another group than the
+// one that the sandbox has a number for: the kernel copies nothing of such a group up
+// (ovl_copy_up: EOVERFLOW), and a user namespace made without privilege maps no other
+// group than the effective one (user_namespaces(7)).
+func (p *planner) noteGroup(dir string) {
+	st, err := p.host.Stat(dir)
+	if err != nil || st.UID != p.UID || st.GID == p.GID {
+		return
+	}
+	name, hint := p.host.GroupName(st.GID), "--cwd rw or --rw lets the command change the files themselves"
+	if name != "" && slices.Contains(p.Groups, st.GID) {
+		hint = "sg " + name + " -c 'coracle sandbox …' runs it with that group; " + hint
+	}
+	p.note(hint, "%s belongs to the group %s and not to yours: what is in it and belongs to that group cannot be changed in copies (\"Value too large for defined data type\")", dir, cmp.Or(name, strconv.FormatUint(uint64(st.GID), 10)))
 }
 
 func (p *planner) split(at Place) error {

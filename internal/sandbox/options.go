@@ -80,6 +80,8 @@ type File struct {
 // Facts are what is known of the caller.
 type Facts struct {
 	UID, GID uint32
+	Groups   []uint32 // supplementary
+	Umask    uint32
 	Name     string   // login name
 	Home     string   // of the user database
 	Cwd      string   // absolute
@@ -124,6 +126,7 @@ type Host interface {
 	ReadDir(name string, limit int) ([]fuse.HostEntry, error)
 	Mountinfo() ([]byte, error)
 	UnixSockets() ([]byte, error) // /proc/net/unix
+	GroupName(gid uint32) string  // "" when not known
 }
 
 // Tree is a root that is not the host's: an image or a directory. What is changed in it

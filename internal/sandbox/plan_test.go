@@ -1,6 +1,7 @@
 package sandbox
 
 import (
+	"cmp"
 	"fmt"
 	"io/fs"
 	"path"
@@ -16,6 +17,7 @@ import (
 // fakeHost has files by name: dir, file, socket, or "-> TARGET" for a link.
 type fakeHost struct {
 	files   map[string]string
+	owners  map[string]fuse.Stat // 0 and 0 where there is none
 	mounts  string
 	sockets string
 }
@@ -60,8 +62,12 @@ func (h *fakeHost) Stat(name string) (fuse.Stat, error) {
 	if strings.HasPrefix(kind, "->") {
 		return fuse.Stat{Mode: unix.S_IFLNK | 0o777}, nil
 	}
-	return fuse.Stat{Mode: modes[kind]}, nil
+	st := h.owners[name]
+	st.Mode = modes[kind]
+	return st, nil
 }
+
+func (h *fakeHost) GroupName(gid uint32) string { return map[uint32]string{2000: "proj"}[gid] }
 
 func (h *fakeHost) ReadDir(name string, _ int) ([]fuse.HostEntry, error) {
 	var out []fuse.HostEntry
@@ -249,6 +255,33 @@ func TestEnvironment(t *testing.T) {
 	got := strings.Join(slices.DeleteFunc(pl.Env, func(e string) bool { return !strings.Contains(strings.ToLower(e), "_proxy=") }), " ")
 	if want := "HTTPS_PROXY=http://p:1 HTTP_PROXY= http_proxy=http://p:1 https_proxy=http://p:1 no_proxy=localhost,127.0.0.1,::1"; got != want {
 		t.Errorf("got  %s\nwant %s", got, want)
+	}
+}
+
+// A directory of another group's is told of, and how to have that group, if it can be had.
+func TestGroupNote(t *testing.T) {
+	for _, c := range []struct {
+		uid, gid   uint32
+		text, hint string
+	}{
+		{1000, 1000, "", ""},
+		{0, 0, "", ""}, // nothing of it can be changed anyway
+		{1000, 2000, "/home/u/p belongs to the group proj and", "sg proj -c 'coracle sandbox …' runs it with that group; --cwd rw"},
+		{1000, 2001, "/home/u/p belongs to the group 2001 and", "--cwd rw"},
+	} {
+		h, f := newFake(), facts()
+		h.owners = map[string]fuse.Stat{"/home/u/p": {UID: c.uid, GID: c.gid}}
+		f.Groups = []uint32{1000, 2000, 2001}
+		pl, err := New(Options{}, f, h)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if c.text == "" && len(pl.Notes) == 0 {
+			continue
+		}
+		if len(pl.Notes) != 1 || !strings.HasPrefix(pl.Notes[0].Text, cmp.Or(c.text, "no note")) || !strings.HasPrefix(pl.Notes[0].Hint, c.hint) {
+			t.Errorf("%d:%d: %+v", c.uid, c.gid, pl.Notes)
+		}
 	}
 }
 

@@ -45,7 +45,7 @@ func (pl *Plan) Spec(ask Ask) (Made, error) {
 		Version: specs.Version,
 		Process: &specs.Process{
 			Args: pl.Command, Env: pl.Env, Cwd: pl.Cwd, Terminal: ask.Terminal, NoNewPrivileges: true,
-			User:         specs.User{UID: pl.UID, GID: pl.GID},
+			User:         specs.User{UID: pl.UID, GID: pl.GID, Umask: &pl.facts.Umask},
 			Capabilities: &specs.LinuxCapabilities{},
 			Rlimits:      pl.Limits.rlimits(),
 		},
