@@ -298,6 +298,9 @@ func (s *boxed) ask() (sandbox.Ask, error) {
 func (s *boxed) explainStart(err error) (Exit, error) {
 	var ee *userns.ExecError
 	if errors.As(err, &ee) {
+		if ee.Errno == unix.EACCES && s.nowhere(s.o.Command[0]) {
+			ee.Errno = unix.ENOENT
+		}
 		why := explainCommand(s.o.Command[0], "the sandbox", "sight: name it with --ro", ee)
 		return Exit{Code: why.Code}, why
 	}
@@ -319,6 +322,22 @@ func umask() uint32 {
 	old := unix.Umask(0o777)
 	unix.Umask(old)
 	return uint32(old)
+}
+
+// nowhere says that a word is in no directory of PATH that can be searched: a directory
+// that cannot be is no reason to say that the command may not be executed.
+func (s *boxed) nowhere(word string) bool {
+	if strings.Contains(word, "/") || s.ownRoot() {
+		return false
+	}
+	for _, e := range s.plan.Env {
+		for _, dir := range filepath.SplitList(strings.TrimPrefix(e, "PATH=")) {
+			if strings.HasPrefix(e, "PATH=") && unix.Access(filepath.Join(dir, word), unix.F_OK) == nil {
+				return false
+			}
+		}
+	}
+	return true
 }
 
 // sandboxHost is the machine, as a plan looks at it.

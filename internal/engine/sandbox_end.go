@@ -85,9 +85,7 @@ func (s *boxed) finish(ctx context.Context, exit Exit, err error) (Exit, error) 
 	}
 	rep := s.report(&exit, err)
 	s.status("exit-code", exit.Code)
-	if s.outcome.kind == endOutput {
-		s.e.warn(fmt.Sprintf("the command has printed more than %d bytes, and was ended", s.o.Options.Limits.MaxOutput), "--max-output allows more")
-	}
+	s.tellEnd(rep.Outcome)
 	if err == nil {
 		if err = s.settle(ctx, &rep); err != nil && exit.Code == 0 {
 			exit.Code = 125
@@ -137,12 +135,29 @@ func (s *boxed) report(exit *Exit, err error) SandboxReport {
 		rep.Outcome = s.outcome.kind
 		exit.Code = codeOfEnd
 	case rep.OOMKills > 0 && rep.Signal == int(unix.SIGKILL):
-		rep.Outcome = "oom"
+		rep.Outcome = endOOM
 	case rep.ExitCode != 0 && s.diskFull():
-		rep.Outcome = "disk-limit" // it failed, and there was no room left
+		rep.Outcome = endDisk // it failed, and there was no room left
 	}
 	rep.ExitCode = exit.Code
 	return rep
+}
+
+// tellEnd says which limit it was that the command came to its end by.
+func (s *boxed) tellEnd(outcome string) {
+	l := s.o.Options.Limits
+	switch outcome {
+	case endTimeout:
+		s.e.warn(fmt.Sprintf("the command ran for more than %s, and was ended", l.Timeout), "--timeout allows more")
+	case endCPU:
+		s.e.warn(fmt.Sprintf("the command used more than %s of processor time, and was ended", l.CPUTime), "--cpu-time allows more")
+	case endOutput:
+		s.e.warn(fmt.Sprintf("the command has printed more than %d bytes, and was ended", l.MaxOutput), "--max-output allows more")
+	case endDisk:
+		s.e.warn("the command failed, and in what it may write there was no room left", "--disk and --inodes allow more")
+	case endOOM:
+		s.e.warn("the kernel ended the command for want of memory", "--memory allows more")
+	}
 }
 
 // codeOfEnd is timeout(1)'s.

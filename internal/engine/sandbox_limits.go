@@ -171,6 +171,8 @@ const (
 	endTimeout = "timed-out"
 	endCPU     = "cpu-time"
 	endOutput  = "output-limit"
+	endDisk    = "disk-limit"
+	endOOM     = "oom"
 )
 
 const defaultGrace = 2 * time.Second
