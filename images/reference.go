@@ -89,6 +89,13 @@ func parseNamed(whole, s string) (Reference, error) {
 	if s == "" {
 		return Reference{}, invalid(whole, "it is empty")
 	}
+	for _, start := range []string{"/", "./", "../", "~"} {
+		if strings.HasPrefix(s, start) {
+			err := invalid(whole, "it is a path")
+			err.Help = "say what is there: oci:DIR, oci-archive:FILE, docker-archive:FILE or dir:DIR; for run also rootfs:DIR, a root file system"
+			return Reference{}, err
+		}
+	}
 	if isHex(s, 64) {
 		return Reference{}, invalid(whole, "64 hexadecimal digits are an image id, not a name")
 	}

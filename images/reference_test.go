@@ -81,6 +81,16 @@ func TestParseReference(t *testing.T) {
 	}
 }
 
+// A path without the word for what is there is told what to say.
+func TestReferencePath(t *testing.T) {
+	for _, in := range []string{"/srv/root", "./root", "../root:1", "~/root", "docker:///srv"} {
+		var e *Error
+		if _, err := ParseReference(in); !errors.As(err, &e) || !strings.Contains(e.Help, "rootfs:DIR") || !strings.Contains(e.Text, "it is a path") {
+			t.Errorf("%q: %v", in, err)
+		}
+	}
+}
+
 func TestReferenceForms(t *testing.T) {
 	r, err := ParseReference("busybox:1@sha256:" + hex64)
 	if err != nil {

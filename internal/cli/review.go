@@ -156,8 +156,8 @@ func (a *app) sandboxRoot() (string, error) {
 	return rooted.Root(), nil
 }
 
-// sandbox finds the one that the words begin with, the last one if they do not, and
-// makes paths of the other words.
+// sandbox finds the one that the words begin with, the last one if they do not, which
+// it then names on standard error, and makes paths of the other words.
 func (a *app) sandbox(words []string) (*review.Sandbox, []string, error) {
 	root, err := a.sandboxRoot()
 	if err != nil {
@@ -173,6 +173,9 @@ func (a *app) sandbox(words []string) (*review.Sandbox, []string, error) {
 	}
 	if err != nil {
 		return nil, nil, err
+	}
+	if id == "" {
+		fmt.Fprintf(a.err, "sandbox %s of %s in %s: %s\n", s.ID, s.Created.Local().Format(time.DateTime), visible(s.Cwd), visible(strings.Join(s.Command, " ")))
 	}
 	var paths []string
 	for _, w := range words {
