@@ -49,7 +49,7 @@ func credentialsFor(ref Reference, authFile string) (authn.Authenticator, error)
 			continue
 		}
 		if err != nil {
-			return nil, fail(nil, "read the credentials").because(err).hint("check $REGISTRY_AUTH_FILE and the permissions of %s", p)
+			return nil, fail(nil, "read the credentials").because(err).hint("%s", authFileHint(authFile, p))
 		}
 		cf, err := config.LoadFromReader(f)
 		f.Close()
@@ -72,6 +72,16 @@ func credentialsFor(ref Reference, authFile string) (authn.Authenticator, error)
 		}
 	}
 	return authn.Anonymous, nil
+}
+
+func authFileHint(named, path string) string {
+	switch {
+	case named != "":
+		return "check --authfile"
+	case os.Getenv("REGISTRY_AUTH_FILE") != "":
+		return "check $REGISTRY_AUTH_FILE"
+	}
+	return "check the permissions of " + path
 }
 
 // authKeys are the keys that may hold a repository's credentials, the most

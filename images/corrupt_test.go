@@ -55,7 +55,8 @@ func TestPullRefuses(t *testing.T) {
 			w.(http.Flusher).Flush()
 			w.Write(make([]byte, 1<<20))
 		}, ErrCorrupt, "more than"},
-		{"manifest, a web page", "/manifests/v1", body([]byte("<html>")), ErrCorrupt, "JSON"},
+		{"manifest, a web page", "/manifests/v1", body([]byte("<html>")), ErrCorrupt, "web page"},
+		{"manifest, no JSON", "/manifests/v1", body([]byte("hello")), ErrCorrupt, "the manifest: not JSON"},
 		{"manifest, 5 MiB", "/manifests/v1", body(make([]byte, 5<<20)), ErrTooLarge, "4 MiB"},
 		{"manifest, unknown type", "/manifests/v1", func(w http.ResponseWriter, _ *http.Request) {
 			w.Header().Set("Content-Type", "application/vnd.evil+json")

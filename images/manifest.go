@@ -1,6 +1,7 @@
 package images
 
 import (
+	"fmt"
 	"strings"
 
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
@@ -47,7 +48,7 @@ func parseDocument(raw []byte, announced string) (*document, error) {
 	}
 	var d document
 	if err := strictJSON(raw, &d); err != nil {
-		return nil, err
+		return nil, fmt.Errorf("the manifest: %w", err)
 	}
 	announced, _, _ = strings.Cut(announced, ";")
 	announced = strings.TrimSpace(announced)

@@ -2,7 +2,6 @@ package images
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -98,45 +97,58 @@ func openRegistryTags(ctx context.Context, ref Reference, a Access) (*registrySo
 
 func (s *registrySource) tags(ctx context.Context) ([]string, error) {
 	var out []string
+	seen := map[string]bool{}
 	next := s.base + "/tags/list?n=1000"
 	for range maxTagPages {
-		var page struct {
-			Tags []string `json:"tags"`
-		}
-		var link string
-		err := s.retry(ctx, func() error {
-			resp, err := s.ask(ctx, http.MethodGet, next, nil, nil, http.StatusOK)
-			if err != nil {
-				return err
-			}
-			defer resp.Body.Close()
-			raw, err := io.ReadAll(io.LimitReader(resp.Body, maxManifest))
-			if err != nil {
-				return err
-			}
-			if u := linkNext(resp.Header.Get("Link")); u != "" {
-				to, err := resp.Request.URL.Parse(u)
-				if err != nil || to.Host != resp.Request.URL.Host {
-					return fail(ErrCorrupt, "the registry's list of tags goes on elsewhere")
-				}
-				link = to.String()
-			}
-			return json.Unmarshal(raw, &page)
-		})
+		page, link, err := s.tagPage(ctx, next)
 		if err != nil {
 			return nil, err
 		}
-		for _, t := range page.Tags {
-			if checkTag(t) == "" {
+		before := len(seen)
+		for _, t := range page {
+			if !seen[t] && checkTag(t) == "" {
 				out = append(out, t)
 			}
+			seen[t] = true
 		}
 		if link == "" {
 			return out, nil
 		}
+		if len(seen) == before {
+			return nil, fail(ErrCorrupt, "the registry's list of tags goes in a circle")
+		}
 		next = link
 	}
 	return nil, fail(ErrTooLarge, "the registry's list of tags does not end")
+}
+
+// tagPage is a page of the list, and where the next one is.
+func (s *registrySource) tagPage(ctx context.Context, at string) (tags []string, next string, err error) {
+	err = s.retry(ctx, func() error {
+		resp, err := s.ask(ctx, http.MethodGet, at, nil, nil, http.StatusOK)
+		if err != nil {
+			return err
+		}
+		defer resp.Body.Close()
+		raw, err := readDocument(resp, "list of tags")
+		if err != nil {
+			return err
+		}
+		if u := linkNext(resp.Header.Get("Link")); u != "" {
+			to, err := resp.Request.URL.Parse(u)
+			if err != nil || to.Host != resp.Request.URL.Host {
+				return fail(ErrCorrupt, "the registry's list of tags goes on elsewhere")
+			}
+			next = to.String()
+		}
+		var page struct {
+			Tags []string `json:"tags"`
+		}
+		err = strictJSON(raw, &page)
+		tags = page.Tags
+		return err
+	})
+	return tags, next, err
 }
 
 // linkNext reads <URL>; rel="next".
@@ -236,7 +248,7 @@ func (p *pull) fetchAll(ctx context.Context, w *wholeIndex) error {
 
 // foreignBlob fetches a layer from where its URLs say, without credentials.
 func (s *registrySource) foreignBlob(ctx context.Context, d ocispec.Descriptor, at int64) (io.ReadCloser, error) {
-	client := &http.Client{Transport: &schemeGuard{inner: s.idle, host: s.ref.Domain, allow: false}, CheckRedirect: fewRedirects}
+	client := &http.Client{Transport: &schemeGuard{inner: s.idle, host: s.ref.Domain, allow: false, stall: s.stall}, CheckRedirect: fewRedirects}
 	for _, u := range d.URLs {
 		if !strings.HasPrefix(u, "https://") {
 			continue

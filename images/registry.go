@@ -5,7 +5,6 @@ import (
 	"context"
 	"crypto/tls"
 	"errors"
-	"fmt"
 	"io"
 	"net"
 	"net/http"
@@ -81,7 +80,7 @@ func connect(ctx context.Context, ref Reference, a Access, scopes []string) (*re
 	if err := useCertificates(idle.TLSClientConfig, ref.Domain, a.CertDir); err != nil {
 		return nil, err
 	}
-	guard := &schemeGuard{inner: idle, host: ref.Domain, allow: allowHTTP}
+	guard := &schemeGuard{inner: idle, host: ref.Domain, allow: allowHTTP, stall: stall}
 	nameOpts := []name.Option{name.WeakValidation}
 	if allowHTTP {
 		nameOpts = append(nameOpts, name.Insecure)
@@ -188,11 +187,8 @@ func (s *registrySource) fetchManifest(ctx context.Context, what string) ([]byte
 			return err
 		}
 		defer resp.Body.Close()
-		if raw, err = io.ReadAll(io.LimitReader(resp.Body, maxManifest+1)); err != nil {
-			return fmt.Errorf("read the manifest: %w", err)
-		}
-		if len(raw) > maxManifest {
-			return fail(ErrTooLarge, "the manifest of %s has more than 4 MiB", s.ref)
+		if raw, err = readDocument(resp, "manifest"); err != nil {
+			return err
 		}
 		mediaType, _, _ = strings.Cut(resp.Header.Get("Content-Type"), ";")
 		return nil
@@ -247,7 +243,7 @@ func (s *registrySource) ask(ctx context.Context, method, url string, h http.Hea
 	if err != nil {
 		return nil, explainRegistry(s.ref, withoutURL(err))
 	}
-	if err := transport.CheckError(resp, ok...); err != nil {
+	if err := checkStatus(resp, ok...); err != nil {
 		resp.Body.Close()
 		if ra := resp.Header.Get("Retry-After"); ra != "" {
 			err = &retryAfter{err, ra}

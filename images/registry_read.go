@@ -24,36 +24,35 @@ type schemeGuard struct {
 	inner   http.RoundTripper
 	host    string
 	allow   bool
-	sawHTTP atomic.Bool // the registry answered to plain HTTP
+	stall   time.Duration // how long an answer may be silent
+	sawHTTP atomic.Bool   // the registry answered to plain HTTP
 }
 
 func (g *schemeGuard) RoundTrip(req *http.Request) (*http.Response, error) {
 	if req.URL.Scheme == "https" {
-		return g.inner.RoundTrip(req)
+		return listen(g.inner, req, g.stall)
 	}
 	if !g.allow || req.URL.Host != g.host && !isLoopback(req.URL.Host) {
 		return nil, fmt.Errorf("%w: %s://%s", errPlainHTTP, req.URL.Scheme, req.URL.Host)
 	}
-	resp, err := g.inner.RoundTrip(req)
+	resp, err := listen(g.inner, req, g.stall)
 	if err == nil && req.URL.Host == g.host {
 		g.sawHTTP.Store(true)
 	}
 	return resp, err
 }
 
-// blobReader streams a blob. When the connection breaks it goes on where it
-// was, if the registry can serve ranges; when nothing comes it gives up.
+// blobReader streams a blob. When the connection breaks, or nothing comes, it goes on
+// where it was, if the registry can serve ranges.
 type blobReader struct {
-	ctx    context.Context
-	src    *registrySource
-	desc   ocispec.Descriptor
-	body   io.ReadCloser
-	cancel context.CancelCauseFunc
-	watch  *time.Timer
-	cause  context.Context // of the connection: why it was given up
-	at     int64
-	end    int64 // of what is asked for; 0: the blob's
-	tries  int
+	ctx   context.Context
+	src   *registrySource
+	desc  ocispec.Descriptor
+	body  io.ReadCloser
+	whole bool // no ranges are asked for: the registry gave something else
+	at    int64
+	end   int64 // of what is asked for; 0: the blob's
+	tries int
 }
 
 // errNoRanges: a part of a blob cannot be had.
@@ -77,49 +76,51 @@ func (b *blobReader) last() int64 {
 
 func (b *blobReader) connect() error {
 	b.disconnect()
-	ctx, cancel := context.WithCancelCause(b.ctx)
 	h := http.Header{}
 	switch {
 	case b.end > 0:
 		h.Set("Range", fmt.Sprintf("bytes=%d-%d", b.at, b.end-1))
-	case b.at > 0:
+	case b.at > 0 && !b.whole:
 		h.Set("Range", fmt.Sprintf("bytes=%d-", b.at))
 	}
-	resp, err := b.src.do(ctx, http.MethodGet, "/blobs/"+string(b.desc.Digest), h)
-	if err != nil {
-		cancel(err)
-		return err
+	resp, err := b.src.do(b.ctx, http.MethodGet, "/blobs/"+string(b.desc.Digest), h)
+	if err == nil {
+		err = b.take(resp, h.Get("Range") != "")
+	} else if b.at > 0 && statusOf(err) == http.StatusRequestedRangeNotSatisfiable {
+		err = errNoRanges
 	}
-	if b.end > 0 && resp.StatusCode != http.StatusPartialContent {
-		resp.Body.Close()
-		cancel(errNoRanges)
+	if errors.Is(err, errNoRanges) && b.end == 0 && !b.whole {
+		b.whole = true
+		return b.connect()
+	}
+	return err
+}
+
+// take begins to read an answer, which is a part of the blob or, where it could be, the whole.
+func (b *blobReader) take(resp *http.Response, ranged bool) (err error) {
+	defer func() {
+		if err != nil {
+			resp.Body.Close()
+		}
+	}()
+	part := resp.StatusCode == http.StatusPartialContent
+	switch {
+	case part && !(ranged && goesOn(resp, b.at)), b.end > 0 && !part:
 		return errNoRanges
-	}
-	if b.at > 0 && resp.StatusCode != http.StatusPartialContent {
+	case b.at > 0 && !part:
 		// It starts again at the beginning: pass over what we have.
 		if _, err := io.CopyN(io.Discard, resp.Body, b.at); err != nil {
-			resp.Body.Close()
-			cancel(err)
 			return err
 		}
+	case b.end == 0 && b.at == 0 && resp.ContentLength >= 0 && resp.ContentLength != b.desc.Size:
+		return fail(ErrCorrupt, "blob %s: the registry serves %d bytes, the manifest says %d", b.desc.Digest, resp.ContentLength, b.desc.Size)
 	}
-	if n := resp.ContentLength; b.at == 0 && b.end == 0 && n >= 0 && n != b.desc.Size {
-		resp.Body.Close()
-		cancel(nil)
-		return fail(ErrCorrupt, "blob %s: the registry serves %d bytes, the manifest says %d", b.desc.Digest, n, b.desc.Size)
-	}
-	b.body, b.cancel = resp.Body, cancel
-	b.watch = time.AfterFunc(b.src.stall, func() {
-		cancel(fmt.Errorf("%s sends nothing for %s", b.src.ref.Domain, b.src.stall))
-	})
-	b.cause = ctx
+	b.body = resp.Body
 	return nil
 }
 
 func (b *blobReader) disconnect() {
 	if b.body != nil {
-		b.watch.Stop()
-		b.cancel(nil)
 		b.body.Close()
 		b.body = nil
 	}
@@ -130,7 +131,6 @@ func (b *blobReader) Read(p []byte) (int, error) {
 		n, err := b.body.Read(p)
 		b.at += int64(n)
 		if n > 0 {
-			b.watch.Reset(b.src.stall)
 			b.tries = 0
 			return n, nil
 		}
@@ -140,8 +140,8 @@ func (b *blobReader) Read(p []byte) (int, error) {
 		if err == nil || err == io.EOF {
 			return n, err
 		}
-		if why := context.Cause(b.cause); why != nil {
-			err = why
+		if b.ctx.Err() != nil {
+			err = context.Cause(b.ctx)
 		}
 		if b.tries++; b.tries >= b.src.access.tries() || b.ctx.Err() != nil {
 			return 0, fmt.Errorf("after %d of %d bytes: %w", b.at, b.desc.Size, err)
@@ -172,11 +172,20 @@ func explainRegistry(ref Reference, err error) error {
 			hint("plain HTTP is used on loopback only; where you trust the network, add --tls-verify=false")
 	case strings.Contains(err.Error(), "x509:"), strings.Contains(err.Error(), "tls:"):
 		return fail(nil, "connect to %s", ref.Domain).because(err).
-			hint("install the registry's certificate authority (SSL_CERT_FILE=…), or add --tls-verify=false where you trust the network")
+			hint("--cert-dir DIR with the registry's authority in DIR/ca.crt, or its place in the system; --tls-verify=false where you trust the network")
 	case errors.As(err, &te):
 		return explainStatus(ref, te, err)
 	}
 	return fail(nil, "ask the registry %s", ref.Domain).because(err)
+}
+
+// statusOf is the status of an answer that was an error, 0 where it was none.
+func statusOf(err error) int {
+	var te *transport.Error
+	if errors.As(err, &te) {
+		return te.StatusCode
+	}
+	return 0
 }
 
 func explainStatus(ref Reference, te *transport.Error, err error) error {

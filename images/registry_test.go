@@ -115,7 +115,7 @@ func TestPullGuards(t *testing.T) {
 			t.Errorf("%s: %v", host, !want)
 		}
 	}
-	g := &schemeGuard{inner: http.DefaultTransport, host: "10.0.0.1:5000"}
+	g := &schemeGuard{inner: http.DefaultTransport, host: "10.0.0.1:5000", stall: stallTimeout}
 	if _, err := g.RoundTrip(httptest.NewRequest("GET", "http://10.0.0.1:5000/v2/", nil)); !errors.Is(err, errPlainHTTP) {
 		t.Errorf("%v", err)
 	}

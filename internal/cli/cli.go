@@ -16,6 +16,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"log"
 	"os"
 	"os/signal"
 	"slices"
@@ -31,6 +32,8 @@ const exitOurs = 125
 
 // Main runs one command line, args[0] included, and returns its exit code.
 func Main(args []string) int {
+	// net/http writes there what a server sends unasked; coracle itself, nothing.
+	log.SetOutput(io.Discard)
 	a := &app{
 		files:  [3]*os.File{os.Stdin, os.Stdout, os.Stderr},
 		out:    bufio.NewWriter(os.Stdout),

@@ -122,6 +122,9 @@ func (c *pullCmd) names(ctx context.Context, e engineAPI, access images.Access) 
 		if err != nil {
 			return nil, err
 		}
+		if len(tags) == 0 {
+			return nil, fmt.Errorf("pull %s: the repository has no tags", name)
+		}
 		for _, t := range tags {
 			names = append(names, name+":"+t)
 		}

@@ -166,6 +166,20 @@ func (f *faulty) before(w http.ResponseWriter, q *request, rest string) bool {
 		return redirect(q.URL.Path)
 	case "plain blob":
 		return redirect("http://192.0.2.1/" + rest) // an address of documentation: nobody is there
+	case "silent manifest":
+		if q.n > 1 {
+			return false
+		}
+		f.note(q, "silent")
+		w.Header().Set("Content-Length", "1000")
+		_, _ = io.WriteString(w, "{")
+		_ = http.NewResponseController(w).Flush()
+		<-q.Context().Done()
+		return true
+	case "unasked manifest":
+		f.note(q, "unasked")
+		unasked(w)
+		return true
 	case "denied blob":
 		return refuse(http.StatusUnauthorized, "")
 	case "large body":
@@ -205,6 +219,17 @@ func reset(w http.ResponseWriter) {
 	conn.Close()
 }
 
+// unasked sends more than was asked for, after an answer that is no manifest.
+func unasked(w http.ResponseWriter) {
+	conn, _, err := http.NewResponseController(w).Hijack()
+	if err != nil {
+		panic(http.ErrAbortHandler)
+	}
+	_, _ = io.WriteString(conn, "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}unasked")
+	time.Sleep(100 * time.Millisecond)
+	conn.Close()
+}
+
 // forward asks the registry, and passes its answer on, or a part of it, or another.
 func (f *faulty) forward(w http.ResponseWriter, q *request, path string) {
 	out := q.Clone(q.Context())
@@ -213,7 +238,7 @@ func (f *faulty) forward(w http.ResponseWriter, q *request, path string) {
 	if q.fault == "noranges" {
 		out.Header.Del("Range")
 	}
-	if q.fault == "otherrange" && q.Header.Get("Range") != "" {
+	if (q.fault == "otherrange" || q.fault == "lyingrange") && q.Header.Get("Range") != "" {
 		out.Header.Set("Range", "bytes=7-")
 	}
 	resp, err := http.DefaultTransport.RoundTrip(out)
@@ -228,6 +253,11 @@ func (f *faulty) forward(w http.ResponseWriter, q *request, path string) {
 	}
 	for k, v := range resp.Header {
 		w.Header()[k] = v
+	}
+	if was := resp.Header.Get("Content-Range"); was != "" && q.fault == "lyingrange" {
+		// As if it were what was asked for.
+		_, tail, _ := strings.Cut(was, "-")
+		w.Header().Set("Content-Range", strings.Replace(q.Header.Get("Range"), "=", " ", 1)+tail)
 	}
 	if q.kind == "manifest" && q.fault == "other" {
 		f.note(q, "other")
@@ -272,7 +302,7 @@ func (f *faulty) layer(w http.ResponseWriter, q *request, resp *http.Response) {
 		head(resp.ContentLength)
 		part()
 		<-q.Context().Done()
-	case "reset", "expire", "noranges", "otherrange":
+	case "reset", "expire", "noranges", "otherrange", "lyingrange":
 		head(resp.ContentLength)
 		part()
 		f.expire(q)
