@@ -34,6 +34,9 @@ type Extra struct {
 	Console *os.File
 	// Tun is the interface of a network in user space; nil: none.
 	Tun *Tun
+	// NoLoopback leaves lo down in a network namespace of its own: nobody in there can
+	// connect to anybody else in there, nor to themselves.
+	NoLoopback bool
 	// Network is called when the first process has its namespaces and its maps, and
 	// has done nothing yet: who makes a network interface from outside does so then,
 	// with the process's files under /proc. All namespaces must be fresh.
@@ -285,7 +288,7 @@ func (c *child) hostnames() {
 
 // loopback brings lo up in a network namespace of its own.
 func (c *child) loopback() {
-	if c.ns.fresh&unix.CLONE_NEWNET == 0 {
+	if c.ns.fresh&unix.CLONE_NEWNET == 0 || c.x.NoLoopback {
 		return
 	}
 	req := make([]byte, 40) // struct ifreq: name, then flags

@@ -9,12 +9,14 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Landlock are rules on files that hold besides the mounts, from before the exec on
-// and for all that comes after it. The zero value restricts nothing.
+// Landlock are rules on files and ports that hold besides mounts and network, from
+// before the exec on and for all that comes after it. Without Handled it restricts nothing.
 type Landlock struct {
 	Handled uint64 // LANDLOCK_ACCESS_FS_*: allowed only where a rule says so
+	Net     uint64 // LANDLOCK_ACCESS_NET_*, likewise, and
 	Scoped  uint64 // LANDLOCK_SCOPE_*; only where the kernel has them
 	Rules   []LandlockRule
+	Ports   []uint16 // of TCP, that may be connected to
 }
 
 // LandlockRule allows Access to what is at Path in the container, and below. One whose
@@ -37,6 +39,9 @@ func LandlockABI() int {
 const landlockFile = unix.LANDLOCK_ACCESS_FS_EXECUTE | unix.LANDLOCK_ACCESS_FS_WRITE_FILE | unix.LANDLOCK_ACCESS_FS_READ_FILE |
 	unix.LANDLOCK_ACCESS_FS_TRUNCATE | unix.LANDLOCK_ACCESS_FS_IOCTL_DEV
 
+// landlockNetPort is LANDLOCK_RULE_NET_PORT (linux/landlock.h, ABI 4).
+const landlockNetPort = 2
+
 // landlock makes the rules, before limits on descriptors hold. By system calls of our
 // own: a library for it restricts the threads of the program that calls it, and here that
 // is a child without a runtime.
@@ -47,8 +52,10 @@ func (c *child) landlock() (rules userns.Reg) {
 	}
 	const label = "landlock: make the rules"
 	attr := binary.NativeEndian.AppendUint64(nil, l.Handled)
+	if l.Net|l.Scoped != 0 {
+		attr = binary.NativeEndian.AppendUint64(attr, l.Net)
+	}
 	if l.Scoped != 0 {
-		attr = binary.NativeEndian.AppendUint64(attr, 0) // the network's ports
 		attr = binary.NativeEndian.AppendUint64(attr, l.Scoped)
 	}
 	rules = c.p.NewReg()
@@ -84,6 +91,11 @@ func (c *child) landlock() (rules userns.Reg) {
 	}
 	for i, f := range c.x.Stdio {
 		allow(i, streamAccess(i, f))
+	}
+	for _, port := range l.Ports {
+		// struct landlock_net_port_attr: what is allowed, and the port as a number.
+		rule := binary.NativeEndian.AppendUint64(nil, unix.LANDLOCK_ACCESS_NET_CONNECT_TCP)
+		c.p.Call(label, unix.SYS_LANDLOCK_ADD_RULE, rules, landlockNetPort, binary.NativeEndian.AppendUint64(rule, uint64(port)), 0)
 	}
 	return rules
 }

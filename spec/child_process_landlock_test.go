@@ -2,6 +2,7 @@ package spec
 
 import (
 	"os"
+	"strings"
 	"testing"
 
 	"golang.org/x/sys/unix"
@@ -39,6 +40,39 @@ func TestLandlock(t *testing.T) {
 		t.Fatal(err)
 	}
 	if out, _, err := runSpec(t, s, x); err != nil || out != "no one\nno new\n"+all {
+		t.Errorf("with rules: %q, %v", out, err)
+	}
+}
+
+// Each wall by itself keeps a command from its own loopback: rules for ports with the
+// interface up, and the interface down without rules.
+func TestNoLoopback(t *testing.T) {
+	if LandlockABI() < 4 {
+		if os.Getenv("CORACLE_MUST_WORK") != "" {
+			t.Fatal("this kernel's Landlock knows no ports")
+		}
+		t.Skip("this kernel's Landlock knows no ports")
+	}
+	root := busyboxRoot(t)
+	s := testSpec(root, "sh", "-c", `timeout 1 nc -l -p 7000 2>&1 || echo nobody came; for p in 7001 7002; do nc 127.0.0.1 $p </dev/null 2>&1; done; true`)
+	s.Process.NoNewPrivileges = true
+	refused := "nc: can't connect to remote host (127.0.0.1): "
+	x, lines := Extra{}, func(lines ...string) string { return strings.Join(lines, "\n") + "\n" }
+	open := lines("nobody came", refused+"Connection refused", refused+"Connection refused")
+	if out, _, err := runSpec(t, s, x); err != nil || !strings.HasSuffix(out, open) {
+		t.Errorf("without walls: %q, %v", out, err)
+	}
+	x.NoLoopback = true
+	down := lines("nobody came", refused+"Network is unreachable", refused+"Network is unreachable")
+	if out, _, err := runSpec(t, s, x); err != nil || !strings.HasSuffix(out, down) {
+		t.Errorf("with the interface down: %q, %v", out, err)
+	}
+	const read = unix.LANDLOCK_ACCESS_FS_EXECUTE | unix.LANDLOCK_ACCESS_FS_READ_FILE | unix.LANDLOCK_ACCESS_FS_READ_DIR
+	x = Extra{}
+	x.Landlock = Landlock{Handled: read, Rules: []LandlockRule{{"/", read}},
+		Net: unix.LANDLOCK_ACCESS_NET_BIND_TCP | unix.LANDLOCK_ACCESS_NET_CONNECT_TCP, Ports: []uint16{7002}}
+	ruled := lines("nc: bind: Permission denied", "nobody came", refused+"Permission denied", refused+"Connection refused")
+	if out, _, err := runSpec(t, s, x); err != nil || out != ruled {
 		t.Errorf("with rules: %q, %v", out, err)
 	}
 }

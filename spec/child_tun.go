@@ -120,6 +120,13 @@ func (c *child) tunIPv4(t *Tun) {
 	copy(route[40:], sockaddr4([4]byte{}))
 	binary.NativeEndian.PutUint16(route[56:], unix.RTF_UP|unix.RTF_GATEWAY)
 	c.p.Call("route all to "+t.Gateway, unix.SYS_IOCTL, c.tmp, unix.SIOCADDRT, route)
+	if c.x.NoLoopback { // else what is for 127.0.0.1 would go that way, too
+		own := make([]byte, 120)
+		copy(own[8:], sockaddr4([4]byte{127}))
+		copy(own[40:], sockaddr4(mask4(8)))
+		binary.NativeEndian.PutUint16(own[56:], unix.RTF_UP|unix.RTF_REJECT)
+		c.p.Call("route the loopback nowhere", unix.SYS_IOCTL, c.tmp, unix.SIOCADDRT, own)
+	}
 	for i, a := range t.More {
 		if len(a.IP) != 4 {
 			continue
@@ -136,7 +143,7 @@ func (c *child) tunIPv4(t *Tun) {
 // the kernel makes a moment later. A host without IPv6 has none for the container.
 func (c *child) tunIPv6(t *Tun) {
 	var at []int // where the messages name the interface
-	msgs := tunMessages(t, &at)
+	msgs := tunMessages(t, c.x.NoLoopback, &at)
 	if msgs == nil {
 		return
 	}
@@ -157,7 +164,7 @@ func (c *child) tunIPv6(t *Tun) {
 
 // tunMessages are the interface's IPv6 addresses, and the route by its gateway; nil for
 // none.
-func tunMessages(t *Tun, at *[]int) (msgs []byte) {
+func tunMessages(t *Tun, noLoopback bool, at *[]int) (msgs []byte) {
 	all := t.More
 	if t.Bits6 > 0 {
 		all = append([]TunAddress{{IP: t.IPv6[:], Bits: t.Bits6}}, all...)
@@ -175,6 +182,11 @@ func tunMessages(t *Tun, at *[]int) (msgs []byte) {
 	if t.Bits6 > 0 {
 		gateway := []byte{unix.AF_INET6, 0, 0, 0, unix.RT_TABLE_MAIN, unix.RTPROT_BOOT, unix.RT_SCOPE_UNIVERSE, unix.RTN_UNICAST, 0, 0, 0, 0}
 		msgs = netlinkRequest(msgs, unix.RTM_NEWROUTE, gateway, at, unix.RTA_GATEWAY, t.Gw6[:])
+	}
+	if t.Bits6 > 0 && noLoopback {
+		nowhere := []byte{unix.AF_INET6, 128, 0, 0, unix.RT_TABLE_MAIN, unix.RTPROT_BOOT, unix.RT_SCOPE_UNIVERSE, unix.RTN_UNREACHABLE, 0, 0, 0, 0}
+		loopback := [16]byte{15: 1}
+		msgs = netlinkRequest(msgs, unix.RTM_NEWROUTE, nowhere, at, unix.RTA_DST, loopback[:])
 	}
 	return msgs
 }

@@ -17,6 +17,7 @@ func builtinProfiles() []builtin {
 ` + smallRoot + `cwd = "ro"
 home = "empty"
 network = "none"
+loopback = "deny"
 pids = 256
 max-files = 1024
 on-exit = "discard"

@@ -140,6 +140,8 @@ func tightens(s configSetting) bool {
 		return one == "empty"
 	case "network":
 		return one == "none"
+	case "loopback":
+		return one == "deny"
 	case "on-exit":
 		return one == "discard" || one == "keep" || one == "ask"
 	case "pids":

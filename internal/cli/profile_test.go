@@ -100,7 +100,10 @@ func TestProjectProfile(t *testing.T) {
 	if got, err := words("filter-escapes = true"); err != nil || !slices.Equal(got, []string{"--filter-escapes=true"}) {
 		t.Errorf("%q, %v", got, err)
 	}
-	for _, text := range []string{"cwd = 'rw'", "rw = ['/']", "allow-net = ['x']", "home = 'real'", "network = 'host'", "pids = 4096", "pids = 'max'", "on-exit = 'apply'", "env-pass = ['A']",
+	if got, err := words("loopback = 'deny'"); err != nil || !slices.Equal(got, []string{"--loopback=deny"}) {
+		t.Errorf("%q, %v", got, err)
+	}
+	for _, text := range []string{"loopback = 'allow'", "cwd = 'rw'", "rw = ['/']", "allow-net = ['x']", "home = 'real'", "network = 'host'", "pids = 4096", "pids = 'max'", "on-exit = 'apply'", "env-pass = ['A']",
 		"extends = 'hpc'", "best-effort = true", "seccomp = 'x'", "allow-unix = ['/s']", "root = 'host'", "grace = 9", "deny-net = ['x']", "ro = ['~/.ssh']",
 		"allow-32bit = true", "proxy-env = true", "filter-escapes = false"} {
 		if got, err := words("nice = 3\n" + text); err == nil || !strings.Contains(hintOf(err), "coracle profile trust") {

@@ -53,7 +53,8 @@ type sandboxNetwork struct {
 	Network string `aliases:"net" placeholder:"MODE" help:"none (the default), private, which rules imply, or host."`
 
 	egressFlags `embed:""`
-	ProxyEnv    bool `name:"proxy-env" help:"For programs that insist on http_proxy and https_proxy: serve one, under the same rules, and set them."`
+	Loopback    string `placeholder:"HOW" help:"Its own loopback: allow (the default) or deny, where it can neither listen nor connect."`
+	ProxyEnv    bool   `name:"proxy-env" help:"For programs that insist on http_proxy and https_proxy: serve one, under the same rules, and set them."`
 }
 
 type sandboxLimits struct {
@@ -120,7 +121,7 @@ func (c *sandboxCmd) options() (engine.SandboxOptions, error) {
 		Options: sandbox.Options{
 			Command: c.Command, ReadWrite: v.RW, ReadOnly: v.RO, TryReadWrite: v.RWTry, TryReadOnly: v.ROTry,
 			Hide: v.Hide, Tmpfs: v.Tmpfs, Overlay: v.Overlay, AllowUnix: v.AllowUnix, Cwd: v.Cwd, Root: v.Root, Home: v.Home,
-			Network: sandbox.Network{Mode: c.Network.Network},
+			Network: sandbox.Network{Mode: c.Network.Network, Loopback: c.Network.Loopback},
 			Env:     c.Process.Env, EnvPass: c.Process.EnvPass, Allow32: c.Process.Allow32, FilterEscapes: c.Process.Escapes,
 			Limits: sandbox.Limits{Timeout: time.Duration(l.Timeout), Grace: time.Duration(l.Grace), CPUTime: time.Duration(l.CPUTime), MaxFiles: l.MaxFiles, Inodes: l.Inodes, Nice: l.Nice, IONice: l.IONice},
 		},

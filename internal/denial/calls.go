@@ -16,7 +16,7 @@ type want struct {
 	create   bool
 }
 
-// Watched are the calls that are told of: those that name a path, and connect(2).
+// Watched are the calls that are told of: those that name a path, connect(2) and bind(2).
 func Watched() []seccomp.Watch {
 	out := []seccomp.Watch{
 		{Nr: unix.SYS_OPENAT}, {Nr: unix.SYS_OPENAT2},
@@ -24,7 +24,7 @@ func Watched() []seccomp.Watch {
 		{Nr: sysFstatat, Arg: 3, Without: unix.AT_EMPTY_PATH}, {Nr: unix.SYS_STATX, Arg: 2, Without: unix.AT_EMPTY_PATH},
 		{Nr: unix.SYS_FACCESSAT}, {Nr: unix.SYS_FACCESSAT2}, {Nr: unix.SYS_READLINKAT}, {Nr: unix.SYS_EXECVE}, {Nr: unix.SYS_CHDIR},
 		{Nr: unix.SYS_MKDIRAT}, {Nr: unix.SYS_MKNODAT}, {Nr: unix.SYS_SYMLINKAT}, {Nr: unix.SYS_LINKAT}, {Nr: unix.SYS_UNLINKAT}, {Nr: unix.SYS_RENAMEAT2},
-		{Nr: unix.SYS_FCHMODAT}, {Nr: unix.SYS_FCHOWNAT}, {Nr: unix.SYS_UTIMENSAT}, {Nr: unix.SYS_TRUNCATE}, {Nr: unix.SYS_CONNECT},
+		{Nr: unix.SYS_FCHMODAT}, {Nr: unix.SYS_FCHOWNAT}, {Nr: unix.SYS_UTIMENSAT}, {Nr: unix.SYS_TRUNCATE}, {Nr: unix.SYS_CONNECT}, {Nr: unix.SYS_BIND},
 	}
 	return append(out, oldWatched()...)
 }

@@ -20,7 +20,7 @@ type Denial struct {
 	// What is the path, the system call or the destination.
 	What string `json:"what"`
 	// Action is what was to be done with it: look, read, execute, write, remove,
-	// connect, call, resolve.
+	// connect, listen, call, resolve.
 	Action string `json:"action"`
 	// Wall is what refused it: hidden, credentials, read-only, protected, sockets,
 	// landlock, seccomp, network.
@@ -61,13 +61,14 @@ const (
 	Write   = "write"
 	Remove  = "remove"
 	Connect = "connect"
+	Listen  = "listen"
 	Call    = "call"
 	Resolve = "resolve"
 )
 
 // weight orders actions by what they take: of several with one path the heaviest counts.
 func weight(action string) int {
-	return slices.Index([]string{Look, Read, Execute, Remove, Write, Connect, Call, Resolve}, action)
+	return slices.Index([]string{Look, Read, Execute, Remove, Write, Connect, Listen, Call, Resolve}, action)
 }
 
 // most are kept apart: a command that tries every path there is is not to fill the memory.

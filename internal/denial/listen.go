@@ -17,12 +17,16 @@ type Listener struct {
 	// Filter is the one that enforces: it decides, by the numbers of the call alone.
 	Filter []unix.SockFilter
 	// Refused hears of calls that the filter refuses, Tried of paths, Dialled of
-	// internet addresses ("": of the loopback, where only the host has that port), Named of
-	// abstract sockets that only the host has. All come from one goroutine, and must not wait.
+	// internet addresses (without one: of the loopback, where only the host has that port),
+	// Named of abstract sockets that only the host has. All come from one goroutine, and must
+	// not wait.
 	Refused func(d seccomp.Data)
 	Tried   func(a Access)
-	Dialled func(ip string, port uint16)
+	Dialled func(d Dial)
 	Named   func(socket string)
+	// Closed says that the sandbox's own loopback is: Dialled hears of all that is for it,
+	// and of who wants to listen.
+	Closed bool
 
 	fd    *os.File
 	stopR *os.File
@@ -149,9 +153,12 @@ func (l *Listener) answer(fd uintptr, n *notification) response {
 // was looked at.
 func (l *Listener) look(fd uintptr, n *notification) {
 	t := task{l: l, pid: int(n.pid)}
-	if uint32(n.nr) == unix.SYS_CONNECT {
-		told := t.connect(n.args)
-		if told != nil && valid(fd, n.id) {
+	if nr := uint32(n.nr); nr == unix.SYS_CONNECT || nr == unix.SYS_BIND {
+		told := t.connect
+		if nr == unix.SYS_BIND {
+			told = t.bind
+		}
+		if told := told(n.args); told != nil && valid(fd, n.id) {
 			told()
 		}
 		return

@@ -2,9 +2,7 @@ package denial
 
 import (
 	"bytes"
-	"encoding/binary"
 	"errors"
-	"net/netip"
 	"os"
 	"path"
 	"strconv"
@@ -168,75 +166,4 @@ func (t task) root() (int, error) {
 		t.l.root = f
 	}
 	return int(t.l.root.Fd()), nil
-}
-
-// connect says whom connect(2) is for; nil for nobody of interest.
-func (t task) connect(args [6]uint64) func() {
-	size := min(args[2], unix.SizeofSockaddrAny)
-	const family = 2
-	addr, ok := t.memory(args[1], max(int(size), family))
-	if !ok || len(addr) < family {
-		return nil
-	}
-	switch binary.NativeEndian.Uint16(addr) {
-	case unix.AF_UNIX:
-		return t.connectUnix(addr[family:])
-	case unix.AF_INET, unix.AF_INET6:
-		return t.connectIP(addr)
-	}
-	return nil
-}
-
-func (t task) connectUnix(name []byte) func() {
-	if len(name) == 0 {
-		return nil
-	}
-	if name[0] == 0 { // of the network's, not of the file system's
-		if abstract := string(name[1:]); t.hostAbstract(abstract) {
-			return func() { t.l.Named(abstract) }
-		}
-		return nil
-	}
-	if i := bytes.IndexByte(name, 0); i >= 0 {
-		name = name[:i]
-	}
-	full := string(name)
-	if full[0] != '/' {
-		base, ok := t.link("cwd")
-		if !ok {
-			return nil
-		}
-		full = base + "/" + full
-	}
-	a := Access{Action: Connect}
-	if !t.resolve(&a, full, false) {
-		return nil
-	}
-	return func() { t.l.Tried(a) }
-}
-
-func (t task) connectIP(addr []byte) func() {
-	const v4, v6 = 8, 24
-	if len(addr) < v4 {
-		return nil
-	}
-	port := binary.BigEndian.Uint16(addr[2:])
-	ip, ok := netip.AddrFromSlice(addr[4:8])
-	if binary.NativeEndian.Uint16(addr) == unix.AF_INET6 {
-		if len(addr) < v6 {
-			return nil
-		}
-		ip, ok = netip.AddrFromSlice(addr[8:v6])
-		ip = ip.Unmap()
-	}
-	switch {
-	case !ok || port == 0:
-		return nil
-	case ip.IsLoopback() || ip.IsUnspecified():
-		if t.hostPort(port) {
-			return func() { t.l.Dialled("", port) }
-		}
-		return nil
-	}
-	return func() { t.l.Dialled(ip.String(), port) }
 }

@@ -219,7 +219,7 @@ func (s *boxed) run(ctx context.Context) (Exit, error) {
 	if err := s.observe(made.Filter, &x); err != nil {
 		return Exit{Code: 125}, err
 	}
-	x.ID, x.Landlock = s.id, s.plan.Landlock()
+	x.ID, x.Landlock, x.NoLoopback = s.id, s.plan.Landlock(), s.plan.Network.Loopback == sandbox.DenyLoopback
 	x.HandScratch, s.uppers = s.bounded(), made.Uppers
 	if x.Stub, err = s.stub(); err != nil {
 		return Exit{Code: 125}, err

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -89,13 +90,8 @@ func (s *boxed) observe(filter seccomp.Program, x *spec.Extra) error {
 		Refused: func(d seccomp.Data) { w.add(sandbox.JudgeCall(d, seccomp.Native(d), s.o.Seccomp)) },
 		Tried:   func(a denial.Access) { w.tried(a, &s.plan, host) },
 		Named:   func(socket string) { w.add(sandbox.JudgeAbstract(socket)) },
-		Dialled: func(ip string, port uint16) {
-			if ip == "" {
-				w.add(sandbox.JudgeLoopback(strconv.Itoa(int(port))))
-			} else if s.plan.Network.Mode == sandbox.NoNetwork {
-				w.add(sandbox.JudgeDial(ip, strconv.Itoa(int(port)), port == 53))
-			}
-		},
+		Dialled: s.dialled,
+		Closed:  s.plan.Network.Loopback == sandbox.DenyLoopback,
 	}
 	x.Observe = func(listener *os.File) {
 		if w.err = l.Serve(listener); w.err != nil {
@@ -105,6 +101,21 @@ func (s *boxed) observe(filter seccomp.Program, x *spec.Extra) error {
 		w.listener = l
 	}
 	return nil
+}
+
+// dialled hears of each internet address.
+func (s *boxed) dialled(dial denial.Dial) {
+	explain := func() (why, flag string) {
+		gate, ip := s.r.gate.Load(), net.ParseIP(dial.IP)
+		if gate == nil || ip == nil {
+			return "", ""
+		}
+		addr, _ := netip.AddrFromSlice(ip)
+		return gate.Explain("", netip.AddrPortFrom(addr.Unmap(), dial.Port))
+	}
+	if d, refused := s.plan.JudgeDial(dial, explain); refused {
+		s.witnessed.add(d)
+	}
 }
 
 // stop comes after the command's end.

@@ -106,6 +106,9 @@ func (s *boxed) report(exit *Exit, err error) SandboxReport {
 		NotEnforced: append([]string{}, s.missing...), Executed: []string{}, Denials: []denial.Denial{}, DenialsRecorded: denialsNone,
 		Landlock: s.facts.Landlock,
 	}
+	if why := s.plan.PortsUnheld(); why != "" {
+		rep.NotEnforced = append(rep.NotEnforced, "ports by Landlock, besides the network: "+why)
+	}
 	if err != nil {
 		rep.Outcome, rep.Error = "refused", err.Error()
 		return rep

@@ -3,6 +3,7 @@ package engine
 import (
 	"context"
 	"errors"
+	"slices"
 
 	"coracle/internal/sandbox"
 	"coracle/netns/builtin"
@@ -51,10 +52,43 @@ func (s *boxed) planNetwork() error {
 		}
 	}
 	var err error
-	if s.r.net, err = planNetwork(s.r.o); err == nil && s.o.ProxyEnv {
+	if s.r.net, err = planNetwork(s.r.o); err != nil {
+		return err
+	}
+	if s.o.ProxyEnv {
 		s.r.net.proxy, n.Proxy = true, "http://"+builtin.ProxyAddr(s.r.net.config).String()
 	}
-	return err
+	return s.planLoopback()
+}
+
+// planLoopback finds the ports that stay open where the sandbox's own loopback is closed:
+// those of the rules, of names, and of the proxy.
+func (s *boxed) planLoopback() error {
+	n := &s.o.Options.Network
+	switch {
+	case n.Loopback != sandbox.DenyLoopback || n.Mode == sandbox.NoNetwork:
+		return nil
+	case n.Mode == sandbox.HostNetwork:
+		why := "the loopback is the host's, which cannot be closed to one of its processes"
+		if s.o.BestEffort {
+			n.Loopback = sandbox.AllowLoopback
+			s.leaveOut("--loopback deny: " + why)
+			return nil
+		}
+		return hintBestEffort(&Error{Op: "--loopback deny", Err: errors.New(why), Help: "--network private, or --loopback allow"})
+	}
+	ports, all := s.r.net.rules.Ports(sandbox.MostPorts)
+	if n.AllPorts = all || s.o.AllowNetFile != ""; n.AllPorts { // a file may open others later
+		return nil
+	}
+	const names = 53 // over TCP
+	n.Ports = append(ports, names)
+	if s.o.ProxyEnv {
+		n.Ports = append(n.Ports, builtin.ProxyAddr(s.r.net.config).Port())
+	}
+	slices.Sort(n.Ports)
+	n.Ports = slices.Compact(n.Ports)
+	return nil
 }
 
 func (s *boxed) resolvConf() string {

@@ -63,6 +63,7 @@ func (pl *Plan) rules() []Rule {
 		{"no descriptor of the caller's but 0, 1 and 2", "closed on exec"},
 		{"nothing outlives the command", "pid namespace; a guard when the launcher is killed"},
 	}
+	out = append(out, pl.portRules()...)
 	if pl.FilterEscapes {
 		out = append(out, Rule{"the caller's terminal gets text, colours, moves of the cursor and erasing, no other sequences", "read and made anew by the launcher"})
 	}
@@ -101,6 +102,9 @@ func (pl *Plan) networkRule() Rule {
 		return Rule{"it talks to whom it may: " + strings.Join(n.Rules, ", "), "network namespace; all packets pass through coracle, which answers names, too"}
 	case n.Mode == PrivateNetwork:
 		return Rule{"it talks to all but the host's loopback", "network namespace; all packets pass through coracle"}
+	}
+	if pl.Network.Loopback == DenyLoopback {
+		return Rule{"no network", "network namespace in which no interface is up"}
 	}
 	return Rule{"no network", "network namespace with a loopback only"}
 }

@@ -293,6 +293,9 @@ func JudgeCall(c seccomp.Data, native bool, profile string) denial.Denial {
 	if noFlag(name) {
 		d.Flag, d.Danger = "", ""
 	}
+	if profile == "" && passesPorts(name, c.Args) {
+		d.Why, d.Flag, d.Danger = "with --loopback deny: no rule for ports of Landlock's would hold it", "--loopback allow", openLoopback
+	}
 	return d
 }
 
@@ -342,30 +345,17 @@ func noFlag(name string) bool {
 	return false
 }
 
-// JudgeLoopback is for a port that the host listens at, which is tried on the sandbox's own
-// loopback.
-func JudgeLoopback(port string) denial.Denial {
-	return denial.Denial{Kind: denial.Network, What: "the host's port " + port, Action: denial.Connect, Wall: denial.NoNetwork, Count: 1,
-		Why: "127.0.0.1 is the sandbox's own loopback, not the host's", Flag: "--allow-net host:" + port,
-		Danger: "services on the host's loopback often trust whoever reaches them; and the command must ask for 10.0.2.2 in the place of 127.0.0.1"}
-}
-
-// JudgeAbstract is for a socket without a path that only the host's network has.
-func JudgeAbstract(name string) denial.Denial {
-	return denial.Denial{Kind: denial.Socket, What: "@" + name, Action: denial.Connect, Wall: denial.NoNetwork, Why: "names of sockets without a path are those of its own network", Count: 1}
-}
-
-// JudgeDial is for an internet address in a sandbox without a network.
-func JudgeDial(host string, port string, dns bool) denial.Denial {
-	d := denial.Denial{Kind: denial.Network, What: host + " port " + port, Action: denial.Connect, Wall: denial.NoNetwork, Why: "there is no network", Count: 1}
-	if dns {
-		d.What, d.Action, d.Flag = "names", denial.Resolve, "--allow-net NAME"
-		d.Why = "there is no network, and nobody to ask for a name's address"
-		return d
+// passesPorts says whether a call that was refused is one of those that PlainSockets of
+// spec/seccomp refuses.
+func passesPorts(name string, args [6]uint64) bool {
+	switch name {
+	case "sendto", "sendmsg", "sendmmsg":
+		return true
+	case "socket":
+		family := args[0] & (1<<32 - 1)
+		return family == unix.AF_INET || family == unix.AF_INET6
+	case "socketcall":
+		return args[0]&(1<<32-1) != 1 // SYS_SOCKET is refused anyway
 	}
-	if strings.Contains(host, ":") {
-		host = "[" + host + "]"
-	}
-	d.Flag = "--allow-net " + host + ":" + port
-	return d
+	return false
 }

@@ -94,7 +94,48 @@ func TestJudgeCall(t *testing.T) {
 	if d := JudgeCall(i386, false, ""); runtime.GOARCH == "amd64" && (d.What != "socketcall of 32 bits" || !strings.Contains(d.Why, "in memory")) {
 		t.Errorf("%+v", d)
 	}
-	if d := JudgeDial("2001:db8::1", "443", false); d.Flag != "--allow-net [2001:db8::1]:443" {
+	plain := seccomp.Data{Nr: unix.SYS_SOCKET, Args: [6]uint64{unix.AF_INET, unix.SOCK_STREAM, 262}}
+	if d := JudgeCall(plain, true, ""); d.Flag != "--loopback allow" || d.Danger == "" {
 		t.Errorf("%+v", d)
+	}
+}
+
+func TestJudgeDial(t *testing.T) {
+	loopback := denial.Dial{IP: "127.0.0.1", Port: 8080, TCP: true, Own: true}
+	listen := denial.Dial{IP: "0.0.0.0", Port: 8080, TCP: true, Listen: true}
+	deny := Network{Mode: NoNetwork, Loopback: DenyLoopback}
+	ruled := Network{Mode: PrivateNetwork, Loopback: DenyLoopback, Ports: []uint16{53, 443}}
+	for _, tt := range []struct {
+		what             string
+		n                Network
+		abi              int
+		dial             denial.Dial
+		flag, wall, said string // flag "": it is no denial
+	}{
+		{"an address", Network{Mode: NoNetwork}, 7, denial.Dial{IP: "2001:db8::1", Port: 443, TCP: true}, "--allow-net [2001:db8::1]:443", denial.NoNetwork, "2001:db8::1 port 443"},
+		{"a name", deny, 7, denial.Dial{IP: "192.0.2.1", Port: 53}, "--allow-net NAME", denial.NoNetwork, "names"},
+		{"the host's port", deny, 7, denial.Dial{Port: 80, TCP: true, Own: true}, "--allow-net host:80", denial.NoNetwork, "the host's port 80"},
+		{"its own, open", Network{Mode: NoNetwork}, 7, loopback, "", "", ""},
+		{"its own", deny, 7, loopback, "--loopback allow", denial.NoNetwork, "port 8080 of its own loopback"},
+		{"listening, open", Network{Mode: NoNetwork}, 7, listen, "", "", ""},
+		{"listening", deny, 7, listen, "--loopback allow", denial.Landlock, "listening at port 8080"},
+		{"listening without rules for ports", deny, 3, listen, "", "", ""},
+		{"listening without any address", deny, 3, denial.Dial{IP: "127.0.0.1", TCP: true, Own: true, Listen: true}, "", "", ""},
+		{"listening on the loopback without rules for ports", ruled, 3, denial.Dial{IP: "127.0.0.1", TCP: true, Own: true, Listen: true}, "--loopback allow", denial.NoNetwork, "listening"},
+		{"UDP", deny, 7, denial.Dial{IP: "0.0.0.0", Port: 8080, Listen: true}, "", "", ""},
+		{"a port of a rule", ruled, 7, denial.Dial{IP: "192.0.2.1", Port: 443, TCP: true}, "", "", ""},
+		{"another port", ruled, 7, denial.Dial{IP: "192.0.2.1", Port: 80, TCP: true}, "--allow-net a:80", denial.Landlock, "tcp to 192.0.2.1:80"},
+		{"another port of UDP", ruled, 7, denial.Dial{IP: "192.0.2.1", Port: 80}, "", "", ""},
+		{"another port without rules for ports", ruled, 3, denial.Dial{IP: "192.0.2.1", Port: 80, TCP: true}, "", "", ""},
+		{"all ports", Network{Mode: PrivateNetwork, Loopback: DenyLoopback, AllPorts: true}, 7, denial.Dial{IP: "192.0.2.1", Port: 80, TCP: true}, "", "", ""},
+	} {
+		pl := Plan{Network: tt.n, facts: Facts{Landlock: tt.abi}}
+		d, refused := pl.JudgeDial(tt.dial, func() (string, string) { return "no rule allows it", "--allow-net a:80" })
+		if !refused {
+			d = denial.Denial{}
+		}
+		if d.Flag != tt.flag || d.Wall != tt.wall || d.What != tt.said {
+			t.Errorf("%s: %+v", tt.what, d)
+		}
 	}
 }

@@ -261,9 +261,9 @@ func (p *proposal) refused() {
 			s.Value = d.What // not as a shell takes it
 		}
 		switch {
-		case flag == "cwd":
+		case flag == "cwd", flag == "loopback":
 			s.List = false
-			p.out = slices.DeleteFunc(p.out, func(have Setting) bool { return have.Key == "cwd" })
+			p.out = slices.DeleteFunc(p.out, func(have Setting) bool { return have.Key == flag })
 		case flag == "allow-net":
 			if value == "NAME" || p.portOf(value) {
 				continue
@@ -307,6 +307,8 @@ func tookFor(d denial.Denial) string {
 		return "it was to be changed"
 	case denial.Connect, denial.Resolve:
 		return "it was to be talked to"
+	case denial.Listen:
+		return "it was to listen"
 	}
 	return "it was to be read"
 }

@@ -69,7 +69,22 @@ type Network struct {
 	// ResolvConf is what names are looked up by in a private one.
 	ResolvConf string
 	Proxy      string // the URL of that network's proxy; "": none
+	// Loopback is what the command can do on its own one: allow or deny; "" is allow.
+	Loopback string
+	// Ports are those of TCP that rules open, AllPorts says that they name none, or too
+	// many; for Landlock, where the loopback is denied.
+	Ports    []uint16
+	AllPorts bool
 }
+
+// The loopback of the sandbox's own network (--loopback).
+const (
+	AllowLoopback = "allow"
+	DenyLoopback  = "deny"
+)
+
+// MostPorts is how many ports are told Landlock one by one.
+const MostPorts = 256
 
 // File is a file with contents of the caller's.
 type File struct {
@@ -99,6 +114,11 @@ func (o Options) Check() error {
 	}
 	if err := o.check32(runtime.GOARCH); err != nil {
 		return err
+	}
+	switch o.Network.Loopback {
+	case "", AllowLoopback, DenyLoopback:
+	default:
+		return &Error{Op: "--loopback " + o.Network.Loopback, Err: errors.New("there is no such choice"), Help: "allow or deny"}
 	}
 	return o.Limits.Check()
 }

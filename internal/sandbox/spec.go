@@ -81,6 +81,14 @@ func (pl *Plan) Spec(ask Ask) (Made, error) {
 
 // filter is the sandbox's own.
 func (pl *Plan) filter() (seccomp.Program, error) {
+	p, err := pl.wholeFilter()
+	if err == nil && pl.Network.Loopback == DenyLoopback {
+		p = seccomp.PlainSockets(p)
+	}
+	return p, err
+}
+
+func (pl *Plan) wholeFilter() (seccomp.Program, error) {
 	if pl.Allow32 {
 		return seccomp.CompileSandbox32(runtime.GOARCH)
 	}

@@ -3,6 +3,7 @@ package egress
 import (
 	"errors"
 	"net/netip"
+	"slices"
 	"strings"
 	"testing"
 )
@@ -272,4 +273,33 @@ func canonical(r Rule) string {
 		return "*" + r.ports()
 	}
 	return r.name + r.ports()
+}
+
+func TestPorts(t *testing.T) {
+	for _, c := range []struct {
+		words string
+		only  bool
+		want  []uint16
+		all   bool
+	}{
+		{"", false, nil, true},
+		{"", true, nil, false},
+		{"!a.org:80", false, nil, true},
+		{"a.org:443 10.0.0.0/8:443 host:8000-8002 !a.org:80", true, []uint16{443, 8000, 8001, 8002}, false},
+		{"a.org:443 b.org", true, nil, true},
+		{"a.org:1000-1003", true, []uint16{1000, 1001, 1002, 1003}, false},
+		{"a.org:1000-1004", true, nil, true},
+		{"a.org:1000-1003 a.org:443", true, nil, true},
+	} {
+		s, err := NewRules(list(t, strings.Fields(c.words)...), c.only)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got, all := s.Ports(4); all != c.all || !slices.Equal(got, c.want) {
+			t.Errorf("%s: %v, %v", c.words, got, all)
+		}
+	}
+	if _, all := (*Rules)(nil).Ports(4); !all {
+		t.Error("without rules not all is open")
+	}
 }

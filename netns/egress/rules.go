@@ -131,6 +131,27 @@ func (s *Rules) OpensHost() bool {
 	return slices.ContainsFunc(s.allow, func(r Rule) bool { return r.kind == theHost })
 }
 
+// Ports are those at which a rule allows something, most of them at the most; all says
+// that the rules do not limit them so far.
+func (s *Rules) Ports(most int) (ports []uint16, all bool) {
+	if s == nil || !s.only {
+		return nil, true
+	}
+	for _, r := range s.allow {
+		if int(r.last)-int(r.first) >= most {
+			return nil, true
+		}
+		for p := int(r.first); p <= int(r.last); p++ {
+			ports = append(ports, uint16(p))
+		}
+	}
+	slices.Sort(ports)
+	if ports = slices.Compact(ports); len(ports) > most {
+		return nil, true
+	}
+	return ports, false
+}
+
 // find gives the first rule that is; nil without.
 func find(list []Rule, is func(*Rule) bool) *Rule {
 	for i := range list {

@@ -19,7 +19,7 @@ func without(args []string) error {
 		"openat2": unix.SYS_OPENAT2, "mount_setattr": unix.SYS_MOUNT_SETATTR, "open_tree": unix.SYS_OPEN_TREE,
 		"move_mount": unix.SYS_MOVE_MOUNT, "clone3": unix.SYS_CLONE3, "close_range": unix.SYS_CLOSE_RANGE,
 		"fsopen": unix.SYS_FSOPEN, "fsconfig": unix.SYS_FSCONFIG, "fsmount": unix.SYS_FSMOUNT, "fspick": unix.SYS_FSPICK,
-		"pidfd_open": unix.SYS_PIDFD_OPEN,
+		"pidfd_open": unix.SYS_PIDFD_OPEN, "landlock_create_ruleset": unix.SYS_LANDLOCK_CREATE_RULESET,
 	}
 	names, eperm := strings.CutSuffix(args[0], "=EPERM")
 	answer := unix.SECCOMP_RET_ERRNO | uint32(unix.ENOSYS)
