@@ -96,6 +96,14 @@ func least(v []float64) float64 {
 	return slices.Min(v)
 }
 
+func mean(v []float64) float64 {
+	sum := 0.0
+	for _, x := range v {
+		sum += x
+	}
+	return sum / max(1, float64(len(v)))
+}
+
 // compare makes a group of short commands; the last contender is the peer of
 // the ratios.
 func compare(g Group, rounds int, all ...contender) (Group, error) {

@@ -97,86 +97,75 @@ func wrkSize(s string) (float64, error) {
 	return 0, fmt.Errorf("read %q as a size", s)
 }
 
-func networkRequests(p place, _ int) (g Group, err error) {
-	g = Group{Name: "Network: requests to a published port", Unit: "requests/s", Goal: "builtin ≥ 0.8 × slirp4netns and ≥ 1 × pasta",
-		Note: fmt.Sprintf("`wrk` with 50 connections against nginx in a container, published by `-p`, a file of 6 bytes, %d s, %d rounds in turn; podman: its own port forwarding", netSeconds, netRounds)}
+// published measures nginx behind a published port of each driver's and of podman's, in turn.
+func (p place) published(measure func(driver string, port int, f figures) error) (f figures, all []string, err error) {
 	ports, err := p.publishNginx()
 	defer func() { err = firstOf(err, p.removeAll()) }()
 	if err != nil {
-		return g, err
+		return f, nil, err
 	}
-	f := newFigures()
-	all := append(slices.Clone(drivers), podmanPort)
+	f, all = newFigures(), append(slices.Clone(drivers), podmanPort)
 	for range netRounds {
 		for _, d := range all {
-			perSecond, _, err := wrk(ports[d], "small", 50)
-			if err != nil {
-				return g, fmt.Errorf("%s: %w", d, err)
+			if err := measure(d, ports[d], f); err != nil {
+				return f, all, fmt.Errorf("%s: %w", d, err)
 			}
-			f.add(d, perSecond, 0)
 		}
 	}
-	g.Rows = f.rows("", all...)
-	return g, nil
+	return f, all, nil
 }
 
-func networkDownload(p place, _ int) (g Group, err error) {
-	g = Group{Name: "Network: bytes through a published port", Unit: "Gb/s", Goal: "none; CPU seconds per GB are reported",
-		Note: fmt.Sprintf("`wrk` with 4 connections against nginx in a container, a file of 10 MiB, %d s, %d rounds in turn", netSeconds, netRounds)}
-	ports, err := p.publishNginx()
-	defer func() { err = firstOf(err, p.removeAll()) }()
-	if err != nil {
-		return g, err
-	}
-	f := newFigures()
-	all := append(slices.Clone(drivers), podmanPort)
-	for range netRounds {
-		for _, d := range all {
-			before, err := cpuSeconds()
-			if err != nil {
-				return g, err
-			}
-			_, gb, err := wrk(ports[d], "large", 4)
-			if err != nil {
-				return g, fmt.Errorf("%s: %w", d, err)
-			}
-			after, err := cpuSeconds()
-			if err != nil {
-				return g, err
-			}
-			f.add(d, gb*8/netSeconds, (after-before)/gb)
-		}
-	}
+func networkRequests(p place, _ int) (Group, error) {
+	g := Group{Name: "Network: requests to a published port", Unit: "requests/s", Goal: "builtin ≥ 0.8 × slirp4netns and ≥ 1 × pasta",
+		Note: fmt.Sprintf("`wrk` with 50 connections against nginx in a container, published by `-p`, a file of 6 bytes, %d s, %d rounds in turn; podman: its own port forwarding", netSeconds, netRounds)}
+	f, all, err := p.published(func(driver string, port int, f figures) error {
+		perSecond, _, err := wrk(port, "small", 50)
+		f.add(driver, perSecond, 0)
+		return err
+	})
 	g.Rows = f.rows("", all...)
-	return g, nil
+	return g, err
+}
+
+func networkDownload(p place, _ int) (Group, error) {
+	g := Group{Name: "Network: bytes through a published port", Unit: "Gb/s", Goal: "none; CPU seconds per GB are reported",
+		Note: fmt.Sprintf("`wrk` with 4 connections against nginx in a container, a file of 10 MiB, %d s, %d rounds in turn", netSeconds, netRounds)}
+	f, all, err := p.published(func(driver string, port int, f figures) error {
+		before, err := cpuSeconds()
+		if err != nil {
+			return err
+		}
+		_, gb, err := wrk(port, "large", 4)
+		if err != nil {
+			return err
+		}
+		after, err := cpuSeconds()
+		f.add(driver, gb*8/netSeconds, (after-before)/gb)
+		return err
+	})
+	g.Rows = f.rows("", all...)
+	return g, err
 }
 
 // networkShort makes 2,000 connections a second, for a request each.
-func networkShort(p place, _ int) (g Group, err error) {
-	g = Group{Name: "Network: 2,000 short connections per second", Unit: "failed or late, of 2,000 each second", Goal: "none fails",
+func networkShort(p place, _ int) (Group, error) {
+	g := Group{Name: "Network: 2,000 short connections per second", Unit: "failed or late, of 2,000 each second", Goal: "none fails",
 		Note: fmt.Sprintf("through a published port, one request each, for %d s, %d rounds in turn: those that failed, and those that could not be begun within the time because 200 others were open; the mean time of one is in the program's name", netSeconds, netRounds)}
-	ports, err := p.publishNginx()
-	defer func() { err = firstOf(err, p.removeAll()) }()
-	if err != nil {
-		return g, err
-	}
-	f, mean := newFigures(), map[string][]float64{}
-	all := append(slices.Clone(drivers), podmanPort)
-	for range netRounds {
-		for _, d := range all {
-			failed, took := short(ports[d], 2000)
-			mean[d] = append(mean[d], took)
-			f.add(d, failed, 0)
-		}
-	}
+	took := map[string][]float64{}
+	f, all, err := p.published(func(driver string, port int, f figures) error {
+		failed, millis := short(port, 2000)
+		took[driver] = append(took[driver], millis)
+		f.add(driver, failed, 0)
+		return nil
+	})
 	for _, d := range all {
 		name := d
 		if d == "builtin" {
 			name = "coracle builtin"
 		}
-		g.Rows = append(g.Rows, Row{Program: fmt.Sprintf("%s, %.1f ms", name, median(mean[d])), Median: median(f.speed[d]), Least: least(f.speed[d])})
+		g.Rows = append(g.Rows, Row{Program: fmt.Sprintf("%s, %.1f ms", name, median(took[d])), Median: median(f.speed[d]), Least: least(f.speed[d])})
 	}
-	return g, nil
+	return g, err
 }
 
 // short says how many of a second's connections failed or were not begun in time, and
