@@ -21,12 +21,21 @@ type rule struct {
 	names string
 }
 
+// Of these programs none looks at what is below node_modules: they read what is at the
+// top of a project, or beside the files that they work on. Packages bring such files by
+// the hundred.
+const (
+	ci           = "CI"
+	hookManagers = "git's hook managers"
+	compilers    = "compilers and build tools, from the directory they are in"
+)
+
 func runsRules() []rule {
 	return []rule{
 		{"git", `.git .git/hooks/** .git/config .git/config.worktree .git/commondir .git/info/attributes .git/modules/** .git/worktrees/**
 			.git/objects/info/alternates .gitmodules .gitattributes .gitconfig .config/git/**`},
 		{"Mercurial", `.hg/hgrc .hgrc`},
-		{"git's hook managers", `.husky/** lefthook.yml .lefthook.yml .pre-commit-config.yaml .overcommit.yml`},
+		{hookManagers, `.husky/** lefthook.yml .lefthook.yml .pre-commit-config.yaml .overcommit.yml`},
 		{"shells", `.bashrc .bash_profile .bash_login .bash_logout .bash_aliases .profile .zshrc .zshenv .zprofile .zlogin .zlogout
 			.kshrc .mkshrc .cshrc .tcshrc .login .logout .inputrc .config/fish/** .config/nushell/** .config/zsh/** .oh-my-zsh/**`},
 		{"the session", `.xinitrc .xprofile .xsession .xsessionrc .Xresources .pam_environment .config/environment.d/** .config/autostart/**
@@ -39,13 +48,13 @@ func runsRules() []rule {
 			.config/helix/** .config/Code/** .config/zed/** .emacs .emacs.el .emacs.d/** .config/emacs/** .dir-locals.el .dir-locals-2.el .sublime-project
 			*.sublime-project .devcontainer/** .devcontainer.json .kakrc .config/kak/** .nanorc .editorconfig .projectile .lvimrc .local.vimrc`},
 		{"assistants in editors and shells", `.mcp.json mcp.json .cursor/** .cursorrules .windsurf/** .windsurfrules .continue/** .aider.conf.yml .github/copilot-instructions.md AGENTS.md`},
-		{"CI", `.github/workflows/** .github/actions/** .gitlab-ci.yml .gitlab/** .circleci/** .travis.yml .drone.yml .woodpecker/** .woodpecker.yml
+		{ci, `.github/workflows/** .github/actions/** .gitlab-ci.yml .gitlab/** .circleci/** .travis.yml .drone.yml .woodpecker/** .woodpecker.yml
 			Jenkinsfile azure-pipelines.yml .buildkite/** bitbucket-pipelines.yml .pre-commit-hooks.yaml`},
 		{"package managers", `.npmrc .yarnrc .yarnrc.yml .yarn/releases/** .yarn/plugins/** .pnpmfile.cjs .pnpmfile.mjs .pnp.cjs .pnp.loader.mjs bunfig.toml .pypirc
 			pip.conf .pip/** .config/pip/** .condarc .gemrc .bundle/config .cargo/config .cargo/config.toml .m2/** .mvn/** .gradle/init.d/** gradle.properties
 			.gradle/gradle.properties .sbtopts .jvmopts .cabal/config .config/go/env .config/nix/** .config/composer/**`},
 		{"Python", `sitecustomize.py usercustomize.py *.pth conftest.py pyvenv.cfg .pythonrc .pythonrc.py .pdbrc .ipython/** .jupyter/**`},
-		{"compilers and build tools, from the directory they are in", `rust-toolchain rust-toolchain.toml .rustfmt.toml .bazelrc .bazelversion .clangd compile_flags.txt .clang-tidy
+		{compilers, `rust-toolchain rust-toolchain.toml .rustfmt.toml .bazelrc .bazelversion .clangd compile_flags.txt .clang-tidy
 			.babelrc* babel.config.* .eslintrc* eslint.config.* .prettierrc* prettier.config.* vite.config.* webpack.config.* jest.config.* .mocharc* tsconfig.json`},
 		{"debuggers", `.gdbinit .config/gdb/** .lldbinit .irbrc .pryrc .psqlrc .sqliterc .Rprofile .Renviron`},
 		{"command line tools", `.screenrc .tmux.conf .config/tmux/** .netrc .curlrc .wgetrc .config/starship.toml .lessfilter .lesskey .mailcap .selected_editor
@@ -70,7 +79,11 @@ func buildRules() []rule {
 func risks(root, rel string) []Flag {
 	// What a name means may depend on the directory that the overlay is of.
 	full := strings.Split(strings.Trim(filepath.Join(root, rel), "/"), "/")
-	if who := runsTable().find(full); who != "" {
+	who := runsTable().find(full)
+	if (who == ci || who == hookManagers || who == compilers) && slices.Contains(full[:len(full)-1], "node_modules") {
+		return nil
+	}
+	if who != "" {
 		return []Flag{{FlagRuns, "read by " + who + " without being asked to"}}
 	}
 	if top, _, _ := strings.Cut(rel, "/"); strings.HasPrefix(top, ".") && top != "." && !slices.Contains(quietNames(), top) {

@@ -38,6 +38,12 @@ func TestRisks(t *testing.T) {
 		{"/p", "sub/package.json", FlagBuild},
 		{"/p", "requirements-dev.txt", FlagBuild},
 		{"/p", "vite.config.ts", FlagRuns},
+		{"/p", "node_modules/a/.travis.yml", ""},
+		{"/p", "node_modules/a/.eslintrc", ""},
+		{"/p/node_modules", "a/.husky/pre-commit", ""},
+		{"/p", "node_modules/a/.git/hooks/pre-commit", FlagRuns},
+		{"/p", "node_modules/a/.envrc", FlagRuns},
+		{"/p", "node_modules/a/package.json", FlagBuild},
 	} {
 		got := FlagName("")
 		if f := risks(c.root, c.path); len(f) > 0 {
