@@ -101,6 +101,29 @@ func inNamespace() bool {
 	return err == nil && scanErr == nil && n != 1<<32-1
 }
 
+// findAny finds what is only to be read: in the store, or in an additional one. The index
+// is the one that it is in.
+func (s *Store) findAny(name string) (*index, ocispec.Descriptor, bool, error) {
+	idx, err := s.readIndex()
+	if err != nil {
+		return nil, ocispec.Descriptor{}, false, err
+	}
+	desc, byName, missed := s.find(idx, name)
+	for _, a := range s.additional {
+		if !errors.Is(missed, ErrNotFound) {
+			break
+		}
+		there, err := a.readIndex()
+		if err != nil {
+			return nil, desc, false, err
+		}
+		if d, by, err := a.find(there, name); !errors.Is(err, ErrNotFound) {
+			return there, d, by, err
+		}
+	}
+	return idx, desc, byName, missed
+}
+
 // lookupAdditional finds a name or an id that the store itself does not have.
 func (s *Store) lookupAdditional(name string, missed error) (*Image, error) {
 	if !errors.Is(missed, ErrNotFound) {

@@ -107,11 +107,7 @@ func (s *Store) sizeOf(m ocispec.Descriptor) (int64, bool) {
 // Raw is what a name stands for as it is kept: the manifest, or the index with
 // all platforms.
 func (s *Store) Raw(name string) ([]byte, error) {
-	idx, err := s.readIndex()
-	if err != nil {
-		return nil, err
-	}
-	desc, _, err := s.find(idx, name)
+	_, desc, _, err := s.findAny(name)
 	if err != nil {
 		return nil, err
 	}

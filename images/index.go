@@ -109,13 +109,14 @@ func (idx *index) has(d digest.Digest) bool {
 }
 
 // put gives the image a name ("" keeps it nameless). The image that had the
-// name stays, nameless, until it is removed or pruned.
+// name stays, nameless, until it is removed or pruned, unless it is the same one
+// in another form: with the layers compressed otherwise, or out of an index.
 func (idx *index) put(desc ocispec.Descriptor, name string) {
 	if name != "" {
 		if i := idx.find(name); i >= 0 {
 			old := idx.Manifests[i]
 			idx.Manifests = slices.Delete(idx.Manifests, i, i+1)
-			if old.Digest != desc.Digest {
+			if old.Digest != desc.Digest && !(sameID(old, desc) && old.MediaType == ocispec.MediaTypeImageManifest) {
 				idx.keepNameless(old)
 			}
 		}
@@ -129,6 +130,11 @@ func (idx *index) put(desc ocispec.Descriptor, name string) {
 		return d.Digest == desc.Digest && nameOf(d) == ""
 	})
 	idx.Manifests = append(idx.Manifests, named(desc, name))
+}
+
+func sameID(a, b ocispec.Descriptor) bool {
+	id := a.Annotations[annotationID]
+	return id != "" && id == b.Annotations[annotationID]
 }
 
 func (idx *index) keepNameless(d ocispec.Descriptor) {

@@ -32,11 +32,7 @@ type Pushed struct {
 // docker-archive: or dir:. dest "" is the image's own name. Errors: ErrNotFound,
 // ErrInvalidReference, ErrUnsupported, ErrCorrupt.
 func (s *Store) Push(ctx context.Context, name, dest string, o PushOptions) (*Pushed, error) {
-	idx, err := s.readIndex()
-	if err != nil {
-		return nil, err
-	}
-	desc, _, err := s.find(idx, name)
+	idx, desc, _, err := s.findAny(name)
 	if err != nil {
 		return nil, fmt.Errorf("push %s: %w", name, err)
 	}

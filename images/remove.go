@@ -107,20 +107,21 @@ func (s *Store) removeFrom(idx *index, name string, force bool, users map[digest
 	if err != nil {
 		return s.refuseAdditional(name, err)
 	}
+	id := s.idOf(desc)
+	// An image may be there in several forms, each with names of its own.
 	var names []string
+	forms := map[digest.Digest]bool{}
 	for _, d := range idx.Manifests {
-		if d.Digest == desc.Digest && nameOf(d) != "" {
-			names = append(names, nameOf(d))
+		if d.Digest != desc.Digest && (id == "" || s.idOf(d) != id) {
+			continue
+		}
+		forms[d.Digest] = true
+		if n := nameOf(d); n != "" {
+			names = append(names, n)
 		}
 	}
 	slices.Sort(names)
 	names = slices.Compact(names)
-	id := digest.Digest(desc.Annotations[annotationID])
-	if checkDigest(string(id)) != "" {
-		if img, err := s.load(desc); err == nil {
-			id = img.ID
-		}
-	}
 	out.ID = id
 	if byName && len(names) > 1 {
 		idx.drop(nameOf(desc))
@@ -145,7 +146,7 @@ func (s *Store) removeFrom(idx *index, name string, force bool, users map[digest
 		return fail(ErrInUse, "remove the image %s: it is used by the container %s", quote(name), strings.Join(by, ", ")).
 			hint("remove the container first: coracle rm %s", by[0])
 	}
-	idx.Manifests = slices.DeleteFunc(idx.Manifests, func(d ocispec.Descriptor) bool { return d.Digest == desc.Digest })
+	idx.Manifests = slices.DeleteFunc(idx.Manifests, func(d ocispec.Descriptor) bool { return forms[d.Digest] })
 	out.Untagged = names
 	if len(by) > 0 {
 		idx.keepNameless(desc)
@@ -153,6 +154,17 @@ func (s *Store) removeFrom(idx *index, name string, force bool, users map[digest
 	}
 	out.Deleted = id
 	return nil
+}
+
+// idOf is the image that an entry is, where it can be told.
+func (s *Store) idOf(d ocispec.Descriptor) digest.Digest {
+	id := digest.Digest(d.Annotations[annotationID])
+	if checkDigest(string(id)) != "" {
+		if img, err := s.load(d); err == nil {
+			return img.ID
+		}
+	}
+	return id
 }
 
 // drop removes the entry of a name.

@@ -113,14 +113,10 @@ type saved struct {
 
 // chooseSaved finds the images; one that is named twice comes once.
 func (s *Store) chooseSaved(names []string) ([]saved, error) {
-	idx, err := s.readIndex()
-	if err != nil {
-		return nil, err
-	}
 	var out []saved
 	at := map[string]int{}
 	for _, n := range names {
-		desc, byName, err := s.find(idx, n)
+		idx, desc, byName, err := s.findAny(n)
 		if err != nil {
 			return nil, fmt.Errorf("save %s: %w", n, err)
 		}
