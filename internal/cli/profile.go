@@ -31,7 +31,7 @@ type profile struct {
 
 // profileKeys are the flags that a profile can set: not what is of one run only.
 func profileKeys() []string {
-	return []string{"rw", "ro", "rw-try", "ro-try", "overlay", "hide", "tmpfs", "cwd", "home", "root", "pull", "allow-unix", "env", "env-pass", "seccomp", "allow-32bit", "network", "loopback",
+	return []string{"rw", "ro", "rw-try", "ro-try", "overlay", "hide", "tmpfs", "cwd", "home", "root", "pull", "allow-unix", "env", "env-pass", "hostname", "time-offset", "seccomp", "allow-32bit", "network", "loopback",
 		"allow-net", "deny-net", "allow-net-file", "proxy-env", "timeout", "grace", "cpu-time", "memory", "pids", "cpus", "max-file-size", "max-files", "max-output",
 		"disk", "inodes", "nice", "ionice", "best-effort", "on-exit", "filter-escapes"}
 }

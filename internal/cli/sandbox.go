@@ -39,14 +39,16 @@ type sandboxView struct {
 }
 
 type sandboxProcess struct {
-	Env     []string `short:"e" sep:"none" placeholder:"NAME[=VALUE]" help:"Set a variable, or take it from here (NAME* takes several)."`
-	EnvPass []string `name:"env-pass" sep:"none" placeholder:"NAME" help:"Take a variable from here."`
-	Stdin   string   `placeholder:"WHAT" help:"Its standard input: inherit (the default), none, or a file."`
-	Stdout  string   `placeholder:"FILE" help:"Write its standard output to FILE."`
-	Stderr  string   `placeholder:"FILE" help:"Write its standard error to FILE."`
-	Seccomp string   `placeholder:"FILE" help:"A seccomp profile of your own, docker's or runtime-spec's JSON, instead of the sandbox's."`
-	Allow32 bool     `name:"allow-32bit" help:"Let it run i386's programs on amd64; its system call filter then has their calls, too."`
-	Escapes bool     `name:"filter-escapes" help:"Of what it prints on a terminal, let through text, colours, cursor moves and erasing only."`
+	Env        []string `short:"e" sep:"none" placeholder:"NAME[=VALUE]" help:"Set a variable, or take it from here (NAME* takes several)."`
+	EnvPass    []string `name:"env-pass" sep:"none" placeholder:"NAME" help:"Take a variable from here."`
+	Stdin      string   `placeholder:"WHAT" help:"Its standard input: inherit (the default), none, or a file."`
+	Stdout     string   `placeholder:"FILE" help:"Write its standard output to FILE."`
+	Stderr     string   `placeholder:"FILE" help:"Write its standard error to FILE."`
+	Seccomp    string   `placeholder:"FILE" help:"A seccomp profile of your own, docker's or runtime-spec's JSON, instead of the sandbox's."`
+	Allow32    bool     `name:"allow-32bit" help:"Let it run i386's programs on amd64; its system call filter then has their calls, too."`
+	Hostname   string   `placeholder:"NAME" help:"Its host name (default: the host's)."`
+	TimeOffset []string `name:"time-offset" sep:"none" placeholder:"CLOCK=TIME" help:"Set its clock monotonic or boottime on or back by that much: boottime=86400, monotonic=-90s."`
+	Escapes    bool     `name:"filter-escapes" help:"Of what it prints on a terminal, let through text, colours, cursor moves and erasing only."`
 }
 
 type sandboxNetwork struct {
@@ -121,8 +123,9 @@ func (c *sandboxCmd) options() (engine.SandboxOptions, error) {
 		Options: sandbox.Options{
 			Command: c.Command, ReadWrite: v.RW, ReadOnly: v.RO, TryReadWrite: v.RWTry, TryReadOnly: v.ROTry,
 			Hide: v.Hide, Tmpfs: v.Tmpfs, Overlay: v.Overlay, AllowUnix: v.AllowUnix, Cwd: v.Cwd, Root: v.Root, Home: v.Home,
-			Network: sandbox.Network{Mode: c.Network.Network, Loopback: c.Network.Loopback},
-			Env:     c.Process.Env, EnvPass: c.Process.EnvPass, Allow32: c.Process.Allow32, FilterEscapes: c.Process.Escapes,
+			Network:  sandbox.Network{Mode: c.Network.Network, Loopback: c.Network.Loopback},
+			Hostname: c.Process.Hostname, TimeOffsets: c.Process.TimeOffset,
+			Env: c.Process.Env, EnvPass: c.Process.EnvPass, Allow32: c.Process.Allow32, FilterEscapes: c.Process.Escapes,
 			Limits: sandbox.Limits{Timeout: time.Duration(l.Timeout), Grace: time.Duration(l.Grace), CPUTime: time.Duration(l.CPUTime), MaxFiles: l.MaxFiles, Inodes: l.Inodes, Nice: l.Nice, IONice: l.IONice},
 		},
 		EgressOptions: c.Network.egressFlags.options(), ProxyEnv: c.Network.ProxyEnv,

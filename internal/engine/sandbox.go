@@ -309,6 +309,9 @@ func (s *boxed) explainStart(err error) (Exit, error) {
 		if errors.Is(se, unix.EBUSY) && strings.HasPrefix(se.Step, "linux.seccomp: load") { // one listener is all that a process can have
 			return Exit{Code: 125}, &Error{Op: "record what is refused", Err: errors.New("somebody watches our own system calls already"), Help: "--denials none"}
 		}
+		if errors.Is(se, unix.ERANGE) && strings.HasPrefix(se.Step, "set the time offsets") {
+			return Exit{Code: 125}, &Error{Op: "--time-offset", Err: errors.New("a clock would stand before its beginning, or centuries ahead"), Help: "/proc/uptime says how long the host has been running"}
+		}
 		if why := whyRefused(context.Background(), err); why != err { //nolint:errorlint // the same error comes back where there is nothing to say
 			err = why
 		}

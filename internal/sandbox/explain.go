@@ -67,6 +67,9 @@ func (pl *Plan) rules() []Rule {
 	if pl.FilterEscapes {
 		out = append(out, Rule{"the caller's terminal gets text, colours, moves of the cursor and erasing, no other sequences", "read and made anew by the launcher"})
 	}
+	if len(pl.TimeOffsets) > 0 {
+		out = append(out, Rule{"its clocks are the host's and " + strings.Join(pl.TimeOffsets, ", "), "time namespace"})
+	}
 	l := pl.Limits
 	add := func(on bool, what, how string) {
 		if on {

@@ -42,6 +42,9 @@ type Options struct {
 
 	Network Network
 
+	Hostname    string   // "": the host's
+	TimeOffsets []string // CLOCK=TIME
+
 	Env     []string // --env NAME=VALUE
 	EnvPass []string // --env-pass NAME
 
@@ -119,6 +122,9 @@ func (o Options) Check() error {
 	case "", AllowLoopback, DenyLoopback:
 	default:
 		return &Error{Op: "--loopback " + o.Network.Loopback, Err: errors.New("there is no such choice"), Help: "allow or deny"}
+	}
+	if err := o.checkNames(); err != nil {
+		return err
 	}
 	return o.Limits.Check()
 }

@@ -52,8 +52,10 @@ type Plan struct {
 	Limits        Limits
 	Network       Network
 	Seccomp       string // as in Options
-	Allow32       bool   // as in Options, and FilterEscapes
+	Allow32       bool   // as in Options, and the next three
 	FilterEscapes bool
+	Hostname      string
+	TimeOffsets   []string
 	Command       []string
 	UID           uint32
 	GID           uint32
@@ -79,7 +81,7 @@ type planner struct {
 // New plans.
 func New(o Options, f Facts, host Host) (Plan, error) {
 	p := &planner{Options: o, Facts: f, host: host, places: map[string]*Place{}}
-	p.plan = Plan{Command: o.Command, Limits: o.Limits, Network: o.Network, Seccomp: o.Seccomp, Allow32: o.Allow32, FilterEscapes: o.FilterEscapes, UID: f.UID, GID: f.GID, Root: o.Root, facts: f}
+	p.plan = Plan{Command: o.Command, Limits: o.Limits, Network: o.Network, Seccomp: o.Seccomp, Allow32: o.Allow32, FilterEscapes: o.FilterEscapes, Hostname: o.Hostname, TimeOffsets: o.TimeOffsets, UID: f.UID, GID: f.GID, Root: o.Root, facts: f}
 	if p.plan.Root == "" {
 		p.plan.Root = HostRoot
 	}

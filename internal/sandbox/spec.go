@@ -63,6 +63,9 @@ func (pl *Plan) Spec(ask Ask) (Made, error) {
 	if s.Process.IOPriority, err = pl.Limits.ioPriority(); err != nil {
 		return Made{}, err
 	}
+	if err := pl.name(s); err != nil {
+		return Made{}, err
+	}
 	m := Made{Spec: s, Filter: filter, Root: pl.rootfs(ask)}
 	s.Root.Path = path.Join(pl.facts.Scratch, "root")
 	s.Mounts = pl.systemMounts()
