@@ -2,9 +2,12 @@ package images
 
 import (
 	"encoding/json"
+	"path"
+	"strconv"
 	"strings"
 
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+	"golang.org/x/sys/unix"
 )
 
 // Settings are what an image's configuration says of how it is run.
@@ -67,16 +70,28 @@ func applyChange(c *Settings, word, rest string) string {
 			put(&c.Volumes, v, struct{}{})
 		}
 	case "STOPSIGNAL":
+		if !isSignal(rest) {
+			return quote(rest) + " is no signal"
+		}
 		c.StopSignal = rest
 	case "USER":
 		c.User = rest
 	case "WORKDIR":
-		if !strings.HasPrefix(rest, "/") {
-			return "the directory must be absolute"
+		if !path.IsAbs(rest) { // as in a Dockerfile
+			rest = path.Join("/", c.WorkingDir, rest)
 		}
 		c.WorkingDir = rest
 	}
 	return ""
+}
+
+// isSignal: a number, INT, SIGINT, or SIGRTMIN+3.
+func isSignal(s string) bool {
+	if n, err := strconv.Atoi(s); err == nil {
+		return n > 0 && n <= 64
+	}
+	s = strings.TrimPrefix(strings.ToUpper(s), "SIG")
+	return unix.SignalNum("SIG"+s) != 0 || strings.HasPrefix(s, "RTMIN") || strings.HasPrefix(s, "RTMAX")
 }
 
 func expose(c *Settings, ports []string) string {

@@ -163,6 +163,9 @@ func (t *tarFiles) scan(ctx context.Context) error {
 		if err == io.EOF {
 			break
 		}
+		if err != nil && len(t.members)+len(links) == 0 {
+			return fail(ErrCorrupt, "%s is no tar archive", quote(t.file.Name())).because(err)
+		}
 		if err != nil {
 			return fail(ErrCorrupt, "read the archive %s", quote(t.file.Name())).because(err)
 		}
@@ -189,25 +192,22 @@ func (t *tarFiles) scan(ctx context.Context) error {
 			links[name] = path.Clean("/" + h.Linkname)[1:]
 		}
 	}
-	return t.follow(links)
+	t.follow(links)
+	return nil
 }
 
 // follow resolves links among the members: old docker save wrote equal layers
 // once and linked to them.
-func (t *tarFiles) follow(links map[string]string) error {
+func (t *tarFiles) follow(links map[string]string) {
 	for name := range links {
 		to := links[name]
-		for hops := 0; links[to] != ""; hops++ {
-			if hops > 10 {
-				return fail(ErrCorrupt, "the archive's link %s leads nowhere", quote(name))
-			}
+		for hops := 0; links[to] != "" && hops < 10; hops++ { // what leads nowhere is not there
 			to = links[to]
 		}
 		if m, ok := t.members[to]; ok {
 			t.members[name] = m
 		}
 	}
-	return nil
 }
 
 func (t *tarFiles) open(name string) (io.ReadCloser, int64, error) {

@@ -175,12 +175,20 @@ func TestChanges(t *testing.T) {
 		{`VOLUME /a /b`, config{Volumes: map[string]struct{}{"/a": none, "/b": none}}},
 		{`WORKDIR /w`, config{WorkingDir: "/w"}},
 		{`USER 1:2`, config{User: "1:2"}},
+		{`WORKDIR a/b`, config{WorkingDir: "/a/b"}},
 		{`STOPSIGNAL SIGINT`, config{StopSignal: "SIGINT"}},
+		{`STOPSIGNAL quit`, config{StopSignal: "quit"}},
+		{`STOPSIGNAL SIGRTMIN+3`, config{StopSignal: "SIGRTMIN+3"}},
+		{`STOPSIGNAL 9`, config{StopSignal: "9"}},
 	} {
 		var got Settings
 		if err := applyChanges(&got, []string{c.line}); err != nil || !reflect.DeepEqual(got.ImageConfig, c.want) {
 			t.Errorf("%s: %+v, %v", c.line, got, err)
 		}
+	}
+	var dir Settings
+	if err := applyChanges(&dir, []string{"WORKDIR /a", "WORKDIR b", "WORKDIR ../c"}); err != nil || dir.WorkingDir != "/a/c" {
+		t.Errorf("%q, %v", dir.WorkingDir, err)
 	}
 	var env Settings
 	if err := applyChanges(&env, []string{"ENV A=1 B=2", "ENV A=3"}); err != nil || !reflect.DeepEqual(env.Env, []string{"A=3", "B=2"}) {
@@ -197,7 +205,7 @@ func TestChanges(t *testing.T) {
 			t.Errorf("%s: %+v, %v", line, got.Healthcheck, err)
 		}
 	}
-	for _, bad := range []string{"", "RUN x", "ENV", "ENV A", "ENV A=1 B", `ENV A="x`, "EXPOSE http", "EXPOSE 80/ip", "WORKDIR a", "COPY a b", "USER", "HEALTHCHECK", "HEALTHCHECK CMD", "HEALTHCHECK NONE x", "HEALTHCHECK --retries=-1 CMD x", "HEALTHCHECK --tries=1 CMD x", "HEALTHCHECK CMD [1]"} {
+	for _, bad := range []string{"", "RUN x", "ENV", "ENV A", "ENV A=1 B", `ENV A="x`, "EXPOSE http", "EXPOSE 80/ip", "STOPSIGNAL SIGNOPE", "STOPSIGNAL 99", "STOPSIGNAL 0", "COPY a b", "USER", "HEALTHCHECK", "HEALTHCHECK CMD", "HEALTHCHECK NONE x", "HEALTHCHECK --retries=-1 CMD x", "HEALTHCHECK --tries=1 CMD x", "HEALTHCHECK CMD [1]"} {
 		if err := applyChanges(&Settings{}, []string{bad}); err == nil {
 			t.Errorf("%q is accepted", bad)
 		}

@@ -72,8 +72,11 @@ func sourcesIn(f files, path string) ([]source, error) {
 	if has(ocispec.ImageLayoutFile) { // docker's newer archives are both
 		return layoutSources(f, Reference{Transport: OCIArchive, File: path})
 	}
+	if t, ok := f.(keptOpen); ok && isEmptyTar(t.files) {
+		return nil, fail(ErrCorrupt, "%s is empty", archiveName(path))
+	}
 	if !has("manifest.json") {
-		return nil, fail(ErrCorrupt, "%s is no image archive: it has neither oci-layout nor manifest.json", quote(path)).
+		return nil, fail(ErrCorrupt, "%s is no image archive: it has neither oci-layout nor manifest.json", archiveName(path)).
 			hint("a plain root file system is taken in with coracle import")
 	}
 	raw, err := readFile(f, "manifest.json", maxManifest)
@@ -101,6 +104,19 @@ func sourcesIn(f files, path string) ([]source, error) {
 		return nil, fail(ErrCorrupt, "%s has no image in it", quote(path))
 	}
 	return out, nil
+}
+
+// archiveName is how an archive is called in errors.
+func archiveName(path string) string {
+	if path == "-" {
+		return "standard input"
+	}
+	return quote(path)
+}
+
+func isEmptyTar(f files) bool {
+	t, ok := f.(*tarFiles)
+	return ok && len(t.members) == 0
 }
 
 // layoutSources are the images of a layout's index, an index for several

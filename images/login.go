@@ -78,7 +78,12 @@ func Login(ctx context.Context, registry string, o LoginOptions) (string, error)
 
 // tryLogin asks for what only those may see who are known.
 func tryLogin(ctx context.Context, domain string, a Access) error {
-	s, err := connect(ctx, Reference{Transport: Docker, Domain: domain}, a, nil)
+	ref := Reference{Transport: Docker, Domain: domain}
+	a, err := permitted(ref, a)
+	if err != nil {
+		return err
+	}
+	s, err := connect(ctx, ref, a, nil)
 	if err == nil {
 		defer s.close()
 		err = s.retry(ctx, func() error {

@@ -143,7 +143,8 @@ func (d *document) checkManifest() error {
 		if d.ArtifactType != "" {
 			kind = d.ArtifactType
 		}
-		return fail(ErrUnsupported, "it is not a container image: its configuration has the media type %s", quote(kind))
+		return fail(ErrUnsupported, "it is not a container image: its configuration has the media type %s", quote(kind)).
+			hint("if it is an artifact, coracle pull --artifact fetches its files")
 	}
 	if err := checkDescriptor(*d.Config, maxConfig); err != nil {
 		return err

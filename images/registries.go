@@ -70,6 +70,9 @@ func readRegistries() (*registriesConf, error) {
 		if err == nil {
 			doc, err = readTOML(data)
 		}
+		if err == nil {
+			err = checkConf(doc)
+		}
 		if err != nil {
 			return nil, fail(nil, "read %s", path).because(err).hint("mend the file: see containers-registries.conf(5)")
 		}

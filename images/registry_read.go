@@ -191,9 +191,9 @@ func statusOf(err error) int {
 func explainStatus(ref Reference, te *transport.Error, err error) error {
 	switch te.StatusCode {
 	case http.StatusNotFound:
-		return fail(ErrNotFound, "the registry has no such image").because(plainStatus(te)).hint("check the name and the tag")
+		return fail(ErrNotFound, "the registry %s has no such image", ref.Domain).because(plainStatus(te)).hint("check the name and the tag")
 	case http.StatusUnauthorized, http.StatusForbidden:
-		return fail(ErrNotFound, "the registry refuses access, or has no such image").because(plainStatus(te)).
+		return fail(ErrNotFound, "the registry %s refuses access, or has no such image", ref.Domain).because(plainStatus(te)).
 			hint("check the name; a private image needs credentials in ~/.docker/config.json or $REGISTRY_AUTH_FILE (coracle login %s)", ref.Domain)
 	case http.StatusTooManyRequests:
 		return fail(nil, "the registry says too many requests").because(err).hint("wait a while, or log in")

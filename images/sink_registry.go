@@ -41,6 +41,10 @@ func (s *Store) pushRegistry(ctx context.Context, idx *index, desc ocispec.Descr
 
 func newRegistrySink(ctx context.Context, to Reference, a Access, froms map[digest.Digest][]string) (*registrySink, error) {
 	registries.Ready()
+	a, err := permitted(to, a)
+	if err != nil {
+		return nil, err
+	}
 	scopes := []string{"repository:" + to.Path + ":" + transport.PushScope}
 	for _, list := range froms {
 		for _, from := range list {

@@ -155,6 +155,9 @@ func (s *registrySource) signers(ctx context.Context, d digest.Digest, as Refere
 			good = append(good, keys[i])
 		}
 	}
+	if len(layers) == 0 {
+		return nil, fail(ErrUnsigned, "%s has no signatures", d).hint("cosign sign makes them")
+	}
 	if len(good) == 0 {
 		return nil, fail(ErrUnsigned, "%s has %d signatures, none of it by a key that is asked for", d, len(layers))
 	}

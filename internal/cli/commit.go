@@ -55,6 +55,9 @@ func (*commitCmd) refused(name string) (refusal, bool) {
 
 // created is the time that an image is to have: by flag, by the environment, or now.
 func created(flag *int64) (at *time.Time, clamp bool, err error) {
+	if flag != nil && !isTimestamp(*flag) {
+		return nil, false, &usageError{msg: fmt.Sprintf("--timestamp: %d is no time between the years 1 and 9999", *flag), hint: "seconds since 1970: date +%s"}
+	}
 	if flag != nil {
 		return engine.Timestamp(*flag), false, nil
 	}
@@ -63,11 +66,14 @@ func created(flag *int64) (at *time.Time, clamp bool, err error) {
 		return nil, false, nil
 	}
 	n, err := strconv.ParseInt(text, 10, 64)
-	if err != nil {
+	if err != nil || !isTimestamp(n) {
 		return nil, false, &usageError{msg: fmt.Sprintf("SOURCE_DATE_EPOCH=%s is not a number of seconds since 1970", text), hint: "unset SOURCE_DATE_EPOCH"}
 	}
 	return engine.Timestamp(n), true, nil
 }
+
+// isTimestamp: what JSON can say of a time ends with the year 9999.
+func isTimestamp(seconds int64) bool { return seconds >= -62135596800 && seconds <= 253402300799 }
 
 func (c *commitCmd) run(a *app) (int, error) {
 	image, err := c.image(c.Image)

@@ -1,6 +1,9 @@
 package cli
 
-import "fmt"
+import (
+	"fmt"
+	"strings"
+)
 
 type diffCmd struct {
 	Format string `placeholder:"json" help:"json: an object with the lists changed, added and deleted."`
@@ -52,7 +55,7 @@ func (c *diffCmd) run(a *app) (int, error) {
 	defer stop()
 	all, err := e.Diff(ctx, c.Name, c.Other)
 	if err != nil {
-		return exitOurs, err
+		return exitOurs, doing("diff", strings.TrimSpace(c.Name+" "+c.Other), err)
 	}
 	var lists diffLists
 	for _, one := range all {

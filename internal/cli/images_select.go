@@ -25,7 +25,10 @@ func (c *imagesCmd) filter(all func() (engineAPI, error)) (imageTest, error) {
 		filters = append([]string{"reference=" + c.Name}, filters...)
 	}
 	for _, f := range filters {
-		key, value, _ := strings.Cut(f, "=")
+		key, value, ok := strings.Cut(f, "=")
+		if !ok {
+			return nil, &usageError{msg: fmt.Sprintf("images: the filter %q is not KEY=VALUE", f), hint: imageFilterKeys}
+		}
 		t, err := imageFilter(key, value, all)
 		if err != nil {
 			return nil, err
@@ -36,6 +39,8 @@ func (c *imagesCmd) filter(all func() (engineAPI, error)) (imageTest, error) {
 		return !slices.ContainsFunc(tests, func(t imageTest) bool { return !t(img, r) })
 	}, nil
 }
+
+const imageFilterKeys = "reference=, dangling=, label=, before=, since=, until=, id= and digest= are understood"
 
 func imageFilter(key, value string, open func() (engineAPI, error)) (imageTest, error) {
 	switch key {
@@ -70,7 +75,7 @@ func imageFilter(key, value string, open func() (engineAPI, error)) (imageTest, 
 		return besideImage(key, value, open)
 	}
 	return nil, &usageError{msg: fmt.Sprintf("images: unknown filter %q", key),
-		hint: "reference=, dangling=, label=, before=, since=, until=, id= and digest= are understood"}
+		hint: imageFilterKeys}
 }
 
 // pastTime reads a time, or how long ago it was.

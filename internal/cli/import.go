@@ -1,7 +1,9 @@
 package cli
 
 import (
+	"cmp"
 	"fmt"
+	"strings"
 
 	"coracle/internal/engine"
 )
@@ -25,6 +27,9 @@ is standard input. Prints the image's id.
 }
 
 func (c *importCmd) run(a *app) (int, error) {
+	if strings.HasPrefix(c.File, "http://") || strings.HasPrefix(c.File, "https://") {
+		return exitOurs, &usageError{msg: "import: it fetches nothing by itself", hint: "curl -fL " + c.File + " | coracle import - " + cmp.Or(c.Name, "NAME")}
+	}
 	e, err := a.engine()
 	if err != nil {
 		return exitOurs, err

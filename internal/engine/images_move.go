@@ -80,7 +80,7 @@ func (e *Engine) Save(ctx context.Context, names []string, o SaveOptions) error 
 	}
 	if o.Kind == images.SaveOCIDir || o.Kind == images.SaveDockerDir {
 		if o.Output == "" {
-			return &Error{Err: fmt.Errorf("save: a %s needs a place", o.Kind), Help: "name it with --output DIR"}
+			return &Error{Err: fmt.Errorf("save: the format %s needs a place", o.Kind), Help: "name it with --output DIR"}
 		}
 		return store.SaveDir(ctx, o.Output, names, o.SaveOptions)
 	}
@@ -106,7 +106,10 @@ func writeWhole(path string, write func(*os.File) error) (err error) {
 	temp := filepath.Join(filepath.Dir(path), "."+filepath.Base(path)+"."+rand.Text()[:8])
 	f, err := os.OpenFile(temp, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o666) //nolint:gosec // the caller's umask decides, as for any file
 	if err != nil {
-		return err
+		if pe := (*os.PathError)(nil); errors.As(err, &pe) {
+			pe.Path = path // nobody has heard of the other
+		}
+		return fmt.Errorf("save: %w", err)
 	}
 	defer func() {
 		if err != nil {

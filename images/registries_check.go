@@ -1,0 +1,98 @@
+package images
+
+import (
+	"fmt"
+	"maps"
+	"slices"
+)
+
+// confValue says what a key of registries.conf is to be: what is something else would
+// be passed over without a word, and another registry be asked.
+type confValue struct {
+	what string
+	is   func(any) bool
+}
+
+func isText(v any) bool   { _, ok := v.(string); return ok }
+func isSwitch(v any) bool { _, ok := v.(bool); return ok }
+func isTable(v any) bool  { _, ok := v.(map[string]any); return ok }
+
+func isListOf(is func(any) bool) func(any) bool {
+	return func(v any) bool {
+		list, ok := v.([]any)
+		return ok && !slices.ContainsFunc(list, func(x any) bool { return !is(x) })
+	}
+}
+
+func isOneOf(words ...string) func(any) bool {
+	return func(v any) bool { s, ok := v.(string); return ok && slices.Contains(words, s) }
+}
+
+var (
+	confTop = map[string]confValue{
+		"unqualified-search-registries": {`a list of names, as ["docker.io"]`, isListOf(isText)},
+		"short-name-mode":               {"enforcing, permissive or disabled", isOneOf("enforcing", "permissive", "disabled")},
+		"aliases":                       {"a table: [aliases]", isTable},
+		"registry":                      {"a list of tables: [[registry]]", isListOf(isTable)},
+		"registries":                    {"of version 1 of the format, which is read no more: [[registry]] and unqualified-search-registries are what it has now", func(any) bool { return false }},
+	}
+	confRegistry = map[string]confValue{
+		"prefix": {"a name", isText}, "location": {"a name", isText},
+		"insecure": {"true or false", isSwitch}, "blocked": {"true or false", isSwitch}, "mirror-by-digest-only": {"true or false", isSwitch},
+		"mirror": {"a list of tables: [[registry.mirror]]", isListOf(isTable)},
+	}
+	confMirror = map[string]confValue{
+		"location": {"a name", isText}, "insecure": {"true or false", isSwitch},
+		"pull-from-mirror": {"all, digest-only or tag-only", isOneOf("all", "digest-only", "tag-only")},
+	}
+)
+
+// checkConf finds the first value that is not what its key wants. Keys that are not
+// known may be of a newer version.
+func checkConf(doc map[string]any) error {
+	if err := checkKeys(doc, confTop); err != nil {
+		return err
+	}
+	for _, r := range tablesIn(doc["registry"]) {
+		if err := checkKeys(r, confRegistry); err != nil {
+			return fmt.Errorf("[[registry]]: %w", err)
+		}
+		if stringIn(r["prefix"]) == "" && stringIn(r["location"]) == "" {
+			return fmt.Errorf("[[registry]]: neither prefix nor location says which it is")
+		}
+		for _, m := range tablesIn(r["mirror"]) {
+			if err := checkKeys(m, confMirror); err != nil {
+				return fmt.Errorf("[[registry.mirror]]: %w", err)
+			}
+		}
+	}
+	return nil
+}
+
+func checkKeys(table map[string]any, known map[string]confValue) error {
+	for _, key := range slices.Sorted(maps.Keys(table)) {
+		if want, ok := known[key]; ok && !want.is(table[key]) {
+			return fmt.Errorf("%s is %s", key, want.what)
+		}
+	}
+	return nil
+}
+
+// permitted is how a registry may be talked to that nothing is pulled from: what is
+// blocked not at all, and what is called insecure without TLS. The location is for pulling.
+func permitted(ref Reference, a Access) (Access, error) {
+	conf, err := readRegistries()
+	if err != nil {
+		return a, err
+	}
+	r, _ := conf.match(ref)
+	switch {
+	case r == nil:
+	case r.blocked:
+		return a, fail(nil, "%s is blocked by registries.conf", r.prefix)
+	case r.insecure && a.TLSVerify == nil:
+		no := false
+		a.TLSVerify = &no
+	}
+	return a, nil
+}
