@@ -20,6 +20,7 @@ import (
 	_ "coracle/internal/early"
 	"coracle/internal/engine"
 	"coracle/internal/hire"
+	_ "coracle/internal/quiet"
 	"coracle/spec"
 )
 

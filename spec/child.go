@@ -178,7 +178,7 @@ func Compile(s *specs.Spec, x *Extra) (*userns.Program, uintptr, error) {
 	c.root, c.target, c.mount = c.p.NewReg(), c.p.NewReg(), c.p.NewReg()
 	c.dir, c.tmp = c.p.NewReg(), c.p.NewReg()
 
-	c.p.Reserve(450 + 28*len(s.Mounts))
+	c.p.Reserve(450 + 28*len(s.Mounts) + 8*(len(s.Linux.MaskedPaths)+len(s.Linux.ReadonlyPaths)))
 
 	c.hostProc()
 	c.openCarrier()

@@ -15,7 +15,7 @@ import (
 func mayImport() map[string][]string {
 	leaf := []string{"internal/nofile", "internal/plainfile"}
 	return map[string][]string{
-		"main":                {"internal/begin", "internal/cli", "internal/early", "internal/engine", "internal/hire", "images/layer", "cgroupv2", "fuse", "userns", "spec", "internal/nofile"},
+		"main":                {"internal/begin", "internal/cli", "internal/early", "internal/quiet", "internal/engine", "internal/hire", "images/layer", "cgroupv2", "fuse", "userns", "spec", "internal/nofile"},
 		"userns":              leaf,
 		"fuse":                leaf,
 		"netns":               {"internal/later"},
@@ -34,10 +34,12 @@ func mayImport() map[string][]string {
 		"internal/nofile":     nil,
 		"internal/plainfile":  nil,
 		"internal/plainjson":  nil,
+		"internal/quiet":      nil,
+		"internal/randid":     nil,
 		"internal/signals":    nil,
 		"internal/stack":      nil,
-		"internal/review":     {"images", "internal/nofile", "internal/plainfile", "internal/say"},
-		"internal/engine":     {"userns", "fuse", "netns", "cgroupv2", "images", "spec", "internal/nofile", "internal/plainfile", "internal/plainjson", "internal/ctrlog", "internal/signals", "internal/stack", "internal/foreground", "internal/begin", "internal/hire", "internal/later", "internal/review", "internal/sandbox", "internal/denial"},
+		"internal/review":     {"images", "internal/nofile", "internal/plainfile", "internal/randid", "internal/say"},
+		"internal/engine":     {"userns", "fuse", "netns", "cgroupv2", "images", "spec", "internal/nofile", "internal/plainfile", "internal/plainjson", "internal/randid", "internal/ctrlog", "internal/signals", "internal/stack", "internal/foreground", "internal/begin", "internal/hire", "internal/later", "internal/review", "internal/sandbox", "internal/denial"},
 		"internal/sandbox":    {"fuse", "spec", "internal/denial"},
 		"internal/denial":     {"spec", "internal/plainfile"},
 		"internal/cli":        {"internal/engine", "internal/sandbox", "internal/review", "internal/denial", "internal/foreground", "internal/oci", "internal/say", "userns", "spec", "images", "internal/nofile"},

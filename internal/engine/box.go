@@ -2,8 +2,6 @@ package engine
 
 import (
 	"context"
-	"crypto/rand"
-	"encoding/hex"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -13,6 +11,7 @@ import (
 
 	"coracle/internal/begin"
 	"coracle/internal/plainfile"
+	"coracle/internal/randid"
 	"coracle/spec"
 
 	"github.com/opencontainers/go-digest"
@@ -90,11 +89,7 @@ func (e *Engine) readNote(id string) (begin.Note, error) {
 	return begin.ReadNote(string(data)), err
 }
 
-func newID() string {
-	var b [32]byte
-	_, _ = rand.Read(b[:]) // never fails: crypto/rand ends the process instead
-	return hex.EncodeToString(b[:])
-}
+func newID() string { return randid.New(32) }
 
 // newBox makes a container's directories and takes its lock and its name.
 func (e *Engine) newBox(ctx context.Context, c Container, replace bool) (*box, error) {

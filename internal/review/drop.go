@@ -2,8 +2,6 @@ package review
 
 import (
 	"cmp"
-	"crypto/rand"
-	"encoding/hex"
 	"errors"
 	"fmt"
 	"os"
@@ -14,6 +12,7 @@ import (
 	"time"
 
 	"coracle/internal/plainfile"
+	"coracle/internal/randid"
 
 	"golang.org/x/sys/unix"
 )
@@ -40,11 +39,7 @@ func BeginDropped(root string, command []string, cwd string, dirs []string) (*Sa
 // errSwept is for a directory that was taken for a dead launcher's before it was locked.
 var errSwept = errors.New("another sandbox removes it")
 
-func newID() string {
-	var random [6]byte
-	rand.Read(random[:]) //nolint:errcheck // never fails
-	return hex.EncodeToString(random[:])
-}
+func newID() string { return randid.New(6) }
 
 func (s *Sandbox) makeDropped(dirs []string) error {
 	for i, dir := range dirs {

@@ -1,8 +1,6 @@
 package review
 
 import (
-	"crypto/rand"
-	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -12,6 +10,7 @@ import (
 
 	"coracle/images/layer"
 	"coracle/internal/plainfile"
+	"coracle/internal/randid"
 
 	"golang.org/x/sys/unix"
 )
@@ -61,9 +60,7 @@ func (s *Sandbox) begin(chosen []Change, keepSetID bool) (*journal, error) {
 	if err := s.clean(); err != nil {
 		return nil, err
 	}
-	var random [12]byte
-	rand.Read(random[:]) //nolint:errcheck // never fails
-	j := &journal{Temp: ".coracle-" + hex.EncodeToString(random[:]), Dirs: make([][]string, len(s.Overlays)), KeepSetID: keepSetID}
+	j := &journal{Temp: ".coracle-" + randid.New(12), Dirs: make([][]string, len(s.Overlays)), KeepSetID: keepSetID}
 	for _, ch := range chosen {
 		dir, _ := split(ch.Path)
 		if list := j.Dirs[ch.overlay]; len(list) == 0 || list[len(list)-1] != key(dir) {
