@@ -169,6 +169,21 @@ func writeFacts(path string, f Facts) {
 	}
 }
 
+// NoUpper is the name of dir's file system, or of that in which it would be made, where
+// it cannot hold the upper of an overlay, as far as the kind tells; "" for others.
+func NoUpper(dir string) string {
+	var st unix.Statfs_t
+	err := unix.Statfs(dir, &st)
+	for errors.Is(err, unix.ENOENT) && dir != "/" {
+		dir = filepath.Dir(dir)
+		err = unix.Statfs(dir, &st)
+	}
+	if err == nil && st.Type == unix.OVERLAYFS_SUPER_MAGIC {
+		return "overlay"
+	}
+	return storeFS(dir)
+}
+
 // storeFS is the name of a file system that cannot hold an upper, or that is
 // known to break under one, "" for others. Numbers: linux/magic.h.
 func storeFS(dir string) string {

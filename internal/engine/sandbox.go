@@ -10,7 +10,6 @@ import (
 	"os/user"
 	"path/filepath"
 	"strconv"
-	"strings"
 	"sync"
 	"syscall"
 	"time"
@@ -92,7 +91,8 @@ type boxed struct {
 	r       *run            // what it has in common with a container: cgroup, network
 	streams *foreground.Streams
 	opened  []*os.File // of these, ours
-	disk    *os.File   // the tmpfs that --disk bounds; nil: nothing does
+	noUpper bool       // the store's file system can hold no layer
+	disk    *os.File   // the tmpfs that all writes go to; nil: the layers are on the disk
 	uppers  []string   // of the layers on it
 	toldPID int        // on --json-status-fd, while it was blocked
 	process *spec.Process
@@ -153,6 +153,7 @@ func (s *boxed) prepare(ctx context.Context) (err error) {
 	if s.plan, err = sandbox.New(s.o.Options, s.facts, sandboxHost{fuse.RealHost()}); err != nil {
 		return err
 	}
+	s.findUpper()
 	return nil
 }
 
@@ -220,7 +221,7 @@ func (s *boxed) run(ctx context.Context) (Exit, error) {
 		return Exit{Code: 125}, err
 	}
 	x.ID, x.Landlock, x.NoLoopback = s.id, s.plan.Landlock(), s.plan.Network.Loopback == sandbox.DenyLoopback
-	x.HandScratch, s.uppers = s.bounded(), made.Uppers
+	x.HandScratch, s.uppers = s.inMemory(), made.Uppers
 	if x.Stub, err = s.stub(); err != nil {
 		return Exit{Code: 125}, err
 	}
@@ -286,37 +287,12 @@ func (s *boxed) ask() (sandbox.Ask, error) {
 		if err := s.keepChanges(); err != nil {
 			return ask, err
 		}
-		if ask.Mode = s.changes.UpperMode; !s.bounded() {
+		if ask.Mode = s.changes.UpperMode; !s.inMemory() {
 			ask.Upper, ask.Work = s.changes.UpperDir, s.changes.WorkDir
 			ask.Volatile = kernelAtLeast(5, 10)
 		}
 	}
 	return ask, s.makeStreams(stdio, ask.Terminal)
-}
-
-// explainStart puts why the command never ran in words.
-func (s *boxed) explainStart(err error) (Exit, error) {
-	var ee *userns.ExecError
-	if errors.As(err, &ee) {
-		if ee.Errno == unix.EACCES && s.nowhere(s.o.Command[0]) {
-			ee.Errno = unix.ENOENT
-		}
-		why := explainCommand(s.o.Command[0], "the sandbox", "sight: name it with --ro", ee)
-		return Exit{Code: why.Code}, why
-	}
-	var se *userns.StepError
-	if errors.As(err, &se) {
-		if errors.Is(se, unix.EBUSY) && strings.HasPrefix(se.Step, "linux.seccomp: load") { // one listener is all that a process can have
-			return Exit{Code: 125}, &Error{Op: "record what is refused", Err: errors.New("somebody watches our own system calls already"), Help: "--denials none"}
-		}
-		if errors.Is(se, unix.ERANGE) && strings.HasPrefix(se.Step, "set the time offsets") {
-			return Exit{Code: 125}, &Error{Op: "--time-offset", Err: errors.New("a clock would stand before its beginning, or centuries ahead"), Help: "/proc/uptime says how long the host has been running"}
-		}
-		if why := whyRefused(context.Background(), err); why != err { //nolint:errorlint // the same error comes back where there is nothing to say
-			err = why
-		}
-	}
-	return Exit{Code: 125}, fmt.Errorf("start the sandbox: %w", err)
 }
 
 // umask is the caller's. It can only be asked for by setting it: to the strictest one,
@@ -325,22 +301,6 @@ func umask() uint32 {
 	old := unix.Umask(0o777)
 	unix.Umask(old)
 	return uint32(old)
-}
-
-// nowhere says that a word is in no directory of PATH that can be searched: a directory
-// that cannot be is no reason to say that the command may not be executed.
-func (s *boxed) nowhere(word string) bool {
-	if strings.Contains(word, "/") || s.ownRoot() {
-		return false
-	}
-	for _, e := range s.plan.Env {
-		for _, dir := range filepath.SplitList(strings.TrimPrefix(e, "PATH=")) {
-			if strings.HasPrefix(e, "PATH=") && unix.Access(filepath.Join(dir, word), unix.F_OK) == nil {
-				return false
-			}
-		}
-	}
-	return true
 }
 
 // sandboxHost is the machine, as a plan looks at it.

@@ -25,7 +25,7 @@ func (s *boxed) keepChanges() (err error) {
 	review.SweepDropped(s.e.root)
 	begin := review.Begin
 	switch {
-	case s.bounded():
+	case s.inMemory():
 		begin = review.BeginInMemory
 		_ = review.Sweep(s.e.root) // what a killed one had begun to bring over; the next one tries again
 	case s.o.OnExit == onExitDiscard:
@@ -45,7 +45,7 @@ func (s *boxed) settle(ctx context.Context, rep *SandboxReport) error {
 		return nil
 	}
 	defer c.Release()
-	if s.bounded() {
+	if s.inMemory() {
 		if s.o.OnExit == onExitDiscard {
 			return nil // they are gone
 		}

@@ -1,11 +1,33 @@
 package engine
 
-import "golang.org/x/sys/unix"
+import (
+	"fmt"
 
-// bounded says that all writes go to one tmpfs of a certain size, the layers included.
-func (s *boxed) bounded() bool {
+	"coracle/fuse"
+	"coracle/internal/sandbox"
+
+	"golang.org/x/sys/unix"
+)
+
+// inMemory says that all writes go to one tmpfs, the layers included: because there are
+// bounds for them, or because the store's file system can hold no layer.
+func (s *boxed) inMemory() bool {
 	l := s.o.Options.Limits
-	return l.Disk > 0 || l.Inodes > 0
+	return l.Disk > 0 || l.Inodes > 0 || s.noUpper
+}
+
+// findUpper notes it where the store can hold no layer.
+func (s *boxed) findUpper() {
+	if len(s.plan.Layers) == 0 || s.inMemory() {
+		return
+	}
+	if kind := fuse.NoUpper(s.e.root); kind != "" {
+		s.noUpper = true
+		s.plan.Notes = append(s.plan.Notes, sandbox.Note{
+			Text: fmt.Sprintf("what the command writes is in memory until it ends: the store %s is on %s, which cannot hold an overlay's changes", s.e.root, kind),
+			Hint: "have it on a local disk: coracle --root DIR sandbox …, or root = 'DIR' in the configuration; --disk bounds it",
+		})
+	}
 }
 
 // diskFull says whether there was no room left when the command ended: the kernel tells

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"slices"
 	"strings"
 
 	"coracle/images/layer"
@@ -60,11 +61,14 @@ func (s *Sandbox) carryLayer(ctx context.Context, scratch *os.File, upper string
 	if err != nil {
 		return err
 	}
-	c := carrier{ctx: ctx, root: dst, first: map[uint64]string{}}
+	c := carrier{ctx: ctx, root: dst, first: map[uint64]string{}, marks: marks{map[string]bool{}, map[string]bool{}}}
 	if err := c.dir(src, dst, "."); err != nil {
 		return err
 	}
-	return like(dst, src, f)
+	if err := c.like(dst, src, ".", f); err != nil {
+		return err
+	}
+	return s.writeMarks(i, c.marks)
 }
 
 // carrier copies one layer. What it copies from changes no more, and where it copies to
@@ -73,6 +77,7 @@ type carrier struct {
 	ctx   context.Context // of one copy: the walk is recursive
 	root  int
 	first map[uint64]string // where a file with several names has its first one, by its inode
+	marks marks             // what the file system does not take
 }
 
 func (c *carrier) dir(src, dst int, path string) error {
@@ -101,6 +106,9 @@ func (c *carrier) entry(src, dst int, name, path string) error {
 		if !again {
 			c.first[f.st.Ino] = path
 		} else if err := unix.Linkat(c.root, first, dst, name, 0); err == nil || !errors.Is(err, unix.ENAMETOOLONG) && !errors.Is(err, unix.EMLINK) {
+			if c.marks.whiteout[first] { // the kernel makes all of them names of one
+				c.marks.whiteout[path] = true
+			}
 			return err
 		}
 	}
@@ -108,7 +116,7 @@ func (c *carrier) entry(src, dst int, name, path string) error {
 	case unix.S_IFDIR:
 		return c.directory(src, dst, name, path, f)
 	case unix.S_IFREG:
-		return c.regular(src, dst, name, f)
+		return c.regular(src, dst, name, path, f)
 	case unix.S_IFLNK:
 		target, err := readlink(src, name)
 		if err != nil {
@@ -118,7 +126,12 @@ func (c *carrier) entry(src, dst int, name, path string) error {
 			return err
 		}
 	default: // whiteouts, which whoever owns the directory may make; named pipes and sockets
-		if err := unix.Mknodat(dst, name, f.st.Mode, int(f.st.Rdev)); err != nil {
+		err := unix.Mknodat(dst, name, f.st.Mode, int(f.st.Rdev))
+		if notHeld(err) && layer.IsWhiteout(src, name, &f.st) {
+			c.marks.whiteout[path] = true
+			err = unix.Mknodat(dst, name, unix.S_IFREG, 0)
+		}
+		if err != nil {
 			return err
 		}
 		if err := unix.Fchmodat(dst, name, f.perm(), 0); err != nil {
@@ -148,10 +161,10 @@ func (c *carrier) directory(src, dst int, name, path string, f file) error {
 			return err
 		}
 	}
-	return like(out, in, f)
+	return c.like(out, in, path, f)
 }
 
-func (c *carrier) regular(src, dst int, name string, f file) error {
+func (c *carrier) regular(src, dst int, name, path string, f file) error {
 	in, done, err := openOwn(src, name, &f, readable)
 	if err != nil {
 		return err
@@ -167,13 +180,13 @@ func (c *carrier) regular(src, dst int, name string, f file) error {
 	if err := copyContent(out, in, f.st.Size); err != nil {
 		return err
 	}
-	return like(out, in, f)
+	return c.like(out, in, path, f)
 }
 
 // like gives a copy the attributes, those of the overlay's own included, the mode and
 // the time of what it was made from.
-func like(dst, src int, f file) error {
-	if err := allUserXattrs(dst, src); err != nil {
+func (c *carrier) like(dst, src int, path string, f file) error {
+	if err := c.allUserXattrs(dst, src, path); err != nil {
 		return err
 	}
 	if err := unix.Fchmod(dst, f.perm()); err != nil {
@@ -182,9 +195,9 @@ func like(dst, src int, f file) error {
 	return setTimes(dst, f)
 }
 
-// allUserXattrs copies them. Without the overlay's own (user.overlay.opaque) the layer
-// would be another one; of the rest a file system has what it can have.
-func allUserXattrs(dst, src int) error {
+// allUserXattrs copies them. Without some of the overlay's own the layer would be another
+// one; of the rest a file system has what it can have.
+func (c *carrier) allUserXattrs(dst, src int, path string) error {
 	names := make([]byte, 64<<10) // as long as a list may be (xattr(7))
 	n, err := unix.Flistxattr(src, names)
 	if errors.Is(err, unix.ENOTSUP) {
@@ -203,7 +216,13 @@ func allUserXattrs(dst, src int) error {
 		if err == nil {
 			err = unix.Fsetxattr(dst, name, value[:m], 0)
 		}
-		if err != nil && (!errors.Is(err, unix.ENOTSUP) || strings.HasPrefix(name, "user.overlay.")) {
+		switch {
+		case err == nil, errors.Is(err, unix.ENOTSUP) && !strings.HasPrefix(name, "user.overlay."):
+		case notHeld(err) && name == "user.overlay.opaque":
+			c.marks.opaque[path] = true
+		case notHeld(err) && slices.Contains([]string{"user.overlay.impure", "user.overlay.origin", "user.overlay.nlink", "user.overlay.uuid"}, name):
+			// Of use only to an overlay that is mounted once more.
+		default:
 			return fmt.Errorf("its attribute %s: %w", quote(name), err)
 		}
 	}

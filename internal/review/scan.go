@@ -45,6 +45,9 @@ func (s *Sandbox) scan(ctx context.Context) ([]Change, *Index, error) {
 		if index != nil {
 			c.index = &index.Overlays[i]
 		}
+		if c.marks, err = s.readMarks(i); err != nil {
+			return nil, nil, err
+		}
 		if err := c.run(s.UpperDir(i), o); err != nil {
 			return nil, nil, fmt.Errorf("compare the sandbox's %s with the host's: %w", o.Path, err)
 		}
@@ -62,6 +65,7 @@ type scanner struct {
 	root    string
 	overlay int
 	mount   uint64
+	marks   marks
 	out     []Change
 	// After an apply that was interrupted some of the host's files are as it made them:
 	// without set-id bits, and directories with other permissions for the time being.
@@ -101,7 +105,7 @@ func (c *scanner) run(upper string, o Overlay) error {
 		return errors.New("it is another directory than the sandbox saw")
 	}
 	c.mount = host.mount
-	p := place{path: ".", upper: up, lower: low, opaque: layer.IsOpaque(up)}
+	p := place{path: ".", upper: up, lower: low, opaque: c.marks.isOpaque(".", up)}
 	if err := c.directory(".", have, host, &p); err != nil {
 		return err
 	}
@@ -148,7 +152,7 @@ func (c *scanner) entry(p place, name string) error {
 	if host.there {
 		c.was[key(path)] = host.print()
 	}
-	if have.there && layer.IsWhiteout(p.upper, name, &have.st) {
+	if have.there && c.marks.isWhiteout(path, p.upper, name, &have.st) {
 		have = file{}
 	}
 	switch {
@@ -185,7 +189,7 @@ func (c *scanner) subdirectory(p place, name string, have, host file) error {
 		return nil
 	}
 	// In an opaque directory the kernel marks no further ones: they hide the host's as well.
-	next.opaque = p.opaque || layer.IsOpaque(next.upper)
+	next.opaque = p.opaque || c.marks.isOpaque(path, next.upper)
 	if host.is(Directory) {
 		next.lower, err = beneath(p.lower, name, unix.O_RDONLY|unix.O_DIRECTORY)
 		if err != nil {

@@ -1,0 +1,65 @@
+package engine
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"path/filepath"
+	"strings"
+
+	"coracle/userns"
+
+	"golang.org/x/sys/unix"
+)
+
+// explainStart puts why the command never ran in words.
+func (s *boxed) explainStart(err error) (Exit, error) {
+	var ee *userns.ExecError
+	if errors.As(err, &ee) {
+		if ee.Errno == unix.EACCES && s.nowhere(s.o.Command[0]) {
+			ee.Errno = unix.ENOENT
+		}
+		why := explainCommand(s.o.Command[0], "the sandbox", "sight: name it with --ro", ee)
+		return Exit{Code: why.Code}, why
+	}
+	var se *userns.StepError
+	if !errors.As(err, &se) {
+		return Exit{Code: 125}, fmt.Errorf("start the sandbox: %w", err)
+	}
+	if why := refusedStep(se); why != nil {
+		return Exit{Code: 125}, why
+	}
+	if why := whyRefused(context.Background(), err); why != err { //nolint:errorlint // the same error comes back where there is nothing to say
+		return Exit{Code: 125}, fmt.Errorf("start the sandbox: %w", why)
+	}
+	return Exit{Code: 125}, &Error{Op: "start the sandbox", Err: err, Help: stepHint(se)}
+}
+
+// refusedStep is for steps that the kernel refuses for a reason of the sandbox's own.
+func refusedStep(se *userns.StepError) error {
+	switch {
+	case se.Errno == unix.EBUSY && strings.HasPrefix(se.Step, "linux.seccomp: load"): // one listener is all that a process can have
+		return &Error{Op: "record what is refused", Err: errors.New("somebody watches our own system calls already"), Help: "--denials none"}
+	case se.Errno == unix.ERANGE && strings.HasPrefix(se.Step, "set the time offsets"):
+		return &Error{Op: "--time-offset", Err: errors.New("a clock would stand before its beginning, or centuries ahead"), Help: "/proc/uptime says how long the host has been running"}
+	case se.Errno == unix.EINVAL && strings.HasPrefix(se.Step, "make a time namespace"):
+		return &Error{Op: "--time-offset", Err: errors.New("this kernel has no time namespaces: they came with Linux 5.6"), Help: "leave it out"}
+	}
+	return nil
+}
+
+// nowhere says that a word is in no directory of PATH that can be searched: a directory
+// that cannot be is no reason to say that the command may not be executed.
+func (s *boxed) nowhere(word string) bool {
+	if strings.Contains(word, "/") || s.ownRoot() {
+		return false
+	}
+	for _, e := range s.plan.Env {
+		for _, dir := range filepath.SplitList(strings.TrimPrefix(e, "PATH=")) {
+			if strings.HasPrefix(e, "PATH=") && unix.Access(filepath.Join(dir, word), unix.F_OK) == nil {
+				return false
+			}
+		}
+	}
+	return true
+}
