@@ -22,6 +22,7 @@ type batch struct {
 	stage layer.Stage
 	root  *os.File // opened first: syncfs reports what failed since
 	fresh []*fresh
+	early writeback
 }
 
 // fresh is a layer in the making. Its lock is held until the batch ends.
@@ -47,7 +48,11 @@ func (b *batch) publish() error {
 	if !some {
 		return nil
 	}
-	if err := unix.Syncfs(int(b.root.Fd())); err != nil {
+	err := b.early.wait()
+	if err == nil {
+		err = unix.Syncfs(int(b.root.Fd()))
+	}
+	if err != nil {
 		return explainWrite(&fs.PathError{Op: "syncfs", Path: b.s.root, Err: err}, b.s.root)
 	}
 	for _, f := range b.fresh {
@@ -87,6 +92,7 @@ func (b *batch) end(ctx context.Context) {
 		}
 		f.lock.Release()
 	}
+	b.early.wait() //nolint:errcheck // who has not asked in publish has no use for it
 	b.root.Close()
 }
 

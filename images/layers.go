@@ -65,14 +65,7 @@ func (s *Store) Layers(ctx context.Context, img *Image, class string, stage func
 			return nil, err
 		}
 		defer lease.Release()
-		open := func(_ context.Context, i int) (*blob, error) {
-			f, err := os.Open(s.blobPath(img.Layers[i].Digest))
-			if os.IsNotExist(err) {
-				return nil, fail(ErrCorrupt, "the layer %s is missing from the store", img.Layers[i].Digest).hint("pull the image again")
-			}
-			return &blob{file: f}, err
-		}
-		if err := s.unpackAll(ctx, img, class, stage, open); err != nil {
+		if err := s.unpackAll(ctx, img, class, stage, s.openLayer(img)); err != nil {
 			return nil, s.explainBlob(img, err)
 		}
 	}
@@ -81,6 +74,17 @@ func (s *Store) Layers(ctx context.Context, img *Image, class string, stage func
 		dirs = append(dirs, filepath.Join(root, layerDir(c, class), "fs"))
 	}
 	return dirs, nil
+}
+
+// openLayer opens the blob of a layer that the store has.
+func (s *Store) openLayer(img *Image) func(context.Context, int) (*blob, error) {
+	return func(_ context.Context, i int) (*blob, error) {
+		f, err := os.Open(s.blobPath(img.Layers[i].Digest))
+		if os.IsNotExist(err) {
+			return nil, fail(ErrCorrupt, "the layer %s is missing from the store", img.Layers[i].Digest).hint("pull the image again")
+		}
+		return &blob{file: f}, err
+	}
 }
 
 func (s *Store) hasLayers(img *Image, class string) bool {
@@ -127,7 +131,7 @@ type unpacking struct {
 	*batch
 	img   *Image
 	class string
-	slots chan struct{}   // bounds what is unpacked at the same time
+	turns *turns          // bounds what is unpacked at the same time
 	held  []chan struct{} // closed when a layer's lock is held, or not needed any more
 	done  []chan struct{} // closed when a layer is finished
 	dirs  []string        // where a layer is, relative to the root; set when it is done
@@ -205,7 +209,7 @@ func (s *Store) newUnpacking(img *Image, class string, st layer.Stage) (*unpacki
 	}
 	n := len(img.ChainIDs)
 	b.fresh = make([]*fresh, 0, n)
-	u := &unpacking{batch: b, img: img, class: class, slots: make(chan struct{}, max(2, min(runtime.NumCPU(), 6))),
+	u := &unpacking{batch: b, img: img, class: class, turns: newTurns(max(2, min(runtime.NumCPU(), 6))),
 		held: make([]chan struct{}, n), done: make([]chan struct{}, n), dirs: make([]string, n)}
 	for i := range n {
 		u.held[i], u.done[i] = make(chan struct{}), make(chan struct{})
@@ -328,15 +332,15 @@ func (u *unpacking) fill(ctx context.Context, i int, tmp string, open func(conte
 }
 
 func (u *unpacking) unpackAndFinish(ctx context.Context, i int, tmp string, f *os.File) error {
-	select {
-	case u.slots <- struct{}{}:
-	case <-ctx.Done():
-		return context.Cause(ctx)
-	}
 	desc := u.img.Layers[i]
-	req := layer.Request{Blob: f, MediaType: desc.MediaType, DiffID: u.img.DiffIDs[i], Digest: desc.Digest, Size: desc.Size, Dir: tmp + "/fs", Record: singleID(u.class), Limits: u.s.opts.Limits}
+	if err := u.turns.take(ctx, desc.Size); err != nil {
+		return err
+	}
+	read := int64(0)
+	told := func(n int64) { u.early.add(n-read, u.root); read = n }
+	req := layer.Request{Blob: f, MediaType: desc.MediaType, DiffID: u.img.DiffIDs[i], Digest: desc.Digest, Size: desc.Size, Dir: tmp + "/fs", Record: singleID(u.class), Limits: u.s.opts.Limits, Progress: told}
 	res, err := u.stage.Unpack(ctx, req)
-	<-u.slots
+	u.turns.give()
 	if err != nil {
 		return err
 	}

@@ -108,14 +108,12 @@ func (p *pull) layers(ctx context.Context, img *Image) error {
 		}
 		defer u.end(ctx)
 	}
-	slots := make(chan struct{}, parallelBlobs)
+	slots := newTurns(parallelBlobs)
 	fetch := func(ctx context.Context, i int) (*blob, error) {
-		select {
-		case slots <- struct{}{}:
-			defer func() { <-slots }()
-		case <-ctx.Done():
-			return nil, context.Cause(ctx)
+		if err := slots.take(ctx, img.Layers[i].Size); err != nil {
+			return nil, err
 		}
+		defer slots.give()
 		return p.fetch(ctx, img.Layers[i])
 	}
 	g, ctx := errgroup.WithContext(ctx)
