@@ -69,7 +69,7 @@ func (s *Store) Variants(img *Image) ([]Variant, error) {
 		if m.Platform != nil && m.Platform.OS != "unknown" {
 			v.Platform = formatPlatform(normalPlatform(*m.Platform))
 		}
-		v.Size, v.Here = s.sizeOf(m)
+		v.Size, v.Here = s.sizeOf(m, map[digest.Digest]bool{})
 		out = append(out, v)
 	}
 	return out, nil
@@ -84,8 +84,13 @@ func (s *Store) hasSomeBlob(d digest.Digest) bool {
 	return err == nil
 }
 
-// sizeOf is what a manifest's image takes in the store.
-func (s *Store) sizeOf(m ocispec.Descriptor) (int64, bool) {
+// sizeOf is what a manifest's image takes in the store, or all images of an index, and
+// whether all of that is there.
+func (s *Store) sizeOf(m ocispec.Descriptor, seen map[digest.Digest]bool) (int64, bool) {
+	if seen[m.Digest] {
+		return 0, true
+	}
+	seen[m.Digest] = true
 	raw, err := s.readBlob(m.Digest, maxManifest)
 	if err != nil {
 		return 0, false
@@ -94,7 +99,14 @@ func (s *Store) sizeOf(m ocispec.Descriptor) (int64, bool) {
 	if err != nil {
 		return 0, false
 	}
-	size := m.Size
+	size, here := m.Size, true
+	for _, sub := range doc.Manifests {
+		n, ok := s.sizeOf(sub, seen)
+		size, here = size+n, here && ok
+	}
+	if doc.Manifests != nil {
+		return size, here
+	}
 	for _, d := range append(doc.Layers, doc.Config) {
 		if !s.hasBlob(d.Digest, d.Size) {
 			return size, false

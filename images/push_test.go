@@ -75,6 +75,13 @@ func TestPushNestedIndex(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	size := int64(inner.Size) + b.desc.Size + b.doc.Config.Size
+	for _, l := range b.doc.Layers {
+		size += l.Size
+	}
+	if list, err := s.Variants(img); err != nil || len(list) != 2 || !list[1].Here || list[1].Size != size {
+		t.Errorf("%+v, %v; the second has %d bytes", list, err, size)
+	}
 	p := newPushed(t)
 	out, err := s.Push(t.Context(), img.Names[0], p.host()+"/x:all", PushOptions{All: true})
 	if err != nil || out.Digest != outer.Digest || string(p.manifests["all"]) != string(outerRaw) || string(p.manifests[string(inner.Digest)]) != string(innerRaw) {

@@ -55,7 +55,35 @@ func ParseReference(s string) (Reference, error) {
 			return parseLocal(s, t, rest)
 		}
 	}
+	if why, help := foreign(s); why != "" {
+		err := invalid(s, why)
+		err.Help = help
+		return Reference{}, err
+	}
 	return parseNamed(s, s)
+}
+
+// foreign says what a reference is that other tools would understand, and docker.io
+// would be asked for otherwise.
+func foreign(s string) (why, help string) {
+	before, rest, ok := strings.Cut(s, ":")
+	if !ok {
+		return "", ""
+	}
+	switch before {
+	case "docker-daemon":
+		return "docker's images are with its daemon", "docker save " + rest + " | coracle load"
+	case "containers-storage":
+		return "podman's images are in a store of their own", "podman save " + rest + " | coracle load"
+	case "ostree", "sif":
+		return "there is no transport " + before, "oci:DIR, oci-archive:FILE, docker-archive:FILE and dir:DIR are understood"
+	case "http", "https":
+		if !strings.HasPrefix(rest, "//") {
+			break
+		}
+		return "it is an address, not a name", "leave " + before + ":// away"
+	}
+	return "", ""
 }
 
 func parseLocal(whole string, t Transport, rest string) (Reference, error) {

@@ -104,6 +104,17 @@ func TestReferenceForms(t *testing.T) {
 			t.Errorf("Familiar(%s) = %s, %v; want %s", in, r.Familiar(), err, want)
 		}
 	}
+	for in, want := range map[string]string{
+		"docker-daemon:busybox:1": "docker save busybox:1 | coracle load", "containers-storage:x": "podman save x | coracle load",
+		"sif:x.sif": "oci:DIR", "https://reg.example/x": "leave https:// away", "http://reg.example:5000/x": "leave http:// away",
+	} {
+		if _, err := ParseReference(in); err == nil || !strings.Contains(hintOf(err), want) {
+			t.Errorf("%s: %v, hint %q", in, err, hintOf(err))
+		}
+	}
+	if r, err := ParseReference("docker-daemon"); err != nil || r.Path != "library/docker-daemon" {
+		t.Errorf("%v, %v", r, err)
+	}
 	_, err = ParseReference("quay.io/Me/Tool:V1")
 	var hinted interface{ Hint() string }
 	if !errors.As(err, &hinted) || !strings.Contains(hinted.Hint(), "quay.io/me/tool:V1") {
