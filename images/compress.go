@@ -50,9 +50,6 @@ func compressor(w io.Writer, sh Shape) (io.WriteCloser, error) {
 	if level == 0 {
 		level = gzip.DefaultCompression
 	}
-	if level < gzip.BestSpeed && level != gzip.DefaultCompression || level > gzip.BestCompression {
-		return nil, fail(nil, "gzip has no level %d", level).hint("use 1 to 9")
-	}
 	return gzip.NewWriterLevel(w, level)
 }
 

@@ -69,6 +69,9 @@ func Login(ctx context.Context, registry string, o LoginOptions) (string, error)
 	if err != nil {
 		return "", err
 	}
+	if strings.Contains(o.Username, ":") {
+		return "", fail(nil, "log in to %s: the user's name %s has a colon in it, where the password would begin", domain, quote(o.Username))
+	}
 	o.login = authn.FromConfig(authn.AuthConfig{Username: o.Username, Password: o.Password})
 	if err := tryLogin(ctx, domain, o.Access); err != nil {
 		return "", fmt.Errorf("log in to %s: %w", domain, err)

@@ -9,6 +9,7 @@ import (
 	"strings"
 	"sync"
 
+	"github.com/klauspost/compress/gzip"
 	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 	"golang.org/x/sync/errgroup"
@@ -34,6 +35,12 @@ func (sh Shape) check() error {
 	case "", "gzip", "zstd", chunkedName, "none":
 	default:
 		return fail(nil, "unknown compression %s", quote(sh.Compression)).hint("use gzip, zstd, zstd:chunked or none")
+	}
+	switch {
+	case sh.Level != 0 && sh.Compression == "":
+		return fail(nil, "a level without a compression changes nothing").hint("add --compression gzip or zstd, and --force-compression for layers that are compressed so already")
+	case sh.Compression == "gzip" && sh.Level != 0 && (sh.Level < gzip.BestSpeed || sh.Level > gzip.BestCompression):
+		return fail(nil, "gzip has no level %d", sh.Level).hint("use 1 to 9")
 	}
 	switch sh.Format {
 	case "", FormatOCI, FormatDocker:

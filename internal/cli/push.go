@@ -3,6 +3,7 @@ package cli
 import (
 	"fmt"
 	"os"
+	"path/filepath"
 	"strings"
 	"time"
 
@@ -124,6 +125,11 @@ func (c *pushCmd) run(a *app) (int, error) {
 
 // check refuses words of images with files, and of files with images.
 func (c *pushCmd) check() error {
+	if dir := filepath.Dir(c.DigestFile); c.DigestFile != "" {
+		if _, err := os.Stat(dir); err != nil {
+			return fmt.Errorf("push: the digest has no place: %w", err)
+		}
+	}
 	switch {
 	case c.Artifact && (c.All || c.Compression != "" || c.CompressionLevel != 0 || c.Force || c.Format != ""):
 		return &usageError{msg: "push: files go as they are: --artifact goes without --all, --format and what compresses layers"}

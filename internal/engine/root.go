@@ -109,6 +109,9 @@ func (r *rootSource) image(ctx context.Context, o RunOptions, ids userns.Resolve
 	if err != nil {
 		return err
 	}
+	if len(img.DiffIDs) == 0 {
+		return &Error{Err: fmt.Errorf("the image %s has no layers: there is nothing in it to run", img.ID.Encoded()[:12]), Help: "coracle inspect shows what it was made for"}
+	}
 	stage := r.e.stage(ctx, ids.Base)
 	r.config, r.imageID, r.health = img.Config.Config, img.ID, img.Healthcheck
 	if lent, err := r.borrow(ctx, store, img, o, ids, stage); err != nil || lent {
