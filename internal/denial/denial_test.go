@@ -3,9 +3,12 @@ package denial
 import (
 	"os"
 	"path/filepath"
+	"runtime"
 	"strconv"
 	"testing"
 	"time"
+
+	"coracle/spec/seccomp"
 
 	"golang.org/x/sys/unix"
 )
@@ -64,6 +67,32 @@ func TestWanted(t *testing.T) {
 	for _, w := range Watched() {
 		if _, n := wanted(w.Nr, [6]uint64{}); n == 0 && w.Nr != unix.SYS_CONNECT && w.Nr != unix.SYS_BIND {
 			t.Errorf("call %d is watched, and nobody knows what it names", w.Nr)
+		}
+	}
+}
+
+// TestWatched386 asks the table of i386's numbers for names: a call and its own namesake
+// here must mean the same.
+func TestWatched386(t *testing.T) {
+	names := map[string]string{"fstatat64": "newfstatat", "stat64": "stat", "lstat64": "lstat", "truncate64": "truncate", "chown32": "chown", "lchown32": "lchown", "utimensat_time64": "utimensat"}
+	seen := map[string]bool{}
+	for _, w := range Watched386() {
+		name := seccomp.Name386(seccomp.Data{Nr: w.Nr, Arch: unix.AUDIT_ARCH_I386})
+		if name == "socketcall" {
+			continue
+		}
+		if own := names[name]; own != "" {
+			name = own
+		}
+		nr, _, known := task{}.from386(w.Nr, [6]uint64{})
+		if !known || seccomp.Name(nr) != name {
+			t.Errorf("%d is %s, and taken for %s", w.Nr, name, seccomp.Name(nr))
+		}
+		seen[name] = true
+	}
+	for _, w := range Watched() {
+		if name := seccomp.Name(w.Nr); runtime.GOARCH == "amd64" && !seen[name] {
+			t.Errorf("%s is not watched by i386's number", name)
 		}
 	}
 }

@@ -153,17 +153,22 @@ func (l *Listener) answer(fd uintptr, n *notification) response {
 // was looked at.
 func (l *Listener) look(fd uintptr, n *notification) {
 	t := task{l: l, pid: int(n.pid)}
-	if nr := uint32(n.nr); nr == unix.SYS_CONNECT || nr == unix.SYS_BIND {
-		told := t.connect
-		if nr == unix.SYS_BIND {
-			told = t.bind
+	nr, args := uint32(n.nr), n.args
+	if !seccomp.Native(seccomp.Data{Nr: nr, Arch: n.arch}) {
+		var known bool
+		if nr, args, known = t.from386(nr, args); !known {
+			return
 		}
-		if told := told(n.args); told != nil && valid(fd, n.id) {
-			told()
-		}
+	}
+	switch nr {
+	case unix.SYS_CONNECT:
+		l.tell(fd, n, t.connect(args))
+		return
+	case unix.SYS_BIND:
+		l.tell(fd, n, t.bind(args))
 		return
 	}
-	wants, count := wanted(uint32(n.nr), n.args)
+	wants, count := wanted(nr, args)
 	var seen []Access
 	for _, w := range wants[:count] {
 		if w.how != 0 {
@@ -180,6 +185,13 @@ func (l *Listener) look(fd uintptr, n *notification) {
 	}
 	for _, a := range seen {
 		l.Tried(a)
+	}
+}
+
+// tell tells what was found out, if anything, of a caller that is still there.
+func (l *Listener) tell(fd uintptr, n *notification, told func()) {
+	if told != nil && valid(fd, n.id) {
+		told()
 	}
 }
 

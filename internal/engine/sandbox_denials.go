@@ -72,7 +72,11 @@ func (s *boxed) observe(filter seccomp.Program, x *spec.Extra) error {
 		}
 		return nil
 	}
-	asking, err := seccomp.Observed(filter, denial.Watched())
+	watched := denial.Watched()
+	if s.plan.Allow32 {
+		watched = append(watched, denial.Watched386()...)
+	}
+	asking, err := seccomp.Observed(filter, watched)
 	if err != nil {
 		return &Error{Op: "--denials", Err: err, Help: "--denials none"}
 	}

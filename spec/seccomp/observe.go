@@ -78,12 +78,27 @@ func (d Data) word(offset uint32) uint32 {
 	return uint32(v)
 }
 
-// Watch is a call that is to be told of: of those with a flag set (in the low half of
-// an argument), none.
+// Watch is a call that is to be told of: of those with a flag set in the low half of
+// an argument none, or those only where it is one number.
 type Watch struct {
 	Nr      uint32
+	I386    bool // it is one of i386's, on amd64
 	Arg     uint32
 	Without uint32 // 0: all
+	Is      uint32 // 0: all
+}
+
+// look has the listener asked for the call; the number is loaded, before and after.
+func (w Watch) look() []unix.SockFilter {
+	ask := unix.SockFilter{Code: codeReturn, K: unix.SECCOMP_RET_USER_NOTIF}
+	test := unix.SockFilter{Code: codeBits, K: w.Without, Jt: 1}
+	switch {
+	case w.Is != 0:
+		test = unix.SockFilter{Code: codeEqual, K: w.Is, Jf: 1}
+	case w.Without == 0:
+		return []unix.SockFilter{{Code: codeEqual, K: w.Nr, Jf: 1}, ask}
+	}
+	return []unix.SockFilter{{Code: codeEqual, K: w.Nr, Jf: 4}, {Code: codeLoad, K: 16 + 8*w.Arg}, test, ask, {Code: codeLoad}}
 }
 
 // Observed is a filter that has the listener asked where the given one answers with an
@@ -92,23 +107,22 @@ type Watch struct {
 // answers itself. Without a listener such a call fails with ENOSYS: it never passes.
 func Observed(p Program, watched []Watch) (Program, error) {
 	filter := make([]unix.SockFilter, 0, 2*len(watched)+len(p.Filter)+8)
-	filter = append(filter,
-		unix.SockFilter{Code: codeLoad, K: 4},
-		unix.SockFilter{Code: codeEqual, K: nativeArch(), Jt: 1},
-		unix.SockFilter{Code: codeJump}, // to the filter itself, see below
-		unix.SockFilter{Code: codeLoad, K: 0})
-	for _, w := range watched {
-		if w.Without == 0 {
-			filter = append(filter, unix.SockFilter{Code: codeEqual, K: w.Nr, Jf: 1}, unix.SockFilter{Code: codeReturn, K: unix.SECCOMP_RET_USER_NOTIF})
-			continue
+	for _, kind := range []struct {
+		arch uint32
+		i386 bool
+	}{{nativeArch(), false}, {unix.AUDIT_ARCH_I386, true}} {
+		var looks []unix.SockFilter
+		for _, w := range watched {
+			if w.I386 == kind.i386 {
+				looks = append(looks, w.look()...)
+			}
 		}
-		filter = append(filter, unix.SockFilter{Code: codeEqual, K: w.Nr, Jf: 4},
-			unix.SockFilter{Code: codeLoad, K: 16 + 8*w.Arg},
-			unix.SockFilter{Code: codeBits, K: w.Without, Jt: 1},
-			unix.SockFilter{Code: codeReturn, K: unix.SECCOMP_RET_USER_NOTIF},
-			unix.SockFilter{Code: codeLoad, K: 0}) // no other watched call has this number
+		if len(looks) > 0 {
+			filter = append(filter, unix.SockFilter{Code: codeLoad, K: 4}, unix.SockFilter{Code: codeEqual, K: kind.arch, Jt: 1},
+				unix.SockFilter{Code: codeJump, K: uint32(len(looks) + 1)}, unix.SockFilter{Code: codeLoad})
+			filter = append(filter, looks...)
+		}
 	}
-	filter[2].K = uint32(len(filter) - 3)
 	for _, f := range p.Filter {
 		if f.Code == codeReturn && asks(f.K) {
 			f.K = unix.SECCOMP_RET_USER_NOTIF

@@ -10,12 +10,12 @@ import (
 // TestObserved asks both filters about every call: the listener is asked where the one
 // that enforces refuses, and at watched calls, and nothing else is different.
 func TestObserved(t *testing.T) {
-	enforcing, err := target{nil, runtime.GOARCH, readyKernel}.compileSandbox(false)
+	enforcing, err := target{nil, runtime.GOARCH, readyKernel}.compileSandbox(runtime.GOARCH == "amd64")
 	if err != nil {
 		t.Fatal(err)
 	}
 	const stat, flags = 79, 0x1000
-	watched := []Watch{{Nr: 56}, {Nr: stat, Arg: 3, Without: flags}, {Nr: 40}}
+	watched := []Watch{{Nr: 56}, {Nr: stat, Arg: 3, Without: flags}, {Nr: 40}, {Nr: 5, I386: true}, {Nr: 102, I386: true, Is: 3}, {Nr: 102, I386: true, Is: 2}, {Nr: 10, I386: true}}
 	observed, err := Observed(enforcing, watched)
 	if err != nil {
 		t.Fatal(err)
@@ -28,7 +28,7 @@ func TestObserved(t *testing.T) {
 	for nr := range uint32(600) {
 		for _, d := range []Data{
 			{Nr: nr, Arch: nativeArch()}, {Nr: nr, Arch: nativeArch(), Args: [6]uint64{16, 2, 12, flags | 1}}, {Nr: nr, Arch: nativeArch(), Args: [6]uint64{1 << 28, unix.TIOCSTI}},
-			{Nr: nr | x32Bit, Arch: nativeArch()}, {Nr: nr, Arch: unix.AUDIT_ARCH_I386}, {Nr: nr, Arch: unix.AUDIT_ARCH_ARM},
+			{Nr: nr | x32Bit, Arch: nativeArch()}, {Nr: nr, Arch: unix.AUDIT_ARCH_I386}, {Nr: nr, Arch: unix.AUDIT_ARCH_I386, Args: [6]uint64{3}}, {Nr: nr, Arch: unix.AUDIT_ARCH_I386, Args: [6]uint64{1<<32 | 2}}, {Nr: nr, Arch: unix.AUDIT_ARCH_ARM},
 		} {
 			plain := data{nr: d.Nr, arch: d.Arch, args: d.Args}
 			was := answer(t, enforcing.Filter, plain)
@@ -37,6 +37,10 @@ func TestObserved(t *testing.T) {
 			}
 			want := was
 			watch := d.Arch == nativeArch() && (nr == 56 || nr == 40 || nr == stat && d.Args[3]&flags == 0) && d.Nr == nr
+			if d.Arch == unix.AUDIT_ARCH_I386 {
+				sub := uint32(d.Args[0])
+				watch = nr == 5 || nr == 10 || nr == 102 && (sub == 3 || sub == 2)
+			}
 			if watch || asks(was) {
 				want = unix.SECCOMP_RET_USER_NOTIF
 				asked++

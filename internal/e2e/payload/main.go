@@ -25,7 +25,7 @@ func main() {
 		"fds": fds, "leak": leak, "deathsig": deathsig, "terminal": terminal, "overwrite": overwrite,
 		"syscalls": syscalls, "signals": signals, "write": write, "fill": fill, "fchdir": fchdir, "without": without,
 		"posture": runPostures, "spoil": spoil, "nested": inNested, "world": world, "spawn": spawn,
-		"receive": receive, "key": key, "bomb": bomb, "trace": trace, "join": join,
+		"receive": receive, "call": call, "dial": dial, "key": key, "bomb": bomb, "trace": trace, "join": join,
 	}
 	verb, ok := verbs[what]
 	if !ok {
