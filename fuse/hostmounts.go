@@ -31,14 +31,26 @@ func (h HostMounts) Below(dir string) []string {
 }
 
 // Lower says whether the overlay takes the directory dir as a lower, as far as its
-// file system goes, and which that is.
+// file system goes, without having to ask a server; and which that is.
 func (h HostMounts) Lower(dir string) (ok bool, fstype string) {
+	fstype = h.fstype(dir)
+	return lowerFS(fstype), fstype
+}
+
+// MayBeLower is Lower for a directory that somebody has chosen: a network file system or
+// one in user space may answer slowly, and the kernel may refuse it when it is mounted.
+func (h HostMounts) MayBeLower(dir string) (ok bool, fstype string) {
+	fstype = h.fstype(dir)
+	return !kernelFS(fstype) && !ignoresCase(fstype), fstype
+}
+
+func (h HostMounts) fstype(dir string) string {
 	for at := dir; ; at = path.Dir(at) {
 		if m := h.tree.at[at]; m != nil {
-			return lowerFS(m.fstype), m.fstype
+			return m.fstype
 		}
 		if at == "/" || at == "." {
-			return true, "unknown"
+			return "unknown"
 		}
 	}
 }

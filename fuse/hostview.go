@@ -281,6 +281,16 @@ func lowerFS(fstype string) bool {
 	return false
 }
 
+// ignoresCase names the file systems that compare names in a way of their own, which no
+// overlay takes (ovl_dentry_weird).
+func ignoresCase(fstype string) bool {
+	switch fstype {
+	case "vfat", "msdos", "exfat", "ntfs", "ntfs3", "hfs", "hfsplus", "cifs", "smb3", "ncpfs", "isofs", "iso9660", "affs":
+		return true
+	}
+	return false
+}
+
 // kernelFS names the file systems that are windows on the kernel, and autofs,
 // whose directories are mounted by looking at them.
 func kernelFS(fstype string) bool {

@@ -49,7 +49,7 @@ func (s *boxed) settle(ctx context.Context, rep *SandboxReport) error {
 		if s.o.OnExit == onExitDiscard {
 			return nil // they are gone
 		}
-		if err := c.Carry(ctx, s.disk, s.uppers); err != nil {
+		if err := c.Carry(ctx, s.disk, s.uppers, s.noUpper); err != nil {
 			return &Error{Op: "keep the changes", Err: err, Help: "they are gone: see to that, and run it again"}
 		}
 	}

@@ -12,17 +12,21 @@ import (
 // inMemory says that all writes go to one tmpfs, the layers included: because there are
 // bounds for them, or because the store's file system can hold no layer.
 func (s *boxed) inMemory() bool {
+	return s.bounded() || s.noUpper
+}
+
+func (s *boxed) bounded() bool {
 	l := s.o.Options.Limits
-	return l.Disk > 0 || l.Inodes > 0 || s.noUpper
+	return l.Disk > 0 || l.Inodes > 0
 }
 
 // findUpper notes it where the store can hold no layer.
 func (s *boxed) findUpper() {
-	if len(s.plan.Layers) == 0 || s.inMemory() {
+	if len(s.plan.Layers) == 0 {
 		return
 	}
-	if kind := fuse.NoUpper(s.e.root); kind != "" {
-		s.noUpper = true
+	kind := fuse.NoUpper(s.e.root)
+	if s.noUpper = kind != ""; s.noUpper && !s.bounded() {
 		s.plan.Notes = append(s.plan.Notes, sandbox.Note{
 			Text: fmt.Sprintf("what the command writes is in memory until it ends: the store %s is on %s, which cannot hold an overlay's changes", s.e.root, kind),
 			Hint: "have it on a local disk: coracle --root DIR sandbox …, or root = 'DIR' in the configuration; --disk bounds it",

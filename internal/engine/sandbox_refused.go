@@ -42,6 +42,8 @@ func refusedStep(se *userns.StepError) error {
 		return &Error{Op: "record what is refused", Err: errors.New("somebody watches our own system calls already"), Help: "--denials none"}
 	case se.Errno == unix.ERANGE && strings.HasPrefix(se.Step, "set the time offsets"):
 		return &Error{Op: "--time-offset", Err: errors.New("a clock would stand before its beginning, or centuries ahead"), Help: "/proc/uptime says how long the host has been running"}
+	case se.Errno == unix.EINVAL && strings.HasPrefix(se.Step, "mount overlay on "):
+		return &Error{Op: "start the sandbox", Err: fmt.Errorf("the kernel lays no overlay over what is there: %w", se), Help: "--cwd rw or --cwd ro, or --rw or --ro of what was to be copy-on-write"}
 	case se.Errno == unix.EINVAL && strings.HasPrefix(se.Step, "make a time namespace"):
 		return &Error{Op: "--time-offset", Err: errors.New("this kernel has no time namespaces: they came with Linux 5.6"), Help: "leave it out"}
 	}

@@ -24,8 +24,9 @@ func BeginInMemory(root string, command []string, cwd string, dirs []string) (*S
 // Carry brings the layers from the tmpfs, whose root is open as scratch and on which
 // uppers names them, to UpperDir. It is for when nothing of the sandbox runs any more;
 // End may follow. The record comes last: what a Carry that was killed has left is no
-// sandbox, and goes with Sweep. Where it fails nothing is left.
-func (s *Sandbox) Carry(ctx context.Context, scratch *os.File, uppers []string) (err error) {
+// sandbox, and goes with Sweep. Where it fails nothing is left. poor says that the
+// store's file system takes no whiteouts (fuse.NoUpper).
+func (s *Sandbox) Carry(ctx context.Context, scratch *os.File, uppers []string, poor bool) (err error) {
 	defer func() {
 		if err == nil {
 			return
@@ -39,14 +40,14 @@ func (s *Sandbox) Carry(ctx context.Context, scratch *os.File, uppers []string) 
 		return err
 	}
 	for i, upper := range uppers {
-		if err := s.carryLayer(ctx, scratch, upper, i); err != nil {
+		if err := s.carryLayer(ctx, scratch, upper, i, poor); err != nil {
 			return fmt.Errorf("%s: %w", s.Overlays[i].Path, err)
 		}
 	}
 	return s.writeRecord()
 }
 
-func (s *Sandbox) carryLayer(ctx context.Context, scratch *os.File, upper string, i int) error {
+func (s *Sandbox) carryLayer(ctx context.Context, scratch *os.File, upper string, i int, poor bool) error {
 	src, err := openat(int(scratch.Fd()), upper, listable)
 	if err != nil {
 		return err
@@ -61,7 +62,7 @@ func (s *Sandbox) carryLayer(ctx context.Context, scratch *os.File, upper string
 	if err != nil {
 		return err
 	}
-	c := carrier{ctx: ctx, root: dst, first: map[uint64]string{}, marks: marks{map[string]bool{}, map[string]bool{}}}
+	c := carrier{ctx: ctx, poor: poor, root: dst, first: map[uint64]string{}, marks: marks{map[string]bool{}, map[string]bool{}}}
 	if err := c.dir(src, dst, "."); err != nil {
 		return err
 	}
@@ -78,6 +79,7 @@ type carrier struct {
 	root  int
 	first map[uint64]string // where a file with several names has its first one, by its inode
 	marks marks             // what the file system does not take
+	poor  bool              // it takes neither whiteouts nor an overlay's attributes, or for its own
 }
 
 func (c *carrier) dir(src, dst int, path string) error {
@@ -126,12 +128,7 @@ func (c *carrier) entry(src, dst int, name, path string) error {
 			return err
 		}
 	default: // whiteouts, which whoever owns the directory may make; named pipes and sockets
-		err := unix.Mknodat(dst, name, f.st.Mode, int(f.st.Rdev))
-		if notHeld(err) && layer.IsWhiteout(src, name, &f.st) {
-			c.marks.whiteout[path] = true
-			err = unix.Mknodat(dst, name, unix.S_IFREG, 0)
-		}
-		if err != nil {
+		if err := c.special(src, dst, name, path, f); err != nil {
 			return err
 		}
 		if err := unix.Fchmodat(dst, name, f.perm(), 0); err != nil {
@@ -139,6 +136,19 @@ func (c *carrier) entry(src, dst int, name, path string) error {
 		}
 	}
 	return unix.UtimesNanoAt(dst, name, times(f), unix.AT_SYMLINK_NOFOLLOW)
+}
+
+func (c *carrier) special(src, dst int, name, path string, f file) error {
+	whiteout := layer.IsWhiteout(src, name, &f.st)
+	err := error(unix.EPERM)
+	if !whiteout || !c.poor {
+		err = unix.Mknodat(dst, name, f.st.Mode, int(f.st.Rdev))
+	}
+	if whiteout && notHeld(err) {
+		c.marks.whiteout[path] = true
+		err = unix.Mknodat(dst, name, unix.S_IFREG, 0)
+	}
+	return err
 }
 
 func (c *carrier) directory(src, dst int, name, path string, f file) error {
@@ -213,11 +223,16 @@ func (c *carrier) allUserXattrs(dst, src int, path string) error {
 			continue
 		}
 		m, err := unix.Fgetxattr(src, name, value)
-		if err == nil {
+		own := strings.HasPrefix(name, "user.overlay.")
+		switch {
+		case err != nil:
+		case own && c.poor:
+			err = unix.EPERM
+		default:
 			err = unix.Fsetxattr(dst, name, value[:m], 0)
 		}
 		switch {
-		case err == nil, errors.Is(err, unix.ENOTSUP) && !strings.HasPrefix(name, "user.overlay."):
+		case err == nil, errors.Is(err, unix.ENOTSUP) && !own:
 		case notHeld(err) && name == "user.overlay.opaque":
 			c.marks.opaque[path] = true
 		case notHeld(err) && slices.Contains([]string{"user.overlay.impure", "user.overlay.origin", "user.overlay.nlink", "user.overlay.uuid"}, name):

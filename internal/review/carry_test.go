@@ -94,7 +94,7 @@ func TestCarry(t *testing.T) {
 	s, scratch, root := inMemory(t, lower, upper)
 	mem := scratch.Name() + "/o1/upper"
 	more(mem)
-	check(t, s.Carry(t.Context(), scratch, []string{"o1/upper"}))
+	check(t, s.Carry(t.Context(), scratch, []string{"o1/upper"}, false))
 	want, got := facts(t, mem), facts(t, s.UpperDir(0))
 	if !slices.Equal(want, got) {
 		t.Errorf("carried:\n%s\nwas:\n%s", strings.Join(got, "\n"), strings.Join(want, "\n"))
@@ -113,13 +113,33 @@ func TestCarry(t *testing.T) {
 	}
 }
 
+// A store that takes no whiteouts gets an account of them, and the review is the same.
+func TestCarryPoor(t *testing.T) {
+	const lower = "f a 644 old\nf gone 644 x\nf also 644 x\nf d/x 644 x\nf d/sub/y 644 y\nf e/z 644 z"
+	const upper = "f a 600 new\nw gone\no d 755\nf d/new 644 n\nd e\nw e/z\nf f 644 f"
+	more := func(dir string) { check(t, os.Link(dir+"/gone", dir+"/also")) } // the kernel links them, too
+	s, scratch, _ := inMemory(t, lower, upper)
+	more(scratch.Name() + "/o1/upper")
+	check(t, s.Carry(t.Context(), scratch, []string{"o1/upper"}, true))
+	for _, line := range facts(t, s.UpperDir(0)) {
+		if f := strings.Fields(line); f[1][0] == '2' || strings.Contains(line, "user.overlay") {
+			t.Errorf("on the store: %s", line)
+		}
+	}
+	other, _ := sandbox(t, lower, upper)
+	more(other.UpperDir(0))
+	if want, got := lines(end(t, other)), lines(end(t, s)); !slices.Equal(want, got) || len(got) < 7 {
+		t.Errorf("the review is\n%s\nand of one on the disk\n%s", strings.Join(got, "\n"), strings.Join(want, "\n"))
+	}
+}
+
 // A copy that fails leaves nothing, and is never taken for a whole one; neither is what
 // a kill leaves.
 func TestCarryFails(t *testing.T) {
 	s, scratch, root := inMemory(t, "", "f a 644 x\nd d")
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
-	if err := s.Carry(ctx, scratch, []string{"o1/upper"}); !errors.Is(err, context.Canceled) {
+	if err := s.Carry(ctx, scratch, []string{"o1/upper"}, false); !errors.Is(err, context.Canceled) {
 		t.Errorf("%v", err)
 	}
 	if names := left(t, root); names != "" {
@@ -127,7 +147,7 @@ func TestCarryFails(t *testing.T) {
 	}
 	s, scratch, root = inMemory(t, "", "f a 644 x")
 	check(t, s.make())
-	check(t, s.carryLayer(t.Context(), scratch, "o1/upper", 0))
+	check(t, s.carryLayer(t.Context(), scratch, "o1/upper", 0, false))
 	s.lock.Release() // as the kernel does for one that is killed
 	if all, err := List(root); err != nil || len(all) != 0 {
 		t.Errorf("listed: %v, %v", all, err)
@@ -153,7 +173,7 @@ func TestCarryDeep(t *testing.T) {
 		at = next
 	}
 	unix.Close(at)
-	check(t, s.Carry(t.Context(), scratch, []string{"o1/upper"}))
+	check(t, s.Carry(t.Context(), scratch, []string{"o1/upper"}, false))
 	all := end(t, s)
 	if n := len(all); n == 0 || all[n-1].Refused == "" {
 		t.Errorf("%d changes", len(all))

@@ -106,7 +106,7 @@ func (p *planner) lower(at Place) error {
 	if op == "" {
 		op = "lay an overlay over the current directory"
 	}
-	if ok, fstype := p.mounts.Lower(at.Source); !ok {
+	if ok, fstype := p.mounts.MayBeLower(at.Source); !ok {
 		return &Error{Op: op, Err: fmt.Errorf("%s is on %s, which the kernel takes for no overlay", at.Source, fstype), Help: "--cwd ro or --cwd rw, --ro or --rw"}
 	}
 	p.noteGroup(at.Source)
@@ -148,7 +148,7 @@ func (p *planner) split(at Place) error {
 		if e.Type != unix.S_IFDIR || p.places[sub.Path] != nil {
 			continue
 		}
-		if ok, _ := p.mounts.Lower(sub.Source); !ok {
+		if ok, _ := p.mounts.MayBeLower(sub.Source); !ok {
 			continue
 		}
 		if len(p.mounts.Below(sub.Source)) > 0 {

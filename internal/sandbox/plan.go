@@ -109,7 +109,7 @@ func (p *planner) root() error {
 		return nil
 	}
 	dir := p.Tree.Dir()
-	if ok, fstype := p.mounts.Lower(dir); !ok {
+	if ok, fstype := p.mounts.MayBeLower(dir); !ok {
 		return &Error{Op: "--root " + p.plan.Root, Err: fmt.Errorf("it is on %s, which the kernel takes for no overlay", fstype), Help: "copy it to a local disk"}
 	}
 	if below := p.mounts.Below(dir); len(below) > 0 {

@@ -220,7 +220,7 @@ func TestRefused(t *testing.T) {
 		{name: "no socket", o: Options{AllowUnix: []string{"/etc/passwd"}}, want: "it is no socket"},
 		{name: "cwd", o: Options{Cwd: "maybe"}, want: "no such choice"},
 		{name: "home", o: Options{Home: "maybe"}, want: "no such choice"},
-		{name: "nfs", h: func(h *fakeHost) { h.mounts += "2 1 0:9 / /home rw - nfs4 srv:/ rw\n" }, want: "on nfs4"},
+		{name: "a card", h: func(h *fakeHost) { h.mounts += "2 1 0:9 / /home rw - vfat /dev/sdb1 rw\n" }, want: "on vfat"},
 		{name: "a file on a directory", o: Options{Overlay: []string{"/usr/share:/etc/passwd"}}, want: "one is a file"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
