@@ -1,12 +1,14 @@
 package engine
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"path/filepath"
 	"strings"
 
+	"coracle/internal/denial"
 	"coracle/userns"
 
 	"golang.org/x/sys/unix"
@@ -26,7 +28,7 @@ func (s *boxed) explainStart(err error) (Exit, error) {
 	if !errors.As(err, &se) {
 		return Exit{Code: 125}, fmt.Errorf("start the sandbox: %w", err)
 	}
-	if why := refusedStep(se); why != nil {
+	if why := cmp.Or(refusedStep(se), s.foreignPlace(se)); why != nil {
 		return Exit{Code: 125}, why
 	}
 	if why := whyRefused(context.Background(), err); why != err { //nolint:errorlint // the same error comes back where there is nothing to say
@@ -46,6 +48,33 @@ func refusedStep(se *userns.StepError) error {
 		return &Error{Op: "start the sandbox", Err: fmt.Errorf("the kernel lays no overlay over what is there: %w", se), Help: "--cwd rw or --cwd ro, or --rw or --ro of what was to be copy-on-write"}
 	case se.Errno == unix.EINVAL && strings.HasPrefix(se.Step, "make a time namespace"):
 		return &Error{Op: "--time-offset", Err: errors.New("this kernel has no time namespaces: they came with Linux 5.6"), Help: "leave it out"}
+	}
+	return nil
+}
+
+// foreignPlace is for a place in a directory of an image's, or of another root's, that
+// only another user may enter or write to: the sandbox has no other id than the caller's.
+func (s *boxed) foreignPlace(se *userns.StepError) error {
+	step, made := strings.CutSuffix(se.Step, ": make the target")
+	if !made {
+		step, made = strings.CutSuffix(se.Step, ": open the target")
+	}
+	if !made || se.Errno != unix.EACCES || !s.ownRoot() {
+		return nil
+	}
+	for _, at := range s.plan.Places {
+		if !strings.HasSuffix(step, " on "+at.Path) {
+			continue
+		}
+		dir := filepath.Dir(at.Path)
+		for dir != "/" {
+			if _, err := s.o.Tree.Lstat(dir); err == nil {
+				break
+			}
+			dir = filepath.Dir(dir) // it is not there, or in one that may not be entered
+		}
+		return &Error{Op: cmp.Or(at.Flag, "show "+at.Path), Err: fmt.Errorf("%s belongs to another user of the root's, and nothing can be shown in it: the sandbox has your id only", dir),
+			Help: "--tmpfs " + denial.Word(dir) + " puts an empty directory in its place"}
 	}
 	return nil
 }
