@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/http"
 	"slices"
+	"sync"
 	"sync/atomic"
 
 	"coracle/internal/later/registries"
@@ -22,6 +23,9 @@ type registrySink struct {
 	sent    atomic.Int64
 	mounted atomic.Int32
 	skipped atomic.Int32
+
+	mu    sync.Mutex
+	there []digest.Digest // blobs that the repository has now
 }
 
 func (s *Store) pushRegistry(ctx context.Context, idx *index, desc ocispec.Descriptor, to Reference, o PushOptions) (*Pushed, error) {
@@ -34,6 +38,9 @@ func (s *Store) pushRegistry(ctx context.Context, idx *index, desc ocispec.Descr
 	out, err := s.sendTo(ctx, k, desc, o)
 	if err != nil {
 		return nil, err
+	}
+	if k.sent.Load() > 0 || k.mounted.Load() > 0 {
+		s.rememberSent(to, k.there)
 	}
 	out.Sent, out.Mounted, out.Skipped = k.sent.Load(), int(k.mounted.Load()), int(k.skipped.Load())
 	return out, nil
@@ -64,7 +71,7 @@ func newRegistrySink(ctx context.Context, to Reference, a Access, froms map[dige
 const maxNeighbours = 3
 
 // neighbours finds repositories of the same registry that have blobs of the image:
-// those of other images of the store that came from there.
+// those of other images of the store that came from there, and those that were pushed to.
 func (s *Store) neighbours(idx *index, desc ocispec.Descriptor, to Reference) map[digest.Digest][]string {
 	wanted := map[digest.Digest]bool{}
 	if s.reach(wanted, desc, 0) != nil {
@@ -86,14 +93,22 @@ func (s *Store) neighbours(idx *index, desc ocispec.Descriptor, to Reference) ma
 			}
 		}
 	}
+	s.addSent(out, wanted, to)
 	return out
 }
 
-func (k *registrySink) blob(ctx context.Context, x part, seen func([]byte)) error {
+func (k *registrySink) blob(ctx context.Context, x part, seen func([]byte)) (err error) {
 	there, err := k.has(ctx, "/blobs/"+string(x.desc.Digest))
 	if err != nil {
 		return err
 	}
+	defer func() {
+		if err == nil {
+			k.mu.Lock()
+			k.there = append(k.there, x.desc.Digest)
+			k.mu.Unlock()
+		}
+	}()
 	if there {
 		k.skipped.Add(1)
 		return nil
@@ -103,7 +118,7 @@ func (k *registrySink) blob(ctx context.Context, x part, seen func([]byte)) erro
 		n += int64(len(b))
 		seen(b)
 	}}
-	if err := u.send(ctx); err != nil {
+	if err = u.send(ctx); err != nil {
 		return fmt.Errorf("send the blob %s: %w", x.desc.Digest, err)
 	}
 	k.sent.Add(n)
