@@ -243,6 +243,13 @@ func (rootedEngine) Networks() ([]engine.Network, error) {
 	return []engine.Network{{Name: "quay"}}, nil
 }
 
+// TestCompleteLoopback: the values that a flag takes, which are the sandbox's to check.
+func TestCompleteLoopback(t *testing.T) {
+	if got := askCompletion(t, "fish", "coracle", "sandbox", "--loopback="); !slices.Contains(got, "--loopback=allow") || !slices.Contains(got, "--loopback=deny") {
+		t.Errorf("--loopback= is completed by %q", got)
+	}
+}
+
 // TestCompleteNetworks: networks by name, and a driver's options behind its name, in
 // shells that hand words over whole; TestCompleteBash has the other.
 func TestCompleteNetworks(t *testing.T) {

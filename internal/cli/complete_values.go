@@ -57,6 +57,7 @@ func flagWords() map[string]string {
 		"condition":         "created running paused exited stopped healthy unhealthy removing",
 		"format":            "json",
 		"denials":           "all none",
+		"loopback":          "allow deny",
 		"change":            "CMD ENTRYPOINT ENV EXPOSE LABEL STOPSIGNAL USER VOLUME WORKDIR",
 	}
 }
