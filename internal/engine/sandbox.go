@@ -14,6 +14,7 @@ import (
 	"syscall"
 	"time"
 
+	"coracle/cgroupv2"
 	"coracle/fuse"
 	"coracle/internal/foreground"
 	"coracle/internal/later/registries"
@@ -96,7 +97,8 @@ type boxed struct {
 	uppers  []string   // of the layers on it
 	toldPID int        // on --json-status-fd, while it was blocked
 	process *spec.Process
-	missing []string // what is not enforced
+	cgroup  cgroupv2.Ref // where it has one
+	missing []string     // what is not enforced
 
 	started, ended time.Time
 	usage          syscall.Rusage
@@ -240,13 +242,14 @@ func (s *boxed) run(ctx context.Context) (Exit, error) {
 		return Exit{Code: 125}, err
 	}
 	s.started = time.Now()
-	_, p, err := s.e.runtime(s.e.ownRunDir(s.id)).Run(ctx, s.id, spec.CreateOptions{
+	c, p, err := s.e.runtime(s.e.ownRunDir(s.id)).Run(ctx, s.id, spec.CreateOptions{
 		Bundle: s.e.runRoot, Config: made.Spec, Final: true, Extra: x, Guarded: true, Unrecorded: true, Cgroup: s.r.earlyCgroup(),
 	})
 	if err != nil {
 		s.streams.Abandon()
 		return s.explainStart(err)
 	}
+	s.cgroup = c.Cgroup
 	if s.disk = p.Scratch; s.disk != nil {
 		s.opened = append(s.opened, s.disk)
 	}

@@ -268,13 +268,8 @@ func (w *watcher) stop() {
 
 // spent is what all of its processes have used; nil without a cgroup.
 func (s *boxed) spent() *cgroupv2.Usage {
-	cg := s.r.earlyCgroup()
-	if cg == nil || cg.Cgroup == nil {
+	if s.cgroup.Path == "" {
 		return nil
 	}
-	u, err := cg.Usage(cgroupv2.UsageEvents)
-	if err != nil {
-		return nil
-	}
-	return &u
+	return usageOf(s.cgroup)
 }
