@@ -76,7 +76,7 @@ func (f *fakeEngine) RemoveImage(_ context.Context, name string, force bool) ([]
 		f.ask("force")
 	}
 	if strings.HasPrefix(name, "no-") {
-		return nil, notFound(name)
+		return nil, hinted{fmt.Errorf("look up %s: %w", name, images.ErrNotFound), "coracle images lists what is there"}
 	}
 	return []string{"Untagged: " + name}, nil
 }

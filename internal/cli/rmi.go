@@ -1,6 +1,11 @@
 package cli
 
-import "fmt"
+import (
+	"errors"
+	"fmt"
+
+	"coracle/images"
+)
 
 type rmiCmd struct {
 	All    bool `short:"a" help:"Remove all images."`
@@ -39,7 +44,7 @@ func (c *rmiCmd) run(a *app) (int, error) {
 		for _, line := range removed {
 			fmt.Fprintln(a.out, visible(line))
 		}
-		if err != nil && (!c.Ignore || !isNotFound(err)) {
+		if err != nil && (!c.Ignore || !errors.Is(err, images.ErrNotFound)) {
 			failed = append(failed, doing("remove image", name, err))
 		}
 	}
