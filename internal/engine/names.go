@@ -200,3 +200,37 @@ func randomInt(n int) int {
 	}
 	return int(v.Int64())
 }
+
+// Rename gives a container another name.
+func (e *Engine) Rename(ctx context.Context, name, to string) error {
+	c, err := e.find(name)
+	if err != nil {
+		return err
+	}
+	if to == "" {
+		return &Error{Op: "rename container " + c.Name, Err: errors.New("the new name is empty")}
+	}
+	if err := checkName(to); err != nil {
+		return err
+	}
+	if to == c.Name {
+		return &Error{Op: "rename container " + c.Name, Err: errors.New("that is its name already")}
+	}
+	if err := e.linkName(ctx, c.ID, to, false); err != nil {
+		return err
+	}
+	was := ""
+	now, err := e.change(c.ID, func(now *Container) { was, now.Name = now.Name, to })
+	if err != nil {
+		e.dropName(to, c.ID)
+		if isNotFound(err) {
+			return errNotFound(name)
+		}
+		return fmt.Errorf("rename container %s: %w", c.Name, err)
+	}
+	if was != to {
+		e.dropName(was, c.ID)
+	}
+	e.emit(now.event("rename"))
+	return nil
+}
