@@ -48,7 +48,7 @@ func (s *Store) Remove(ctx context.Context, name string, o RemoveOptions) (Remov
 		return s.removeFrom(idx, name, o.Force, users, &out)
 	})
 	if err != nil {
-		return out, err
+		return out, fmt.Errorf("remove image %s: %w", name, err)
 	}
 	if err := s.Collect(ctx, o.Stage); err != nil {
 		return out, fmt.Errorf("free the space of %s: %w", name, err)
@@ -129,21 +129,21 @@ func (s *Store) removeFrom(idx *index, name string, force bool, users map[digest
 		return nil
 	}
 	if len(names) > 1 && !force {
-		return fail(ErrInUse, "remove the image %s: it has several names: %s", quote(name), strings.Join(names, ", ")).
+		return fail(ErrInUse, "%s has several names: %s", quote(name), strings.Join(names, ", ")).
 			hint("remove it by name, or all at once with --force")
 	}
 	by := users[id]
 	if len(by) > 0 && by[0] == "" && !force {
-		return fail(ErrInUse, "remove the image %s: a container is just starting from it", quote(name)).
+		return fail(ErrInUse, "a container is just starting from it").
 			hint("try again in a moment")
 	}
 	if i := slices.IndexFunc(by, filepath.IsAbs); i >= 0 && !force {
-		return fail(ErrInUse, "remove the image %s: it is mounted at %s, in a coracle unshare", quote(name), by[i]).
+		return fail(ErrInUse, "it is mounted at %s, in a coracle unshare", by[i]).
 			hint("type coracle unmount %s in there, or end it", name)
 	}
 	if len(by) > 0 && !force {
 		by = slices.DeleteFunc(by, func(n string) bool { return n == "" })
-		return fail(ErrInUse, "remove the image %s: it is used by the container %s", quote(name), strings.Join(by, ", ")).
+		return fail(ErrInUse, "it is used by the container %s", strings.Join(by, ", ")).
 			hint("remove the container first: coracle rm %s", by[0])
 	}
 	idx.Manifests = slices.DeleteFunc(idx.Manifests, func(d ocispec.Descriptor) bool { return forms[d.Digest] })
