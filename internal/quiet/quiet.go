@@ -1,8 +1,8 @@
 // Package quiet stills what Go's runtime does for itself while a short program begins.
 //
 // A thread of its own, sysmon, wakes every 20 µs to look after the others. Where there are few
-// processors that is where the main thread runs, which it interrupts each time: a
-// tenth of the time that a start takes. As one of SCHED_BATCH it waits for its turn.
+// processors that is where the main thread runs, which it interrupts each time, some
+// sixty times in a start. As one of SCHED_BATCH it waits for its turn.
 //
 // And one allocation in half a megabyte is written down with its stack, for which
 // tables are read from pages that nobody has touched yet. Nobody here asks for them.

@@ -2,27 +2,29 @@ package stack
 
 import "testing"
 
-// Reserve must leave a stack that need not grow, which shows in its address: a
+// What makes room must leave a stack that need not grow, which shows in its address: a
 // grown stack is another one.
 func TestReserve(t *testing.T) {
 	moved := make(chan bool)
-	try := func(reserve bool) bool {
+	try := func(reserve func(), levels int) bool {
 		go func() {
 			var here byte
-			if reserve {
-				Reserve()
-			}
+			reserve()
 			before := address(&here)
-			deep(100)
+			deep(levels)
 			moved <- address(&here) != before
 		}()
 		return <-moved
 	}
-	if !try(false) {
+	nothing, forMain := func() {}, func() { mainRoom(0) }
+	if !try(nothing, 100) || !try(Reserve, 250) { // a level takes some 300 bytes
 		t.Fatal("a stack of this size does not grow here: the test proves nothing")
 	}
-	if try(true) {
+	if try(Reserve, 100) {
 		t.Error("the stack has moved after Reserve")
+	}
+	if try(forMain, 250) {
+		t.Error("the main goroutine's stack moves")
 	}
 }
 
