@@ -8,7 +8,7 @@ import (
 )
 
 // earlySync is after how many bytes of blobs what has been made of them is written to the disk.
-const earlySync = 32 << 20
+const earlySync = 64 << 20
 
 // writeback writes to the disk what is being unpacked, while it is: the sync that stands
 // before the first name, which nothing else can go on beside, then finds little left to do.
