@@ -11,16 +11,17 @@ import (
 	specs "github.com/opencontainers/runtime-spec/specs-go"
 )
 
-// ahead is the first process of a sandbox that Early has begun, and nobody has asked
-// for yet, with the ids that it has.
+// ahead is what Early has begun of a sandbox, and nobody has asked for yet.
 var ahead struct {
-	newborn  *spec.Newborn
-	uid, gid uint32
+	host chan host // nil: nothing was begun
+	born chan *spec.Newborn
+
+	uid, gid uint32 // of the newborn
 }
 
-// Early begins the first process if args, a whole command line, are of a sandbox that
-// most likely needs no cgroup: the kernel makes its namespaces while the packages
-// are initialised that the command needs. One that turns out to be wrong is
+// Early looks at the host, and begins the first process, if args, a whole command line, are of
+// a sandbox that most likely needs no cgroup: that goes beside the initialisation of the
+// packages that the command needs. A process that turns out to be wrong is
 // abandoned; it ends with us in any case.
 func Early(args []string) {
 	if os.Getuid() == 0 || !wanted(args) { // root's processes are limited by a cgroup
@@ -28,10 +29,12 @@ func Early(args []string) {
 	}
 	a := &ahead
 	a.uid, a.gid = uint32(os.Geteuid()), uint32(os.Getegid())
-	begun, err := Plan{Namespaces: true, Map: &userns.Map{UIDs: oneID(a.uid), GIDs: oneID(a.gid)}}.Begin(context.Background(), nil)
-	if err == nil { // else whoever asks finds out what is wrong, if anything is
-		a.newborn = begun.Newborn
-	}
+	a.host, a.born = make(chan host, 1), make(chan *spec.Newborn, 1)
+	go func() {
+		a.host <- look() // first: it is asked for first, and takes a third of the time
+		begun, _ := Plan{Namespaces: true, Map: &userns.Map{UIDs: oneID(a.uid), GIDs: oneID(a.gid)}}.Begin(context.Background(), nil)
+		a.born <- begun.Newborn // none: whoever asks finds out what is wrong, if anything is
+	}()
 }
 
 func oneID(id uint32) []specs.LinuxIDMapping {
@@ -58,17 +61,21 @@ func wanted(args []string) bool {
 }
 
 // DismissUnused ends the one that nobody has asked for.
-func DismissUnused() {
-	ahead.newborn.Abandon()
-	ahead.newborn = nil
-}
+func DismissUnused() { taken().Abandon() }
 
 // Ahead hands over the process that Early has begun, its maps included, if there is one with these ids.
 func Ahead(uid, gid uint32) *spec.Newborn {
 	if a := &ahead; a.uid != uid || a.gid != gid {
 		DismissUnused()
 	}
-	n := ahead.newborn
-	ahead.newborn = nil
+	return taken()
+}
+
+func taken() *spec.Newborn {
+	if ahead.born == nil {
+		return nil
+	}
+	n := <-ahead.born
+	ahead.born = nil
 	return n
 }

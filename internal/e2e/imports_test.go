@@ -24,7 +24,7 @@ func mayImport() map[string][]string {
 		"spec":                {"userns", "fuse", "cgroupv2", "internal/nofile", "internal/plainfile", "internal/plainjson"},
 		"internal/ctrlog":     nil,
 		"internal/early":      {"internal/begin", "internal/oci", "internal/hire", "internal/unused"},
-		"internal/begin":      {"userns", "cgroupv2", "spec"},
+		"internal/begin":      {"userns", "fuse", "cgroupv2", "spec", "internal/plainfile"},
 		"internal/hire":       {"internal/begin", "userns", "cgroupv2", "internal/plainfile", "internal/plainjson"},
 		"internal/oci":        {"internal/foreground", "internal/say", "userns", "spec"},
 		"internal/say":        nil,

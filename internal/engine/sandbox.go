@@ -16,9 +16,9 @@ import (
 
 	"coracle/cgroupv2"
 	"coracle/fuse"
+	"coracle/internal/begin"
 	"coracle/internal/foreground"
 	"coracle/internal/later/registries"
-	"coracle/internal/plainfile"
 	"coracle/internal/review"
 	"coracle/internal/sandbox"
 	"coracle/spec"
@@ -152,7 +152,7 @@ func (s *boxed) prepare(ctx context.Context) (err error) {
 		return err
 	}
 	s.o.Options.Network.ResolvConf = s.resolvConf()
-	if s.plan, err = sandbox.New(s.o.Options, s.facts, sandboxHost{fuse.RealHost()}); err != nil {
+	if s.plan, err = sandbox.New(s.o.Options, s.facts, sandboxHost{fuse.RealHost(), new(begin.Host)}); err != nil {
 		return err
 	}
 	s.findUpper()
@@ -307,10 +307,11 @@ func umask() uint32 {
 }
 
 // sandboxHost is the machine, as a plan looks at it.
-type sandboxHost struct{ fuse.HostFS }
+type sandboxHost struct {
+	fuse.HostFS
+	*begin.Host
+}
 
-func (sandboxHost) Mountinfo() ([]byte, error)   { return plainfile.Read("/proc/self/mountinfo") }
-func (sandboxHost) UnixSockets() ([]byte, error) { return plainfile.Read("/proc/net/unix") }
 func (sandboxHost) GroupName(gid uint32) string {
 	g, err := user.LookupGroupId(strconv.FormatUint(uint64(gid), 10))
 	if err != nil {

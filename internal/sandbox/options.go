@@ -150,7 +150,7 @@ type Host interface {
 	Real(name string) (string, error) // without links
 	Stat(name string) (fuse.Stat, error)
 	ReadDir(name string, limit int) ([]fuse.HostEntry, error)
-	Mountinfo() ([]byte, error)
+	Mounts() (fuse.HostMounts, error)
 	UnixSockets() ([]byte, error) // /proc/net/unix
 	GroupName(gid uint32) string  // "" when not known
 }

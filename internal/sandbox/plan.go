@@ -85,11 +85,8 @@ func New(o Options, f Facts, host Host) (Plan, error) {
 	if p.plan.Root == "" {
 		p.plan.Root = HostRoot
 	}
-	info, err := host.Mountinfo()
-	if err == nil {
-		p.mounts, err = fuse.ReadHostMounts(info)
-	}
-	if err != nil {
+	var err error
+	if p.mounts, err = host.Mounts(); err != nil {
 		return Plan{}, fmt.Errorf("plan the sandbox: %w", err)
 	}
 	for _, step := range []func() error{p.root, p.base, p.asked, p.names, p.cwd, p.protect, p.check, p.layers, p.masks} {

@@ -81,8 +81,8 @@ func (h *fakeHost) ReadDir(name string, _ int) ([]fuse.HostEntry, error) {
 	return out, nil
 }
 
-func (h *fakeHost) Mountinfo() ([]byte, error)   { return []byte(h.mounts), nil }
-func (h *fakeHost) UnixSockets() ([]byte, error) { return []byte(h.sockets), nil }
+func (h *fakeHost) Mounts() (fuse.HostMounts, error) { return fuse.ReadHostMounts([]byte(h.mounts)) }
+func (h *fakeHost) UnixSockets() ([]byte, error)     { return []byte(h.sockets), nil }
 
 func facts() Facts {
 	return Facts{UID: 1000, GID: 1000, Name: "u", Home: "/home/u", Cwd: "/home/u/p", Environ: []string{"HOME=/home/u", "PATH=/usr/bin", "SECRET=x", "LANG=C.UTF-8", "TERM=xterm"},
