@@ -9,7 +9,6 @@ import (
 	"strings"
 	"sync"
 
-	"github.com/klauspost/compress/gzip"
 	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 	"golang.org/x/sync/errgroup"
@@ -39,7 +38,7 @@ func (sh Shape) check() error {
 	switch {
 	case sh.Level != 0 && sh.Compression == "":
 		return fail(nil, "a level without a compression changes nothing").hint("add --compression gzip or zstd, and --force-compression for layers that are compressed so already")
-	case sh.Compression == "gzip" && sh.Level != 0 && (sh.Level < gzip.BestSpeed || sh.Level > gzip.BestCompression):
+	case sh.Compression == "gzip" && sh.Level != 0 && (sh.Level < 1 || sh.Level > 9):
 		return fail(nil, "gzip has no level %d", sh.Level).hint("use 1 to 9")
 	}
 	switch sh.Format {
