@@ -28,40 +28,47 @@ func isOneOf(words ...string) func(any) bool {
 	return func(v any) bool { s, ok := v.(string); return ok && slices.Contains(words, s) }
 }
 
-var (
-	confTop = map[string]confValue{
+// What the keys of each table want. Functions: as variables they would be made at each start.
+func confTop() map[string]confValue {
+	return map[string]confValue{
 		"unqualified-search-registries": {`a list of names, as ["docker.io"]`, isListOf(isText)},
 		"short-name-mode":               {"enforcing, permissive or disabled", isOneOf("enforcing", "permissive", "disabled")},
 		"aliases":                       {"a table: [aliases]", isTable},
 		"registry":                      {"a list of tables: [[registry]]", isListOf(isTable)},
 		"registries":                    {"of version 1 of the format, which is read no more: [[registry]] and unqualified-search-registries are what it has now", func(any) bool { return false }},
 	}
-	confRegistry = map[string]confValue{
+}
+
+func confRegistry() map[string]confValue {
+	return map[string]confValue{
 		"prefix": {"a name", isText}, "location": {"a name", isText},
 		"insecure": {"true or false", isSwitch}, "blocked": {"true or false", isSwitch}, "mirror-by-digest-only": {"true or false", isSwitch},
 		"mirror": {"a list of tables: [[registry.mirror]]", isListOf(isTable)},
 	}
-	confMirror = map[string]confValue{
+}
+
+func confMirror() map[string]confValue {
+	return map[string]confValue{
 		"location": {"a name", isText}, "insecure": {"true or false", isSwitch},
 		"pull-from-mirror": {"all, digest-only or tag-only", isOneOf("all", "digest-only", "tag-only")},
 	}
-)
+}
 
 // checkConf finds the first value that is not what its key wants. Keys that are not
 // known may be of a newer version.
 func checkConf(doc map[string]any) error {
-	if err := checkKeys(doc, confTop); err != nil {
+	if err := checkKeys(doc, confTop()); err != nil {
 		return err
 	}
 	for _, r := range tablesIn(doc["registry"]) {
-		if err := checkKeys(r, confRegistry); err != nil {
+		if err := checkKeys(r, confRegistry()); err != nil {
 			return fmt.Errorf("[[registry]]: %w", err)
 		}
 		if stringIn(r["prefix"]) == "" && stringIn(r["location"]) == "" {
 			return fmt.Errorf("[[registry]]: neither prefix nor location says which it is")
 		}
 		for _, m := range tablesIn(r["mirror"]) {
-			if err := checkKeys(m, confMirror); err != nil {
+			if err := checkKeys(m, confMirror()); err != nil {
 				return fmt.Errorf("[[registry.mirror]]: %w", err)
 			}
 		}
