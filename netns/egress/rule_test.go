@@ -196,7 +196,7 @@ func TestRulesThatNeverMatch(t *testing.T) {
 }
 
 func TestParseFile(t *testing.T) {
-	got, err := ParseFile("rules", []byte("# who\nregistry.npmjs.org:443\n\n  allow *.example.org # all\ndeny 10.0.0.0/8\r\n\tdeny x.example.org"))
+	got, err := ParseFile("rules", []byte("# who\nnpm.example.org:443\n\n  allow *.example.org # all\ndeny 10.0.0.0/8\r\n\tdeny x.example.org"))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -208,7 +208,7 @@ func TestParseFile(t *testing.T) {
 		}
 		lines = append(lines, r.From+" "+word+" "+r.Text)
 	}
-	want := "rules:2 allow registry.npmjs.org:443|rules:4 allow *.example.org|rules:5 deny 10.0.0.0/8|rules:6 deny x.example.org"
+	want := "rules:2 allow npm.example.org:443|rules:4 allow *.example.org|rules:5 deny 10.0.0.0/8|rules:6 deny x.example.org"
 	if s := strings.Join(lines, "|"); s != want {
 		t.Errorf("got %s", s)
 	}
