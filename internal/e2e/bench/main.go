@@ -117,6 +117,10 @@ func measureAsUser(only string, rounds int) (*Report, error) {
 }
 
 func prepare(dir string) error {
+	// Without make, too, what is measured is this source, not what was built some time ago.
+	if out, err := exec.Command("make", "-s", "build").CombinedOutput(); err != nil {
+		return fmt.Errorf("build coracle: %w: %s", err, out)
+	}
 	for _, d := range []string{"bin", "home", "run", "images"} {
 		if err := os.Mkdir(filepath.Join(dir, d), 0o755); err != nil {
 			return err
