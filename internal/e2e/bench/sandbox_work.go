@@ -44,8 +44,8 @@ func shellRounds(ways []contender, rounds int, clear func() error, figure func(*
 }
 
 // besideBare makes the rows: the last way is without a sandbox. Ratios are those of what
-// of makes of all rounds: their least, which the rest of the machine has disturbed the
-// least, or their mean, which many short rounds in turn make steady.
+// of makes of all rounds: their median, or their mean, which many short rounds in turn
+// make steady.
 func besideBare(g *Group, ways []contender, all map[string][]float64, of func([]float64) float64) {
 	bare := ways[len(ways)-1].name
 	for _, w := range ways {
@@ -98,7 +98,7 @@ func processorTime(cmd *exec.Cmd, out []byte) (float64, error) {
 // sandboxWrite is what the overlay of the current directory costs who writes many files.
 func sandboxWrite(_ place, rounds int) (Group, error) {
 	g := Group{Name: "Write 10,000 files in a sandbox", Unit: "ms", Goal: "≤ 1.15 × bare",
-		Note: "as `npm install` does it: `tar x` of 10,000 files of 0.2 to 8 KB in 1,000 directories into the current directory; the time that tar takes, inside; five rounds in turn, ratios of the least; bubblewrap with the directory writable, without an overlay"}
+		Note: "as `npm install` does it: `tar x` of 10,000 files of 0.2 to 8 KB in 1,000 directories into the current directory; the time that tar takes, inside; five rounds in turn, ratios of the medians; bubblewrap with the directory writable, without an overlay"}
 	const script = "began=$(date +%s%N); tar xf files.tar -C node_modules; echo $(($(date +%s%N) - began))"
 	err := inWork(func(home, work string) error {
 		if err := command("python3", "-c", `
@@ -120,7 +120,7 @@ with tarfile.open("files.tar", "w") as t:
 		if err != nil {
 			return err
 		}
-		besideBare(&g, ways, all, slices.Min)
+		besideBare(&g, ways, all, median)
 		return command("rm", "-rf", "files.tar", "node_modules")
 	})
 	return g, err
