@@ -178,10 +178,13 @@ func NoUpper(dir string) string {
 		dir = filepath.Dir(dir)
 		err = unix.Statfs(dir, &st)
 	}
-	if err == nil && st.Type == unix.OVERLAYFS_SUPER_MAGIC {
+	switch {
+	case err != nil:
+		return ""
+	case st.Type == unix.OVERLAYFS_SUPER_MAGIC:
 		return "overlay"
 	}
-	return storeFS(dir)
+	return breaksUpper(uint32(st.Type))
 }
 
 // storeFS is the name of a file system that cannot hold an upper, or that is
@@ -191,7 +194,12 @@ func storeFS(dir string) string {
 	if err := unix.Statfs(dir, &st); err != nil {
 		return ""
 	}
-	switch uint32(st.Type) {
+	return breaksUpper(uint32(st.Type))
+}
+
+// breaksUpper is storeFS by the number that statfs(2) gives.
+func breaksUpper(magic uint32) string {
+	switch magic {
 	case unix.NFS_SUPER_MAGIC:
 		return "NFS"
 	case unix.ECRYPTFS_SUPER_MAGIC:
