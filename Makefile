@@ -18,8 +18,14 @@ FUZZ ?= 2000x
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 10
 
+# The linker writes a page at a time, and so the kernel caches and maps the program. Written in large
+# pieces (in a cache of large folios: ext4, xfs, btrfs) a start takes a millisecond less, until it is read from the disk again.
 build: ## bin/coracle, static
-	$(GOBUILD) -o bin/coracle .
+	$(GOBUILD) -o bin/.linked .
+	dd if=bin/.linked of=bin/.written bs=4M status=none
+	chmod 755 bin/.written
+	mv bin/.written bin/coracle
+	rm bin/.linked
 
 cross: ## dist/coracle-linux-{amd64,arm64}
 	for arch in amd64 arm64; do GOOS=linux GOARCH=$$arch $(GOBUILD) -o dist/coracle-linux-$$arch .; done
