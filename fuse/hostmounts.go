@@ -46,7 +46,7 @@ func (h HostMounts) MayBeLower(dir string) (ok bool, fstype string) {
 
 func (h HostMounts) fstype(dir string) string {
 	for at := dir; ; at = path.Dir(at) {
-		if m := h.tree.at[at]; m != nil {
+		if m := h.tree.at(at); m != nil {
 			return m.fstype
 		}
 		if at == "/" || at == "." {

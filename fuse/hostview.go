@@ -59,10 +59,9 @@ func HostView(in HostInput) (HostPlan, error) {
 		return HostPlan{}, err
 	}
 	p := &hostPlanner{HostInput: in, mounts: visibleMounts(all), budget: smallBudget}
-	root := p.mounts.at["/"]
+	root := p.mounts.at("/")
 	if root == nil {
 		root = &mountInfo{point: "/", fstype: "unknown"} // a chroot: nothing is known of what it is on
-		p.mounts.at["/"] = root
 	}
 	p.plan.Root = "root"
 	if err := p.split("/", root, true); err != nil {
@@ -85,7 +84,7 @@ func target(name string) string { return strings.TrimPrefix(name, "/") }
 
 // dir plans one directory, which lies on the mount m or is its mount point.
 func (p *hostPlanner) dir(name string, m *mountInfo) error {
-	if own := p.mounts.at[name]; own != nil {
+	if own := p.mounts.at(name); own != nil {
 		m = own
 	}
 	switch {
