@@ -258,9 +258,6 @@ func (s *boxed) run(ctx context.Context) (Exit, error) {
 		_, _, _ = p.Wait()
 		return Exit{Code: 125}, err
 	}
-	if s.changes != nil {
-		s.changes.Mounted()
-	}
 	s.running(p)
 	exit, err := s.wait(p, told)
 	s.witnessed.stop()

@@ -19,17 +19,14 @@ type changeCounts struct {
 	Fate string `json:"fate"`
 }
 
-// keepChanges makes the place for the changes, after what a launcher that was killed
-// has left of those that nobody wanted.
+// keepChanges makes the place for the changes.
 func (s *boxed) keepChanges() (err error) {
-	review.SweepDropped(s.e.root)
 	begin := review.Begin
-	switch {
-	case s.inMemory():
+	if s.inMemory() {
 		begin = review.BeginInMemory
-		_ = review.Sweep(s.e.root) // what a killed one had begun to bring over; the next one tries again
-	case s.o.OnExit == onExitDiscard:
-		begin = review.BeginDropped
+		if s.o.OnExit != onExitDiscard {
+			_ = review.Sweep(s.e.root) // what a killed one had begun to bring over; the next one tries again
+		}
 	}
 	s.changes, err = begin(s.e.root, s.o.Command, s.facts.Cwd, s.plan.Layers)
 	return err
@@ -45,24 +42,13 @@ func (s *boxed) settle(ctx context.Context, rep *SandboxReport) error {
 		return nil
 	}
 	defer c.Release()
+	if s.o.OnExit == onExitDiscard {
+		return s.discarded(ctx, rep)
+	}
 	if s.inMemory() {
-		if s.o.OnExit == onExitDiscard {
-			return nil // they are gone
-		}
 		if err := c.Carry(ctx, s.disk, s.uppers, s.noUpper); err != nil {
 			return &Error{Op: "keep the changes", Err: err, Help: "they are gone: see to that, and run it again"}
 		}
-	}
-	if s.o.OnExit == onExitDiscard {
-		rep.Changes = &changeCounts{Fate: "discarded"}
-		if s.o.Report != "" {
-			all, err := c.Scan(ctx)
-			if err != nil {
-				return err
-			}
-			rep.Changes.count(all)
-		}
-		return c.Discard()
 	}
 	all, err := c.End(ctx)
 	if err != nil {
@@ -89,6 +75,17 @@ func (s *boxed) settle(ctx context.Context, rep *SandboxReport) error {
 		return c.Discard()
 	}
 	return nil
+}
+
+// discarded tells what the changes were of which nothing ever was but in memory.
+func (s *boxed) discarded(ctx context.Context, rep *SandboxReport) error {
+	rep.Changes = &changeCounts{Fate: "discarded"}
+	if s.o.Report == "" {
+		return nil
+	}
+	all, err := s.changes.ScanInMemory(ctx, s.disk, s.uppers)
+	rep.Changes.count(all)
+	return err
 }
 
 func (n *changeCounts) count(all []review.Change) {

@@ -9,10 +9,11 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// inMemory says that all writes go to one tmpfs, the layers included: because there are
-// bounds for them, or because the store's file system can hold no layer.
+// inMemory says that all writes go to one tmpfs, the layers included: because nobody
+// wants the changes, because there are bounds for them, or because the store's file system can
+// hold no layer.
 func (s *boxed) inMemory() bool {
-	return s.bounded() || s.noUpper
+	return s.bounded() || s.noUpper || s.o.OnExit == onExitDiscard && len(s.plan.Layers) > 0
 }
 
 func (s *boxed) bounded() bool {
@@ -22,7 +23,7 @@ func (s *boxed) bounded() bool {
 
 // findUpper notes it where the store can hold no layer.
 func (s *boxed) findUpper() {
-	if len(s.plan.Layers) == 0 {
+	if len(s.plan.Layers) == 0 || s.o.OnExit == onExitDiscard {
 		return
 	}
 	kind := fuse.NoUpper(s.e.root)
@@ -41,6 +42,5 @@ func (s *boxed) diskFull() bool {
 	if s.disk == nil || unix.Fstatfs(int(s.disk.Fd()), &st) != nil {
 		return false
 	}
-	l := s.o.Options.Limits
-	return l.Disk > 0 && st.Bfree == 0 || l.Inodes > 0 && st.Ffree == 0
+	return st.Bfree == 0 || st.Ffree == 0
 }

@@ -157,10 +157,18 @@ func (s *boxed) tellEnd(outcome string) {
 	case endOutput:
 		s.e.warn(fmt.Sprintf("the command has printed more than %d bytes, and was ended", l.MaxOutput), "--max-output allows more")
 	case endDisk:
-		s.e.warn("the command failed, and in what it may write there was no room left", "--disk and --inodes allow more")
+		s.e.warn("the command failed, and in what it may write there was no room left", s.moreRoom())
 	case endOOM:
 		s.e.warn("the kernel ended the command for want of memory", "--memory allows more")
 	}
+}
+
+// moreRoom is what to type for it: without bounds it is half of the machine's memory.
+func (s *boxed) moreRoom() string {
+	if s.o.OnExit == onExitDiscard && !s.bounded() {
+		return "--on-exit keep has the changes on the disk, and coracle discard drops them; --disk allows more in memory"
+	}
+	return "--disk and --inodes allow more"
 }
 
 // codeOfEnd is timeout(1)'s.

@@ -38,6 +38,17 @@ func inMemory(t *testing.T, lower, upper string) (s *Sandbox, scratch *os.File, 
 	return s, scratch, root
 }
 
+func left(t *testing.T, root string) string {
+	t.Helper()
+	entries, err := os.ReadDir(sandboxes(root))
+	check(t, err)
+	var names []string
+	for _, e := range entries {
+		names = append(names, e.Name())
+	}
+	return strings.Join(names, " ")
+}
+
 // facts are what show does not have: times, further names, holes and the overlay's marks.
 func facts(t *testing.T, dir string) (out []string) {
 	t.Helper()
@@ -74,8 +85,8 @@ func facts(t *testing.T, dir string) (out []string) {
 	return out
 }
 
-// What was in memory is on the disk as it was, to the last name and mark, and reviewed
-// like what was there all the time.
+// What is in memory is told like what is on the disk. Carried there it is as it was, to the
+// last name and mark, and reviewed like what was there all the time.
 func TestCarry(t *testing.T) {
 	const lower = "f a 644 old\nf gone 644 x\nf d/x 644 x\nf moved/y 644 y"
 	const upper = "f a 600 new content\nw gone\no d 700\nf d/new 4755 #!\nl d/l ../a\np pipe\nf one 644 many\nd closed/in\nf closed/in/f 0 secret\nd empty 1777\nf attr 644 x\nx attr\nd r\nx r"
@@ -94,6 +105,11 @@ func TestCarry(t *testing.T) {
 	s, scratch, root := inMemory(t, lower, upper)
 	mem := scratch.Name() + "/o1/upper"
 	more(mem)
+	before, err := s.ScanInMemory(t.Context(), scratch, []string{"o1/upper"})
+	check(t, err)
+	if _, err := os.Lstat(sandboxes(root)); !os.IsNotExist(err) {
+		t.Errorf("something is on the disk: %v", err)
+	}
 	check(t, s.Carry(t.Context(), scratch, []string{"o1/upper"}, false))
 	want, got := facts(t, mem), facts(t, s.UpperDir(0))
 	if !slices.Equal(want, got) {
@@ -104,8 +120,12 @@ func TestCarry(t *testing.T) {
 	}
 	other, _ := sandbox(t, lower, upper)
 	more(other.UpperDir(0))
-	if want, got := lines(end(t, other)), lines(end(t, s)); !slices.Equal(want, got) {
-		t.Errorf("the review is\n%s\nand of one on the disk\n%s", strings.Join(got, "\n"), strings.Join(want, "\n"))
+	review := lines(end(t, s))
+	if want := lines(end(t, other)); !slices.Equal(want, review) {
+		t.Errorf("the review is\n%s\nand of one on the disk\n%s", strings.Join(review, "\n"), strings.Join(want, "\n"))
+	}
+	if got := lines(before); !slices.Equal(got, review) || len(got) < 10 {
+		t.Errorf("in memory it was\n%s\nand the review is\n%s", strings.Join(got, "\n"), strings.Join(review, "\n"))
 	}
 	s.Release()
 	if all, err := List(root); err != nil || len(all) != 1 || all[0].ID != s.ID {

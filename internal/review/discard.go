@@ -3,7 +3,6 @@ package review
 import (
 	"os"
 	"path/filepath"
-	"strings"
 	"time"
 
 	"coracle/images/layer"
@@ -15,9 +14,6 @@ import (
 // The record goes first: what is left of a discard that was killed is no sandbox, and
 // goes with the next one.
 func (s *Sandbox) Discard() error {
-	if s.held != nil {
-		return s.drop()
-	}
 	if s.lock == nil {
 		return ErrRunning
 	}
@@ -52,11 +48,7 @@ func Sweep(root string) error {
 		}
 		return err
 	}
-	SweepDropped(root)
 	for _, e := range entries {
-		if strings.Contains(e.Name(), ".") {
-			continue // of one that is to be dropped
-		}
 		dir := filepath.Join(sandboxes(root), e.Name())
 		// One that has just been made has no record yet either, nor the lock.
 		if st, err := os.Stat(dir); err != nil || time.Since(st.ModTime()) < time.Minute {

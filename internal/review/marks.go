@@ -27,21 +27,13 @@ func (m marks) isWhiteout(path string, dir int, name string, st *unix.Stat_t) bo
 
 func (m marks) isOpaque(path string, fd int) bool { return m.opaque[path] || layer.IsOpaque(fd) }
 
-// marksFile is "" for a layer that is never carried, see BeginDropped.
 func (s *Sandbox) marksFile(i int) string {
-	dir := filepath.Dir(s.Overlays[i].Upper)
-	if dir == "." {
-		return ""
-	}
-	return filepath.Join(s.Dir, dir, "marks")
+	return filepath.Join(s.Dir, filepath.Dir(s.Overlays[i].Upper), "marks")
 }
 
 func (s *Sandbox) readMarks(i int) (marks, error) {
 	m := marks{map[string]bool{}, map[string]bool{}}
 	file := s.marksFile(i)
-	if file == "" {
-		return m, nil
-	}
 	data, err := os.ReadFile(file)
 	if err != nil {
 		if errors.Is(err, os.ErrNotExist) {

@@ -27,6 +27,7 @@ import (
 
 	"coracle/images"
 	"coracle/internal/plainfile"
+	"coracle/internal/randid"
 
 	"golang.org/x/sys/unix"
 )
@@ -59,10 +60,8 @@ type Overlay struct {
 // Sandbox is one that is there, and locked by us where it says so.
 type Sandbox struct {
 	Record
-	Dir    string // ROOT/sandboxes/ID
-	lock   *images.Lock
-	held   *os.File      // the lock of one that is to be dropped, see BeginDropped
-	tidied chan struct{} // closed once what Mounted has begun is done; nil: it was not called
+	Dir  string // ROOT/sandboxes/ID
+	lock *images.Lock
 }
 
 // ErrRunning is for what cannot be done while the sandbox runs.
@@ -99,7 +98,7 @@ const upperMode = 0o3777
 
 // planned is one of which nothing is on the disk yet.
 func planned(root string, command []string, cwd string, dirs []string) (*Sandbox, error) {
-	s := &Sandbox{Record: Record{Version: Version, ID: newID(), Command: command, Cwd: cwd, Created: time.Now()}}
+	s := &Sandbox{Record: Record{Version: Version, ID: randid.New(6), Command: command, Cwd: cwd, Created: time.Now()}}
 	s.Dir = filepath.Join(sandboxes(root), s.ID)
 	for i, dir := range dirs {
 		var st unix.Stat_t

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
 	"slices"
 	"unicode/utf8"
 
@@ -37,8 +38,8 @@ func (s *Sandbox) scan(ctx context.Context) ([]Change, *Index, error) {
 	now := &Index{Version: Version}
 	var out []Change
 	for i, o := range s.Overlays {
-		c := &scanner{ctx: ctx, since: s.Created.UnixNano(), root: o.Path, overlay: i, was: map[string]Print{},
-			resuming: j != nil, bits: 0o7777}
+		c := s.scanner(ctx, i)
+		c.resuming = j != nil
 		if j != nil && !j.KeepSetID {
 			c.bits = 0o1777
 		}
@@ -48,13 +49,30 @@ func (s *Sandbox) scan(ctx context.Context) ([]Change, *Index, error) {
 		if c.marks, err = s.readMarks(i); err != nil {
 			return nil, nil, err
 		}
-		if err := c.run(s.UpperDir(i), o); err != nil {
-			return nil, nil, fmt.Errorf("compare the sandbox's %s with the host's: %w", o.Path, err)
+		if err := c.run(unix.AT_FDCWD, s.UpperDir(i), o); err != nil {
+			return nil, nil, err
 		}
 		out = append(out, c.out...)
 		now.Overlays = append(now.Overlays, IndexOverlay{Was: c.was})
 	}
 	return out, now, nil
+}
+
+// ScanInMemory is Scan for layers that are on the tmpfs and are to stay there: see Carry.
+func (s *Sandbox) ScanInMemory(ctx context.Context, scratch *os.File, uppers []string) ([]Change, error) {
+	var out []Change
+	for i, o := range s.Overlays {
+		c := s.scanner(ctx, i)
+		if err := c.run(int(scratch.Fd()), uppers[i], o); err != nil {
+			return nil, err
+		}
+		out = append(out, c.out...)
+	}
+	return out, nil
+}
+
+func (s *Sandbox) scanner(ctx context.Context, i int) *scanner {
+	return &scanner{ctx: ctx, since: s.Created.UnixNano(), root: s.Overlays[i].Path, overlay: i, was: map[string]Print{}, bits: 0o7777}
 }
 
 // scanner looks at one overlay.
@@ -82,8 +100,14 @@ type place struct {
 	depth        int
 }
 
-func (c *scanner) run(upper string, o Overlay) error {
-	up, err := openat(unix.AT_FDCWD, upper, listable)
+// run compares the directory upper, in the one that is open as at, with the host's.
+func (c *scanner) run(at int, upper string, o Overlay) (err error) {
+	defer func() {
+		if err != nil {
+			err = fmt.Errorf("compare the sandbox's %s with the host's: %w", o.Path, err)
+		}
+	}()
+	up, err := openat(at, upper, listable)
 	if err != nil {
 		return fmt.Errorf("open its changes: %w", err)
 	}
