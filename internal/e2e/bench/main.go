@@ -126,7 +126,11 @@ func prepare(dir string) error {
 			return err
 		}
 	}
-	for from, to := range map[string]string{"bin/coracle": "bin/coracle", "internal/e2e/testdata/make": "make", "internal/e2e/testdata/oci/v2view": "bin/v2view"} {
+	// In one piece, as make build does it, for the kernel to map it as such.
+	if err := copyFile("bin/coracle", filepath.Join(dir, "bin/coracle")); err != nil {
+		return err
+	}
+	for from, to := range map[string]string{"internal/e2e/testdata/make": "make", "internal/e2e/testdata/oci/v2view": "bin/v2view"} {
 		if err := exec.Command("cp", "-r", from, filepath.Join(dir, to)).Run(); err != nil {
 			return fmt.Errorf("copy %s: %w", from, err)
 		}

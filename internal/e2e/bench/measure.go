@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"math/rand"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -53,8 +54,8 @@ type contender struct {
 	args []string
 }
 
-// interleave runs all contenders in turn, so that whatever else the machine
-// does falls on each alike, after three rounds of warm-up.
+// interleave runs all contenders in turn, in another order each time, so that whatever else the
+// machine does, and whoever ran before, falls on each alike, after three rounds of warm-up.
 // After each round, after is done, unmeasured.
 func interleave(all []contender, rounds int, gap time.Duration, after func() error) (map[string][]float64, error) {
 	return interleaveWarm(all, 3, rounds, gap, after)
@@ -64,7 +65,8 @@ func interleave(all []contender, rounds int, gap time.Duration, after func() err
 func interleaveWarm(all []contender, warm, rounds int, gap time.Duration, after func() error) (map[string][]float64, error) {
 	times := map[string][]float64{}
 	for round := range rounds + warm {
-		for _, c := range all {
+		for _, i := range rand.Perm(len(all)) {
+			c := all[i]
 			time.Sleep(gap)
 			began := time.Now()
 			if out, err := exec.Command(c.args[0], c.args[1:]...).CombinedOutput(); err != nil {
