@@ -118,6 +118,11 @@ func (s *Store) pushTo(ctx context.Context, idx *index, desc ocispec.Descriptor,
 }
 
 func (s *Store) pushArchive(ctx context.Context, desc ocispec.Descriptor, to Reference, o PushOptions) (_ *Pushed, err error) {
+	if o.All && to.Transport == DockerArchive {
+		if err := s.wantOne(desc, to); err != nil {
+			return nil, err
+		}
+	}
 	f, err := os.OpenFile(to.File, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o666) //nolint:gosec // the caller's umask decides, as for any file
 	if errors.Is(err, os.ErrExist) {
 		return nil, fail(nil, "%s is there already", quote(to.File)).hint("remove it; coracle save -o replaces files")
@@ -156,6 +161,21 @@ func (s *Store) pushArchive(ctx context.Context, desc ocispec.Descriptor, to Ref
 		err = t.Close()
 	}
 	return out, err
+}
+
+// wantOne refuses an index of several: a docker archive has images, and no index
+// that says which is for what platform.
+func (s *Store) wantOne(desc ocispec.Descriptor, to Reference) error {
+	raw, err := s.readBlob(desc.Digest, maxManifest)
+	if err != nil {
+		return err
+	}
+	doc, err := parseDocument(raw, desc.MediaType)
+	if err != nil || !doc.isIndex() || len(*doc.Manifests) < 2 {
+		return err
+	}
+	return fail(ErrUnsupported, "a docker archive holds one platform's image, and the index lists %d", len(*doc.Manifests)).
+		hint("coracle push --all IMAGE oci-archive:%s has all; without --all this platform's image goes", to.File)
 }
 
 // sendTo writes what the descriptor names into a sink: the image for this

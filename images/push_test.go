@@ -2,6 +2,8 @@ package images
 
 import (
 	"encoding/json"
+	"errors"
+	"os"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -91,6 +93,15 @@ func TestPushNestedIndex(t *testing.T) {
 		if got := p.blobs[string(d)]; p.manifests[string(d)] == nil && string(got) != string(data) {
 			t.Errorf("%s did not arrive", d)
 		}
+	}
+	// A docker archive cannot hold it: it gets this platform's image where that is what is wanted.
+	file := filepath.Join(t.TempDir(), "x.tar")
+	_, err = s.Push(t.Context(), img.Names[0], "docker-archive:"+file, PushOptions{All: true})
+	if _, serr := os.Stat(file); !errors.Is(err, ErrUnsupported) || !strings.Contains(hintOf(err), "oci-archive:"+file) || !errors.Is(serr, os.ErrNotExist) {
+		t.Errorf("%v, hint %q; %v", err, hintOf(err), serr)
+	}
+	if _, err := s.Push(t.Context(), img.Names[0], "docker-archive:"+file, PushOptions{}); err != nil {
+		t.Error(err)
 	}
 	// What lists comes after what is listed: a registry takes no other order.
 	var order []string

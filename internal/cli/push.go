@@ -133,6 +133,8 @@ func (c *pushCmd) check() error {
 	switch {
 	case c.Artifact && (c.All || c.Compression != "" || c.CompressionLevel != 0 || c.Force || c.Format != ""):
 		return &usageError{msg: "push: files go as they are: --artifact goes without --all, --format and what compresses layers"}
+	case c.Artifact && len(c.Destination) == 0 && len(c.Annotation) == 0: // notes alone are an artifact, too
+		return &usageError{msg: "push: --artifact needs the files to send", hint: "coracle push --artifact REGISTRY/NAME:TAG FILE..."}
 	case !c.Artifact && (c.ArtifactType != "" || len(c.Annotation) > 0 || c.Subject != ""):
 		return &usageError{msg: "push: --artifact-type, --annotation and --subject are of artifacts", hint: "add --artifact"}
 	case !c.Artifact && len(c.Destination) > 1:
