@@ -61,9 +61,9 @@ func (s *Sandbox) scan(ctx context.Context) ([]Change, *Index, error) {
 // ScanInMemory is Scan for layers that are on the tmpfs and are to stay there: see Carry.
 func (s *Sandbox) ScanInMemory(ctx context.Context, scratch *os.File, uppers []string) ([]Change, error) {
 	var out []Change
-	for i, o := range s.Overlays {
+	for i, upper := range uppers {
 		c := s.scanner(ctx, i)
-		if err := c.run(int(scratch.Fd()), uppers[i], o); err != nil {
+		if err := c.run(int(scratch.Fd()), upper, s.Overlays[i]); err != nil {
 			return nil, err
 		}
 		out = append(out, c.out...)
