@@ -126,7 +126,11 @@ func (p *planner) real(flag, name string) (string, error) {
 	if errors.As(err, &pe) {
 		err = pe.Err
 	}
-	return "", &Error{Op: flag + " " + name, Err: err, Help: "name a path that is there"}
+	help := "name a path that is there"
+	if errors.Is(err, unix.EACCES) {
+		help = "a directory on the way is closed to you, and so to the command: it can be left out"
+	}
+	return "", &Error{Op: flag + " " + name, Err: err, Help: help}
 }
 
 func (p *planner) abs(name string) string {
