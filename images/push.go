@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	"slices"
+	"strings"
 
 	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
@@ -83,6 +84,9 @@ func destination(desc ocispec.Descriptor, dest string) (Reference, error) {
 	}
 	if own && ref.Domain == localDomain {
 		return ref, fail(nil, "it is called %s, and localhost is no registry", dest).hint("name the place: coracle push IMAGE REGISTRY/NAME:TAG")
+	}
+	if ref.Transport == DockerArchive && strings.HasPrefix(ref.Member, "@") {
+		return ref, fail(ErrInvalidReference, "%s says which image of an archive to read: a new archive takes a name", ref.Member).hint("docker-archive:%s:NAME", ref.File)
 	}
 	if ref.Transport == Docker && ref.Digest != "" {
 		return ref, fail(ErrInvalidReference, "the digest comes of the image: the destination is NAME[:TAG]")

@@ -1,6 +1,7 @@
 package images
 
 import (
+	"strconv"
 	"strings"
 
 	"github.com/opencontainers/go-digest"
@@ -29,7 +30,8 @@ const (
 
 // Reference is a parsed image name. For Docker, Domain, Path and at least one
 // of Tag and Digest are set. For the others File is the path, and Member the
-// name inside it ("" when there is only one).
+// name inside it ("" when there is only one), or @N for the Nth of a docker
+// archive, from 0.
 type Reference struct {
 	Transport Transport
 
@@ -44,7 +46,7 @@ type Reference struct {
 
 // ParseReference reads name[:tag][@digest] as docker and podman do
 // (distribution/reference, docker.io and library/ by default), docker://REF,
-// oci:PATH[:TAG], oci-archive:FILE[:TAG], docker-archive:FILE[:NAME] and
+// oci:PATH[:TAG], oci-archive:FILE[:TAG], docker-archive:FILE[:NAME|:@N] and
 // dir:PATH. Its errors are ErrInvalidReference.
 func ParseReference(s string) (Reference, error) {
 	if rest, ok := strings.CutPrefix(s, "docker://"); ok {
@@ -99,7 +101,13 @@ func parseLocal(whole string, t Transport, rest string) (Reference, error) {
 	if strings.IndexByte(rest, 0) >= 0 {
 		return Reference{}, invalid(whole, "NUL in the path")
 	}
-	if t == DockerArchive && r.Member != "" {
+	if place, ok := strings.CutPrefix(r.Member, "@"); ok && t == DockerArchive {
+		n, err := strconv.ParseUint(place, 10, 31)
+		if err != nil {
+			return Reference{}, invalid(whole, "after the @ stands the number of an image, from 0").hint("%s:%s:@0 is the first", t, r.File)
+		}
+		r.Member = "@" + strconv.FormatUint(n, 10)
+	} else if t == DockerArchive && r.Member != "" {
 		m, err := parseNamed(whole, r.Member)
 		if err != nil {
 			return Reference{}, err

@@ -52,6 +52,9 @@ func TestParseReference(t *testing.T) {
 		"oci:/tmp/x:tag":                               "oci:/tmp/x:tag",
 		"oci-archive:x.tar:docker.io/library/y:latest": "oci-archive:x.tar:docker.io/library/y:latest",
 		"docker-archive:x.tar:y":                       "docker-archive:x.tar:docker.io/library/y:latest",
+		"docker-archive:x.tar:@0":                      "docker-archive:x.tar:@0",
+		"docker-archive:x.tar:@012":                    "docker-archive:x.tar:@12",
+		"oci:/tmp/x:@1":                                "oci:/tmp/x:@1",
 		"dir:/tmp/a:b":                                 "dir:/tmp/a:b",
 	}
 	bad := []string{
@@ -60,6 +63,7 @@ func TestParseReference(t *testing.T) {
 		"a:-b", "a:.b", "a b", "a:t g", "a@", "a@sha256:12", "a@sha256:" + strings.ToUpper(hex64), "a@md5:" + hex64[:32], "a@sha256:" + hex64 + "0",
 		"a@sha256:" + hex64 + "@sha256:" + hex64, "_a", "a_", "a___b", "a..b", "a.-b", "foo.com:port/a", "foo.com:99999/a", "foo.com:/a", "-foo.com/a", "foo-.com/a",
 		"[::1/a", "[::1]x/a", "[zz::]/a", "[fe80::1%25eth0]:5000/debian", "ä", "a/ä", "a\x00b", "a\nb", long + "/a", "a:" + long, "oci:", "dir:", "oci-archive::x", "docker-archive:f:BAD",
+		"docker-archive:f:@", "docker-archive:f:@x", "docker-archive:f:@-1", "docker-archive:f:@+1", "docker-archive:f:@1:a", "docker-archive:f:@99999999999999999999",
 		"docker://", "../a", "./a", "a/../b", "~/a",
 	}
 	for in, want := range ok {
@@ -156,7 +160,7 @@ func checkAgainstPeer(t *testing.T, s string) {
 }
 
 func FuzzReference(f *testing.F) {
-	for _, s := range []string{"busybox", "a/b:c", "localhost:5000/x@sha256:" + hex64, "docker://quay.io/a/b", "oci:/a:b", "[::1]:5/x", "A.b/c", "docker-archive:x:y"} {
+	for _, s := range []string{"busybox", "a/b:c", "localhost:5000/x@sha256:" + hex64, "docker://quay.io/a/b", "oci:/a:b", "[::1]:5/x", "A.b/c", "docker-archive:x:y", "docker-archive:x:@1"} {
 		f.Add(s)
 	}
 	f.Fuzz(func(t *testing.T, s string) {

@@ -4,9 +4,11 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"io"
 	"io/fs"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/opencontainers/go-digest"
@@ -66,6 +68,9 @@ func (s *dockerSource) choose(list []dockerItem) error {
 		s.item = list[0]
 		return nil
 	}
+	if place, ok := s.place(); ok {
+		return s.take(list, place)
+	}
 	var there []string
 	for _, it := range list {
 		for _, t := range it.RepoTags {
@@ -81,10 +86,41 @@ func (s *dockerSource) choose(list []dockerItem) error {
 	if s.ref.Member == "" {
 		e = fail(ErrAmbiguous, "%s has %d images", quote(s.ref.File), len(list))
 	}
+	if len(there) == 0 && len(list) > 0 {
+		return e.hint("say which: %s", s.places(list))
+	}
 	if len(there) > 0 {
 		e.hint("name one: docker-archive:%s:%s", s.ref.File, strings.Trim(quote(strings.Join(there, " | ")), `"`))
 	}
 	return e
+}
+
+// place is the N of docker-archive:FILE:@N.
+func (s *dockerSource) place() (string, bool) { return strings.CutPrefix(s.ref.Member, "@") }
+
+func (s *dockerSource) take(list []dockerItem, place string) error {
+	n, err := strconv.Atoi(place)
+	if err != nil {
+		return err
+	}
+	if n >= len(list) {
+		e := fail(ErrNotFound, "%s has no image @%d: it has %d, counted from 0", quote(s.ref.File), n, len(list))
+		if len(list) > 0 {
+			e.hint("%s", s.places(list))
+		}
+		return e
+	}
+	s.item = list[n]
+	return nil
+}
+
+// places says what can be typed for the images of an archive.
+func (s *dockerSource) places(list []dockerItem) string {
+	first := "docker-archive:" + s.ref.File + ":@0"
+	if len(list) == 1 {
+		return first + " is the only one"
+	}
+	return fmt.Sprintf("%s to :@%d", first, len(list)-1)
 }
 
 // makeManifest makes the OCI manifest that the image has in our store.
@@ -180,7 +216,8 @@ func (s *dockerSource) names() []string {
 	}
 	slices.Sort(out)
 	if out = slices.Compact(out); len(out) == 0 && !s.bare {
-		return []string{localName(s.ref.File, "")}
+		place, _ := s.place() // so that two of one archive do not take each other's name
+		return []string{localName(s.ref.File, place)}
 	}
 	return out
 }
