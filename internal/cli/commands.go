@@ -71,6 +71,8 @@ func commands() []entry {
 		{"verify", "Images", "[flags] --key FILE IMAGE", "check the signatures of an image in its registry", false, func() command { return &verifyCmd{} }},
 		{"login", "Images", "[flags] [REGISTRY]", "keep the credentials for a registry", false, func() command { return &loginCmd{} }},
 		{"logout", "Images", "[flags] [REGISTRY]", "forget the credentials for a registry", false, func() command { return &logoutCmd{} }},
+		{"image exists", "Images", "IMAGE", "say by the exit code whether there is such an image", false, func() command { return &imageExistsCmd{} }},
+		{"image prune", "Images", "[flags]", "remove images that no container uses", false, func() command { return &imagePruneCmd{} }},
 		{"completion", "System", "bash|zsh|fish", "print the script that makes a shell complete commands", false, func() command { return &completionCmd{} }},
 		{"volume create", "Data", "[flags] [NAME]", "make a volume", false, func() command { return &volumeCreateCmd{} }},
 		{"volume exists", "Data", "VOLUME", "say by the exit code whether there is such a volume", false, func() command { return &volumeExistsCmd{} }},

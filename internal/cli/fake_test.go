@@ -70,6 +70,19 @@ func (f *fakeEngine) Pull(_ context.Context, name string, opts engine.PullOption
 
 func (f *fakeEngine) Images() ([]images.Listed, error) { return f.images, f.err }
 
+func (f *fakeEngine) Image(name string) (*images.Image, error) {
+	f.ask("image", name)
+	if strings.HasPrefix(name, "no-") {
+		return nil, fmt.Errorf("look up %s: %w", name, images.ErrNotFound)
+	}
+	return &images.Image{}, f.err
+}
+
+func (f *fakeEngine) Prune(_ context.Context, o engine.PruneOptions) (engine.Pruned, error) {
+	f.ask("prune", fmt.Sprintf("%+v", o))
+	return engine.Pruned{Images: []string{"one", "two"}, Freed: 6000}, f.err
+}
+
 func (f *fakeEngine) RemoveImage(_ context.Context, name string, force bool) ([]string, error) {
 	f.ask("rmi", name)
 	if force {

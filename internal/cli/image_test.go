@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"errors"
 	"strings"
 	"testing"
 )
@@ -12,5 +13,46 @@ func TestPushNoFiles(t *testing.T) {
 		if got.code != 125 || !strings.Contains(got.err, "--artifact needs the files to send") || !strings.Contains(got.err, "hint: coracle push --artifact REGISTRY/NAME:TAG FILE") {
 			t.Errorf("%s: %+v", line, got)
 		}
+	}
+}
+
+// image exists says by its exit code alone, as podman's, what is there.
+func TestImageExists(t *testing.T) {
+	for name, want := range map[string]int{"debian": 0, "no-x": 1} {
+		f := &fakeEngine{}
+		if got := invokeAs(t, f, "podman image exists "+name); got.code != want || got.out != "" || strings.Contains(got.err, "error") || strings.Join(f.asked, ",") != "image "+name {
+			t.Errorf("%s: %+v, asked %q", name, got, f.asked)
+		}
+	}
+	if got := invoke(t, &fakeEngine{err: errors.New("the store is damaged")}, "image", "exists", "x"); got.code != 125 || !strings.Contains(got.err, "the store is damaged") {
+		t.Errorf("%+v", got)
+	}
+}
+
+// image prune is system prune's of images, and asks before it.
+func TestImagePrune(t *testing.T) {
+	for line, want := range map[string]string{
+		"image prune -f":                          "prune {All:false ImagesOnly:true Volumes:false Filters:[] DryRun:false}",
+		"image prune --all --force":               "prune {All:true ImagesOnly:true Volumes:false Filters:[] DryRun:false}",
+		"image prune -af --filter until=1h":       "prune {All:true ImagesOnly:true Volumes:false Filters:[until=1h] DryRun:false}",
+		"image prune --dry-run --filter=until=1h": "prune {All:false ImagesOnly:true Volumes:false Filters:[until=1h] DryRun:true}",
+	} {
+		f := &fakeEngine{}
+		if got := invoke(t, f, strings.Fields(line)...); got.code != 0 || got.out != "one\ntwo\n" || !strings.Contains(got.err, "reclaimed: 6 kB\n") && !strings.Contains(got.err, "Total reclaimed space: 6 kB\n") || strings.Join(f.asked, ",") != want {
+			t.Errorf("%s: %+v, asked %q", line, got, f.asked)
+		}
+	}
+	for line, want := range map[string]string{
+		"image prune -f --filter label=x": `there is no filter "label"`,
+		"image prune -f --external":       "--external is refused",
+	} {
+		f := &fakeEngine{}
+		if got := invoke(t, f, strings.Fields(line)...); got.code != 125 || !strings.Contains(got.err, want) || len(f.asked) > 0 {
+			t.Errorf("%s: %+v, asked %q", line, got, f.asked)
+		}
+	}
+	f := &fakeEngine{} // standard input of a test has no answer in it
+	if got := invoke(t, f, "image", "prune", "-a"); got.code != 0 || len(f.asked) > 0 || !strings.Contains(got.err, "all images that no container uses.") {
+		t.Errorf("%+v, asked %q", got, f.asked)
 	}
 }

@@ -114,12 +114,7 @@ func (c *systemPruneCmd) run(a *app) (int, error) {
 			fmt.Fprintln(a.out, visible(id))
 		}
 	}
-	_ = a.out.Flush()
-	what := "Total reclaimed space"
-	if c.DryRun {
-		what = "Would be reclaimed"
-	}
-	fmt.Fprintf(a.err, "%s: %s\n", what, humanSize(gone.Freed))
+	a.freed(gone.Freed, c.DryRun)
 	return exitOnError(err)
 }
 

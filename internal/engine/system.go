@@ -89,10 +89,11 @@ func (e *Engine) volumeUsage(ctx context.Context) (UsageRow, error) {
 
 // PruneOptions are one `coracle system prune`.
 type PruneOptions struct {
-	All     bool     // images with names, too
-	Volumes bool     // anonymous volumes that nobody uses
-	Filters []string // until=TIME, label=, label!=: of containers; until of images
-	DryRun  bool
+	All        bool     // images with names, too
+	ImagesOnly bool     // neither containers nor volumes
+	Volumes    bool     // anonymous volumes that nobody uses
+	Filters    []string // until=TIME, label=, label!=: of containers; until of images
+	DryRun     bool
 }
 
 // Pruned is what went, or would go.
@@ -104,6 +105,10 @@ type Pruned struct {
 // Prune removes what is not in use.
 func (e *Engine) Prune(ctx context.Context, o PruneOptions) (Pruned, error) {
 	var out Pruned
+	if o.ImagesOnly {
+		err := e.pruneImages(ctx, o, &out)
+		return out, err
+	}
 	filter, err := e.Filter(o.Filters)
 	if err != nil {
 		return out, err
@@ -148,7 +153,7 @@ func (e *Engine) pruneImages(ctx context.Context, o PruneOptions, out *Pruned) e
 		switch key, value, _ := strings.Cut(f, "="); key {
 		case "until":
 			if po.Until, err = ctrlog.ParseTime(value, time.Now(), true); err != nil {
-				return err
+				return fmt.Errorf("the filter %s: %w", f, err)
 			}
 		default:
 			return nil // a label of containers is not one of images: these stay
