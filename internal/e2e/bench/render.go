@@ -14,7 +14,7 @@ func render(r *Report) string {
 		"rounds of warm-up. Short commands: the median of 30 rounds back to back, the least of them, and the median with 200 ms\n" +
 		"between (an idle machine answers otherwise than a busy one). Ratios are the ones to look at: the milliseconds are this machine's.\n" +
 		"Coracle is in the kernel's cache as `make build` writes it, in large pieces. After it was read from the disk again\n" +
-		"(a reboot) each of its starts takes 1 to 1.5 ms more.\n\n")
+		"(a reboot) each of its starts takes 1.5 to 2 ms more.\n\n")
 	for _, facts := range [][]Fact{r.Machine, r.Peers} {
 		for _, f := range facts {
 			fmt.Fprintf(&b, "- %s: %s\n", f.Name, f.Value)
