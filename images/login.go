@@ -198,10 +198,7 @@ func changeAuth(path, key string, c *types.AuthConfig) (string, error) {
 	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
 		return "", err
 	}
-	if real, err := filepath.EvalSymlinks(path); err == nil {
-		path = real // a link of the user's stays one
-	}
-	l, err := Acquire(context.Background(), path+".lock")
+	path, l, err := lockAuth(path)
 	if err != nil {
 		return "", err
 	}
@@ -220,7 +217,7 @@ func changeAuth(path, key string, c *types.AuthConfig) (string, error) {
 			err = client.Store(program, &helpers.Credentials{ServerURL: key, Username: c.Username, Secret: c.Password})
 		}
 		if err != nil {
-			return "", fail(nil, "ask the credential helper docker-credential-%s", h).because(err)
+			return "", helperFailed(h, err)
 		}
 		return "docker-credential-" + h, nil
 	}
@@ -237,14 +234,29 @@ func changeAuth(path, key string, c *types.AuthConfig) (string, error) {
 			return "", err
 		}
 	}
+	return path, writeAuths(path, doc, auths)
+}
+
+// lockAuth locks a file of credentials for a change, and gives the path of what
+// is to be replaced: a link of the user's stays one.
+func lockAuth(path string) (string, *Lock, error) {
+	if real, err := filepath.EvalSymlinks(path); err == nil {
+		path = real
+	}
+	l, err := Acquire(context.Background(), path+".lock")
+	return path, l, err
+}
+
+// writeAuths replaces the credentials in a file, and nothing else.
+func writeAuths(path string, doc, auths map[string]json.RawMessage) (err error) {
 	if doc["auths"], err = json.Marshal(auths); err != nil {
-		return "", err
+		return err
 	}
 	out, err := json.MarshalIndent(doc, "", "\t")
 	if err != nil {
-		return "", err
+		return err
 	}
-	return path, replacePrivate(path, append(out, '\n'))
+	return replacePrivate(path, append(out, '\n'))
 }
 
 // replacePrivate writes a file that only its owner may read, as old or new.

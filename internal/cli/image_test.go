@@ -2,6 +2,7 @@ package cli
 
 import (
 	"errors"
+	"path/filepath"
 	"strings"
 	"testing"
 )
@@ -54,5 +55,16 @@ func TestImagePrune(t *testing.T) {
 	f := &fakeEngine{} // standard input of a test has no answer in it
 	if got := invoke(t, f, "image", "prune", "-a"); got.code != 0 || len(f.asked) > 0 || !strings.Contains(got.err, "all images that no container uses.") {
 		t.Errorf("%+v, asked %q", got, f.asked)
+	}
+}
+
+// logout --all is for all, and says so where there are none.
+func TestLogoutAll(t *testing.T) {
+	t.Setenv("REGISTRY_AUTH_FILE", filepath.Join(t.TempDir(), "auth.json"))
+	if got := invokeAs(t, nil, "podman logout --all"); got.code != 0 || !strings.HasPrefix(got.out, "There are no login credentials in /") {
+		t.Errorf("%+v", got)
+	}
+	if got := invoke(t, nil, "logout", "-a", "r.example"); got.code != 125 || !strings.Contains(got.err, "r.example is one") {
+		t.Errorf("%+v", got)
 	}
 }

@@ -110,6 +110,7 @@ func notEmpty(o *images.LoginOptions) error {
 }
 
 type logoutCmd struct {
+	All      bool   `short:"a" help:"For all registries."`
 	AuthFile string `name:"authfile" placeholder:"FILE" help:"Of this file, instead of $REGISTRY_AUTH_FILE or docker's."`
 
 	Registry string `arg:"" name:"REGISTRY" optional:""`
@@ -119,14 +120,14 @@ func (*logoutCmd) Help() string {
 	return `Forgets the credentials for a registry (default: docker.io). Those that another
 program keeps in a file of its own stay, and are named.
 
-  coracle logout registry.example.org`
-}
-
-func (*logoutCmd) refused(name string) (refusal, bool) {
-	return findRefusal([]refusal{{flags: "a all", reason: "credentials are forgotten for one registry", hint: "name each"}}, name)
+  coracle logout registry.example.org
+  coracle logout --all`
 }
 
 func (c *logoutCmd) run(a *app) (int, error) {
+	if c.All {
+		return c.all(a)
+	}
 	removed, others, err := images.Logout(c.Registry, c.AuthFile)
 	if err != nil {
 		return exitOurs, err
@@ -143,4 +144,21 @@ func (c *logoutCmd) run(a *app) (int, error) {
 	}
 	fmt.Fprintf(a.out, "Removed login credentials for %s\n", visible(name))
 	return 0, nil
+}
+
+func (c *logoutCmd) all(a *app) (int, error) {
+	if c.Registry != "" {
+		return exitOurs, &usageError{msg: "logout: --all is for all registries, and " + visible(c.Registry) + " is one", hint: "either --all or REGISTRY"}
+	}
+	out, err := images.LogoutAll(c.AuthFile)
+	for _, path := range out.Others {
+		a.warn(path+" has login credentials, too", "the program that keeps them there removes them, podman logout --all for example")
+	}
+	for _, name := range out.Removed {
+		fmt.Fprintf(a.out, "Removed login credentials for %s\n", visible(name))
+	}
+	if err == nil && len(out.Removed) == 0 {
+		fmt.Fprintf(a.out, "There are no login credentials in %s\n", visible(out.File))
+	}
+	return exitOnError(err)
 }
