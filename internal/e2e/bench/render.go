@@ -12,9 +12,7 @@ func render(r *Report) string {
 	var b strings.Builder
 	b.WriteString("# Benchmarks\n\n`make bench` measured this and wrote this page: every program in one run on one machine, in turn and in another order each time, after three\n" +
 		"rounds of warm-up. Short commands: the median of 30 rounds back to back, the least of them, and the median with 200 ms\n" +
-		"between (an idle machine answers otherwise than a busy one). Ratios are the ones to look at: the milliseconds are this machine's.\n" +
-		"Coracle is in the kernel's cache as `make build` writes it, in large pieces. After it was read from the disk again\n" +
-		"(a reboot) each of its starts takes 1.5 to 2 ms more.\n\n")
+		"between (an idle machine answers otherwise than a busy one). Ratios are the ones to look at: the milliseconds are this machine's.\n\n")
 	for _, facts := range [][]Fact{r.Machine, r.Peers} {
 		for _, f := range facts {
 			fmt.Fprintf(&b, "- %s: %s\n", f.Name, f.Value)
