@@ -11,6 +11,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"coracle/internal/later/registries"
@@ -117,20 +118,17 @@ func Logout(registry, authFile string) (removed bool, others []string, err error
 	if removed, err = hasAuth(path, key); err == nil && removed {
 		_, err = changeAuth(path, key, nil)
 	}
-	return removed, elsewhere(path, key, authFile), err
+	return removed, elsewhere(path, authFile, func(p string) bool {
+		had, err := hasAuth(p, key)
+		return had && err == nil
+	}), err
 }
 
-// elsewhere are other files that have credentials for the registry: they are
+// elsewhere are the files beside path that have credentials, as has says: they are
 // other programs', and stay.
-func elsewhere(path, key, authFile string) []string {
-	var out []string
+func elsewhere(path, authFile string, has func(path string) bool) []string {
 	paths, _ := authFiles(authFile)
-	for _, p := range paths {
-		if had, err := hasAuth(p, key); p != path && had && err == nil {
-			out = append(out, p)
-		}
-	}
-	return out
+	return slices.DeleteFunc(paths, func(p string) bool { return p == path || !has(p) })
 }
 
 // LoggedIn says as whom.

@@ -32,7 +32,10 @@ func LogoutAll(authFile string) (LoggedOut, error) {
 	if err != nil {
 		return LoggedOut{}, err
 	}
-	out := LoggedOut{File: path, Others: withLogins(path, authFile)}
+	out := LoggedOut{File: path, Others: elsewhere(path, authFile, func(p string) bool {
+		_, cf, err := readAuth(p)
+		return err == nil && len(keysWithLogin(cf)) > 0
+	})}
 	if _, err := os.Stat(path); errors.Is(err, fs.ErrNotExist) {
 		return out, nil
 	}
@@ -111,18 +114,4 @@ func keysWithLogin(cf *configfile.ConfigFile) (keys []string) {
 		}
 	}
 	return keys
-}
-
-// withLogins are the files beside path that have logins: they are other programs'.
-func withLogins(path, authFile string) (out []string) {
-	paths, _ := authFiles(authFile)
-	for _, p := range paths {
-		if p == path {
-			continue
-		}
-		if _, cf, err := readAuth(p); err == nil && len(keysWithLogin(cf)) > 0 {
-			out = append(out, p)
-		}
-	}
-	return out
 }

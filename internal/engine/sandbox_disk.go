@@ -42,5 +42,5 @@ func (s *boxed) diskFull() bool {
 	if s.disk == nil || unix.Fstatfs(int(s.disk.Fd()), &st) != nil {
 		return false
 	}
-	return st.Bfree == 0 || st.Ffree == 0
+	return st.Blocks > 0 && st.Bfree == 0 || st.Files > 0 && st.Ffree == 0 // what is not bounded has none of either
 }
