@@ -2,6 +2,7 @@ package cgroupv2
 
 import (
 	"cmp"
+	"coracle/internal/plainfile"
 	"errors"
 	"fmt"
 	"os"
@@ -26,7 +27,7 @@ func (c *Cgroup) Below(path string) (*Cgroup, error) {
 		Resolve: unix.RESOLVE_BENEATH | unix.RESOLVE_NO_SYMLINKS | unix.RESOLVE_NO_XDEV,
 	}
 	name := filepath.Join(c.ref.Path, rel)
-	fd, err := unix.Openat2(c.FD(), rel, &how)
+	fd, err := plainfile.Openat2(c.FD(), rel, &how)
 	if errors.Is(err, unix.ENOSYS) || errors.Is(err, unix.EPERM) { // before Linux 5.6, or a filter around us
 		fd, err = openBelow(c.FD(), rel)
 	}

@@ -1,6 +1,7 @@
 package spec
 
 import (
+	"coracle/internal/plainfile"
 	"errors"
 	"io"
 	"os"
@@ -33,7 +34,7 @@ func readInRoot(root, name string) []byte {
 		return nil
 	}
 	defer unix.Close(dir)
-	fd, err := unix.Openat2(dir, name, &unix.OpenHow{
+	fd, err := plainfile.Openat2(dir, name, &unix.OpenHow{
 		Flags:   unix.O_RDONLY | unix.O_NONBLOCK | unix.O_NOCTTY | unix.O_CLOEXEC,
 		Resolve: unix.RESOLVE_IN_ROOT | unix.RESOLVE_NO_MAGICLINKS,
 	})

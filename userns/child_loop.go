@@ -33,6 +33,10 @@ const (
 // sysOpenat2 has one number everywhere.
 const sysOpenat2 = 437
 
+// maxAgain bounds how often a child repeats its openat2(2): two seconds and more,
+// for a millisecond of sleep comes after every 64.
+const maxAgain = 2000 * 64
+
 // childFrame is what childLoop needs, in memory that the clone copies or shares.
 type childFrame struct {
 	ops    unsafe.Pointer // of n op
@@ -185,10 +189,15 @@ func childLoop(f *childFrame) {
 			}
 			continue
 		}
-		if e == syscall.EAGAIN && o.nr == sysOpenat2 && again < 100 {
-			// Something was renamed while the path was walked: openat2(2).
+		if e == syscall.EAGAIN && o.nr == sysOpenat2 && again < maxAgain {
+			// Something was renamed or mounted, by anybody, while the path was walked:
+			// openat2(2). Who takes thousands of mounts apart does so for milliseconds.
 			again++
 			i--
+			if again%64 == 0 {
+				f.buf[0], f.buf[1] = 0, 1e6 // struct timespec, 1 ms
+				syscall.RawSyscall6(syscall.SYS_NANOSLEEP, uintptr(unsafe.Pointer(&f.buf)), 0, 0, 0, 0, 0)
+			}
 			continue
 		}
 		if o.catch == uint16(e) || o.catch == anyErrno {

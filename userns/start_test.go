@@ -246,6 +246,57 @@ func TestPeekAndSame(t *testing.T) {
 	}
 }
 
+// TestRenamesElsewhere: the kernel gives a walk up in a root up with EAGAIN whenever
+// anything has been renamed or mounted meanwhile, by anybody on the machine. A start
+// must not fail of it, however busy the neighbours are.
+func TestRenamesElsewhere(t *testing.T) {
+	root, busy := t.TempDir(), t.TempDir()+"/"
+	if err := os.WriteFile(root+"/file", nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Symlink(strings.Repeat("../", 1300)+"file", root+"/link"); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(busy+"a", nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	stop, stopped := make(chan struct{}), make(chan int)
+	go func() {
+		for n := 0; ; n++ {
+			select {
+			case <-stop:
+				stopped <- n
+				return
+			default:
+				_, _ = unix.Rename(busy+"a", busy+"b"), unix.Rename(busy+"b", busy+"a")
+			}
+		}
+	}()
+	dir, err := os.Open(root)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer dir.Close()
+	how := binary.NativeEndian.AppendUint64(binary.NativeEndian.AppendUint64(binary.NativeEndian.AppendUint64(nil,
+		unix.O_PATH|unix.O_CLOEXEC), 0), unix.RESOLVE_IN_ROOT)
+	c, r := runStub(t, Exec{Candidates: []string{"/bin/true"}, Args: []string{"true"}}, 0, func(p *Program) {
+		for range 20 {
+			p.Call("walk up", unix.SYS_OPENAT2, dir.Fd(), "link", p.Addr(how), uintptr(len(how)))
+		}
+	})
+	defer r.Close()
+	if err := c.Release(); err != nil {
+		t.Fatal(err)
+	}
+	if err := c.WaitExec(); err != nil {
+		t.Error(err)
+	}
+	_, _, _ = c.Wait()
+	c.Close()
+	close(stop)
+	t.Logf("%d renames", 2*<-stopped)
+}
+
 func TestOctal(t *testing.T) {
 	c, r := runStub(t, Exec{Candidates: []string{"/bin/true"}, Args: []string{"true"}}, 0, func(p *Program) {
 		word := p.Bytes(binary.NativeEndian.AppendUint32(nil, 0o102754))

@@ -1,6 +1,7 @@
 package layer
 
 import (
+	"coracle/internal/plainfile"
 	"errors"
 
 	"golang.org/x/sys/unix"
@@ -17,7 +18,7 @@ func (u *unpacker) lends(name string, h *header) bool {
 		return false
 	}
 	how := unix.OpenHow{Flags: unix.O_RDONLY | unix.O_NONBLOCK | unix.O_CLOEXEC, Resolve: unix.RESOLVE_BENEATH | unix.RESOLVE_NO_SYMLINKS | unix.RESOLVE_NO_XDEV}
-	fd, err := unix.Openat2(int(u.r.Lender.Fd()), name, &how)
+	fd, err := plainfile.Openat2(int(u.r.Lender.Fd()), name, &how)
 	if err != nil {
 		return false
 	}

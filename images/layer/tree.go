@@ -1,6 +1,7 @@
 package layer
 
 import (
+	"coracle/internal/plainfile"
 	"errors"
 	"fmt"
 	"runtime"
@@ -120,10 +121,8 @@ func (t *tree) lookup(name string) (*dir, error) {
 	if t.noOpen2 {
 		return nil, unix.ENOSYS
 	}
-	fd, err := retryFD(func() (int, error) {
-		return unix.Openat2(t.root.fd, name, &unix.OpenHow{Flags: openDir,
-			Resolve: unix.RESOLVE_BENEATH | unix.RESOLVE_NO_SYMLINKS | unix.RESOLVE_NO_MAGICLINKS})
-	})
+	fd, err := plainfile.Openat2(t.root.fd, name, &unix.OpenHow{Flags: openDir,
+		Resolve: unix.RESOLVE_BENEATH | unix.RESOLVE_NO_SYMLINKS | unix.RESOLVE_NO_MAGICLINKS})
 	if err != nil {
 		return nil, err
 	}

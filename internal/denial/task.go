@@ -2,6 +2,7 @@ package denial
 
 import (
 	"bytes"
+	"coracle/internal/plainfile"
 	"errors"
 	"os"
 	"path"
@@ -148,7 +149,7 @@ func (t task) resolve(a *Access, name string, noFollow bool) bool {
 // at is where a path leads, by the names that lead there.
 func at(root int, name string, flags uint64) (string, error) {
 	how := unix.OpenHow{Flags: flags | unix.O_CLOEXEC, Resolve: unix.RESOLVE_IN_ROOT | unix.RESOLVE_NO_MAGICLINKS}
-	fd, err := unix.Openat2(root, name, &how)
+	fd, err := plainfile.Openat2(root, name, &how)
 	if err != nil {
 		return "", err
 	}

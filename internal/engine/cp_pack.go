@@ -255,16 +255,11 @@ func openat2(dir int, name string, flags, resolve uint64) (int, error) {
 	if name == "" {
 		name = "."
 	}
-	for try := 0; ; try++ {
-		fd, err := unix.Openat2(dir, name, how)
-		if err == unix.EINTR || err == unix.EAGAIN && try < 100 {
-			continue // something was renamed while the path was walked
-		}
-		if err == unix.ENOSYS {
-			err = fmt.Errorf("safe look-ups in a container's root take openat2(2), from Linux 5.6: %w", err)
-		}
-		return fd, err
+	fd, err := plainfile.Openat2(dir, name, how)
+	if err == unix.ENOSYS {
+		err = fmt.Errorf("safe look-ups in a container's root take openat2(2), from Linux 5.6: %w", err)
 	}
+	return fd, err
 }
 
 func openat(dir int, name string, flags int) (int, error) {

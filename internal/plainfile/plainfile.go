@@ -10,6 +10,7 @@ import (
 	"os"
 	"strconv"
 	"strings"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -20,6 +21,25 @@ func Retry(call func() (int, error)) (int, error) {
 		n, err := call()
 		if !errors.Is(err, unix.EINTR) {
 			return n, err
+		}
+	}
+}
+
+// Openat2 is openat2(2), made again when a signal has interrupted it and when something
+// was renamed or mounted, by anybody on the machine, while it walked up (EAGAIN): for
+// two seconds at least, as a program that starts does (userns).
+func Openat2(dir int, name string, how *unix.OpenHow) (int, error) {
+	return again(func() (int, error) { return unix.Openat2(dir, name, how) })
+}
+
+func again(call func() (int, error)) (int, error) {
+	for try := 1; ; try++ {
+		fd, err := Retry(call)
+		if err != unix.EAGAIN || try == 2000*64 { //nolint:errorlint // a plain errno
+			return fd, err
+		}
+		if try%64 == 0 {
+			time.Sleep(time.Millisecond)
 		}
 	}
 }

@@ -66,6 +66,33 @@ func TestRetry(t *testing.T) {
 	}
 }
 
+// TestOpenat2Again: what the neighbours rename does not count, and an end it has.
+func TestOpenat2Again(t *testing.T) {
+	calls := 0
+	n, err := again(func() (int, error) {
+		if calls++; calls < 1000 {
+			return -1, unix.EAGAIN
+		}
+		return 7, nil
+	})
+	if n != 7 || err != nil || calls != 1000 {
+		t.Errorf("%d, %v after %d calls", n, err, calls)
+	}
+	n, err = again(func() (int, error) { return -1, unix.EAGAIN })
+	if n != -1 || !errors.Is(err, unix.EAGAIN) {
+		t.Errorf("never: %d, %v", n, err)
+	}
+	dir, err := Open(t.TempDir(), unix.O_PATH|unix.O_DIRECTORY, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer dir.Close()
+	how := unix.OpenHow{Flags: unix.O_PATH, Resolve: unix.RESOLVE_BENEATH}
+	if _, err := Openat2(int(dir.Fd()), "..", &how); !errors.Is(err, unix.EXDEV) && !errors.Is(err, unix.ENOSYS) {
+		t.Errorf("out of a directory: %v", err)
+	}
+}
+
 // TestLock: one holder at a time, of a file that may lose its name meanwhile.
 func TestLock(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "lock")

@@ -64,21 +64,16 @@ func openat(dir int, name string, flags int) (int, error) {
 func beneath(dir int, name string, flags uint64) (int, error) {
 	how := &unix.OpenHow{Flags: flags | unix.O_CLOEXEC | unix.O_NOFOLLOW,
 		Resolve: unix.RESOLVE_BENEATH | unix.RESOLVE_NO_SYMLINKS | unix.RESOLVE_NO_MAGICLINKS | unix.RESOLVE_NO_XDEV}
-	for try := 0; ; try++ {
-		fd, err := unix.Openat2(dir, name, how)
-		if err == unix.EINTR || err == unix.EAGAIN && try < 100 {
-			continue // something was renamed while the path was walked
-		}
-		switch err {
-		case unix.EXDEV:
-			err = fmt.Errorf("another file system is mounted there: %w", err)
-		case unix.ENOSYS:
-			err = fmt.Errorf("safe look-ups take openat2(2), from Linux 5.6: %w", err)
-		case unix.ELOOP:
-			err = fmt.Errorf("a link is on the way: %w", err)
-		}
-		return fd, err
+	fd, err := plainfile.Openat2(dir, name, how)
+	switch err {
+	case unix.EXDEV:
+		err = fmt.Errorf("another file system is mounted there: %w", err)
+	case unix.ENOSYS:
+		err = fmt.Errorf("safe look-ups take openat2(2), from Linux 5.6: %w", err)
+	case unix.ELOOP:
+		err = fmt.Errorf("a link is on the way: %w", err)
 	}
+	return fd, err
 }
 
 const (
