@@ -117,9 +117,9 @@ func TestFinishDeafReader(t *testing.T) {
 		limit time.Duration
 		max   time.Duration
 	}{
-		{"timeout", func(pumped, chan os.Signal) {}, 300 * time.Millisecond, time.Second},
-		{"told before", func(p pumped, _ chan os.Signal) { p.told <- unix.SIGTERM }, 0, 3 * time.Second},
-		{"told now", func(_ pumped, hurry chan os.Signal) { hurry <- unix.SIGTERM }, 0, time.Second},
+		{"timeout", func(pumped, chan os.Signal) {}, 300 * time.Millisecond, 8 * time.Second},
+		{"told before", func(p pumped, _ chan os.Signal) { p.told <- unix.SIGTERM }, 0, 8 * time.Second},
+		{"told now", func(_ pumped, hurry chan os.Signal) { hurry <- unix.SIGTERM }, 0, 8 * time.Second},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
