@@ -116,7 +116,9 @@ func Logout(registry, authFile string) (removed bool, others []string, err error
 		return false, nil, err
 	}
 	if removed, err = hasAuth(path, key); err == nil && removed {
-		_, err = changeAuth(path, key, nil)
+		if _, err = changeAuth(path, key, nil); err != nil {
+			err = fmt.Errorf("log out of %s: %w", registry, err)
+		}
 	}
 	return removed, elsewhere(path, authFile, func(p string) bool {
 		had, err := hasAuth(p, key)
@@ -133,11 +135,15 @@ func elsewhere(path, authFile string, has func(path string) bool) []string {
 
 // LoggedIn says as whom.
 func LoggedIn(registry, authFile string) (string, error) {
-	domain, _, err := registryKey(registry)
+	domain, key, err := registryKey(registry)
 	if err != nil {
 		return "", err
 	}
-	auth, err := credentialsFor(Reference{Domain: domain}, authFile)
+	ref := Reference{Domain: domain}
+	if key != authn.DefaultAuthKey {
+		_, ref.Path, _ = strings.Cut(key, "/")
+	}
+	auth, err := credentialsFor(ref, authFile)
 	if err != nil {
 		return "", err
 	}
@@ -176,21 +182,31 @@ func helperOf(cf *configfile.ConfigFile, key string) string {
 	return cf.CredentialsStore
 }
 
+// hasAuth says whether a file has credentials for a registry, or its helper.
 func hasAuth(path, key string) (bool, error) {
 	_, cf, err := readAuth(path)
 	if err != nil {
 		return false, err
 	}
-	if h := helperOf(cf, key); h != "" {
-		c, err := credentials.NewNativeStore(cf, h).Get(key)
-		return err == nil && (c.Username != "" || c.IdentityToken != ""), nil
+	h := helperOf(cf, key)
+	for _, k := range spellings(cf, key) {
+		if h == "" || cf.AuthConfigs[k] != (types.AuthConfig{}) { // docker notes there what a helper keeps
+			return true, nil
+		}
 	}
-	_, ok := cf.AuthConfigs[key]
-	return ok, nil
+	if h == "" {
+		return false, nil
+	}
+	c, err := credentials.NewNativeStore(cf, h).Get(key)
+	if err != nil {
+		return false, helperFailed(h, err)
+	}
+	return c.Username != "" || c.IdentityToken != "", nil
 }
 
 // changeAuth sets or removes a registry's credentials: by the helper that the
-// file names, else in the file, whose other content stays as it is.
+// file names, else in the file, whose other content stays as it is. What the file has
+// of the registry otherwise goes: nothing is left of an old password.
 func changeAuth(path, key string, c *types.AuthConfig) (string, error) {
 	registries.Ready()
 	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
@@ -205,27 +221,27 @@ func changeAuth(path, key string, c *types.AuthConfig) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	if h := helperOf(cf, key); h != "" {
-		// Not docker's store for it, which writes the file, too, and leaves out
-		// what docker does not know.
-		program := client.NewShellProgramFunc("docker-credential-" + h)
-		if c == nil {
-			err = client.Erase(program, key)
-		} else {
-			err = client.Store(program, &helpers.Credentials{ServerURL: key, Username: c.Username, Secret: c.Password})
-		}
-		if err != nil {
-			return "", helperFailed(h, err)
-		}
-		return "docker-credential-" + h, nil
-	}
 	auths := map[string]json.RawMessage{}
 	if raw := doc["auths"]; raw != nil {
 		if err := json.Unmarshal(raw, &auths); err != nil {
 			return "", fail(nil, "read the credentials in %s", path).because(err)
 		}
 	}
-	delete(auths, key)
+	old := spellings(cf, key)
+	for _, k := range old {
+		delete(auths, k)
+	}
+	if h := helperOf(cf, key); h != "" {
+		err := tellHelper(h, key, c)
+		part := c != nil && cf.CredentialHelpers[key] == "" && key != authn.DefaultAuthKey && strings.Contains(key, "/")
+		if part { // of a registry: a helper for all is asked for those that are noted, as docker does it
+			auths[key] = json.RawMessage("{}")
+		}
+		if (part || len(old) > 0) && (err == nil || c == nil) {
+			err = errors.Join(err, writeAuths(path, doc, auths))
+		}
+		return "docker-credential-" + h, err
+	}
 	if c != nil {
 		auths[key], err = json.Marshal(map[string]string{"auth": base64.StdEncoding.EncodeToString([]byte(c.Username + ":" + c.Password))})
 		if err != nil {
@@ -233,6 +249,23 @@ func changeAuth(path, key string, c *types.AuthConfig) (string, error) {
 		}
 	}
 	return path, writeAuths(path, doc, auths)
+}
+
+// tellHelper has a helper keep credentials, or with nil forget those that it has.
+func tellHelper(helper, key string, c *types.AuthConfig) error {
+	// Not docker's store for it, which writes the file, too, and leaves out
+	// what docker does not know.
+	program := client.NewShellProgramFunc("docker-credential-" + helper)
+	var err error
+	if c != nil {
+		err = client.Store(program, &helpers.Credentials{ServerURL: key, Username: c.Username, Secret: c.Password})
+	} else if _, err = client.Get(program, key); err == nil {
+		err = client.Erase(program, key)
+	}
+	if err == nil || c == nil && helpers.IsErrCredentialsNotFound(err) {
+		return nil
+	}
+	return helperFailed(helper, err)
 }
 
 // lockAuth locks a file of credentials for a change, and gives the path of what

@@ -14,6 +14,7 @@ const keeper = `#!/bin/sh
 cd "${0%/*}/kept-${0##*-}" || exit 1
 case $1 in
 get) read -r key; f=$(echo "$key" | tr / _); [ -e "$f" ] || { echo 'credentials not found in native keychain'; exit 1; }; echo '{"Username": "u", "Secret": "s"}' ;;
+store) cat >/dev/null ;;
 erase) read -r key; rm "$(echo "$key" | tr / _)" ;;
 list) [ ! -e broken ] || { echo broken; exit 1; }; s=; echo '{'; for f in *; do [ ! -e "$f" ] || echo "$s\"$(echo "$f" | tr _ /)\": \"u\""; s=,; done; echo '}' ;;
 esac
@@ -26,7 +27,7 @@ func authHome(t *testing.T) string {
 	home := t.TempDir()
 	t.Setenv("HOME", home)
 	t.Setenv("PATH", home+":"+os.Getenv("PATH"))
-	for _, name := range []string{"REGISTRY_AUTH_FILE", "DOCKER_CONFIG", "XDG_CONFIG_HOME", "XDG_RUNTIME_DIR"} {
+	for _, name := range []string{"REGISTRY_AUTH_FILE", "DOCKER_CONFIG", "DOCKER_AUTH_CONFIG", "XDG_CONFIG_HOME", "XDG_RUNTIME_DIR"} {
 		t.Setenv(name, "")
 	}
 	for _, helper := range []string{"each", "all"} {
