@@ -54,6 +54,45 @@ func TestDocumentStalls(t *testing.T) {
 	}
 }
 
+// A registry that sends a byte now and then is left, at each try: it would be waited for without end.
+func TestPullDrips(t *testing.T) {
+	reg := newRegistry(t)
+	m := make3(t, nil)
+	reg.serve("v1", m)
+	tried := 0
+	reg.meddle = func(w http.ResponseWriter, r *http.Request) bool {
+		if !strings.HasSuffix(r.URL.Path, string(m.doc.Layers[2].Digest)) {
+			return false
+		}
+		tried++
+		w.Header().Set("Content-Length", fmt.Sprint(m.doc.Layers[2].Size))
+		for _, b := range m.blobs[m.doc.Layers[2].Digest] {
+			if _, err := w.Write([]byte{b}); err != nil || r.Context().Err() != nil {
+				return true
+			}
+			w.(http.Flusher).Flush()
+			time.Sleep(100 * time.Millisecond)
+		}
+		return true
+	}
+	s := newStore(t)
+	before := snapshot(t, s)
+	once, done := 1, make(chan error, 1)
+	go func() {
+		_, err := s.Pull(t.Context(), reg.host()+"/x:v1", PullOptions{Access: Access{Retry: &once, Delay: time.Millisecond, Stall: time.Second}})
+		done <- err
+	}()
+	select {
+	case err := <-done:
+		if err == nil || !strings.Contains(err.Error(), "sends less than 17 bytes in 1s") || tried != 2 {
+			t.Errorf("%v, after %d tries", err, tried)
+		}
+	case <-time.After(20 * time.Second):
+		t.Fatal("it waits for ever")
+	}
+	sameStore(t, "dripping", before, snapshot(t, s))
+}
+
 // A reader that is slow is no registry that is silent.
 func TestSlowReader(t *testing.T) {
 	reg := newRegistry(t)

@@ -12,24 +12,40 @@ import (
 	"github.com/google/go-containerregistry/pkg/v1/remote/transport"
 )
 
-// silence: nothing came for so long. It is a net.Error, and worth another try.
+// leastPerMinute is what a registry has to send while it is waited for: with less, a byte now
+// and then, a pull would never end. The slowest modems sent thirty times as much.
+const leastPerMinute = 1 << 10
+
+// silence: nothing came for so long, or fewer than these bytes. It is a net.Error, and worth
+// another try.
 type silence struct {
-	host string
-	time time.Duration
+	host  string
+	time  time.Duration
+	least int64
 }
 
-func (e *silence) Error() string { return fmt.Sprintf("%s sends nothing for %s", e.host, e.time) }
+func (e *silence) Error() string {
+	if e.least > 0 {
+		return fmt.Sprintf("%s sends less than %d bytes in %s", e.host, e.least, e.time)
+	}
+	return fmt.Sprintf("%s sends nothing for %s", e.host, e.time)
+}
 func (*silence) Timeout() bool   { return true }
 func (*silence) Temporary() bool { return true }
 
-// heard is an answer's body that is given up when nothing comes. The clock runs only while
-// somebody waits for it: a reader that is slow is no server that is silent.
+// heard is an answer's body that is given up when nothing comes, or next to nothing. The clock
+// runs only while somebody waits for it: a reader that is slow is no server that is silent.
 type heard struct {
 	io.ReadCloser
 	ctx    context.Context
 	cancel context.CancelCauseFunc
 	watch  *time.Timer
 	stall  time.Duration
+	host   string
+
+	waited time.Duration // since least came for the last time
+	got    int64         // meanwhile
+	least  int64         // that has to come in stall
 }
 
 // listen sends a request whose answer may not fall silent.
@@ -40,17 +56,25 @@ func listen(inner http.RoundTripper, req *http.Request, stall time.Duration) (*h
 		cancel(nil)
 		return nil, err
 	}
-	h := &heard{ReadCloser: resp.Body, ctx: ctx, cancel: cancel, stall: stall}
-	h.watch = time.AfterFunc(stall, func() { cancel(&silence{req.URL.Host, stall}) })
+	h := &heard{ReadCloser: resp.Body, ctx: ctx, cancel: cancel, stall: stall, host: req.URL.Host,
+		least: max(1, int64(leastPerMinute*stall/time.Minute))}
+	h.watch = time.AfterFunc(stall, func() { cancel(&silence{host: h.host, time: stall}) })
 	h.watch.Stop()
 	resp.Body = h
 	return resp, nil
 }
 
 func (h *heard) Read(p []byte) (int, error) {
+	began := time.Now()
 	h.watch.Reset(h.stall)
 	n, err := h.ReadCloser.Read(p)
 	h.watch.Stop()
+	h.waited, h.got = h.waited+time.Since(began), h.got+int64(n)
+	if h.got >= h.least {
+		h.waited, h.got = 0, 0
+	} else if h.waited >= h.stall && err == nil {
+		h.cancel(&silence{host: h.host, time: h.stall, least: h.least})
+	}
 	var quiet *silence
 	if err != nil && err != io.EOF && errors.As(context.Cause(h.ctx), &quiet) {
 		err = quiet

@@ -53,6 +53,7 @@ type blobReader struct {
 	at    int64
 	end   int64 // of what is asked for; 0: the blob's
 	tries int
+	came  int64 // since the last of them
 }
 
 // errNoRanges: a part of a blob cannot be had.
@@ -131,7 +132,10 @@ func (b *blobReader) Read(p []byte) (int, error) {
 		n, err := b.body.Read(p)
 		b.at += int64(n)
 		if n > 0 {
-			b.tries = 0
+			// Less is no progress: it could be so at each try, and for ever.
+			if b.came += int64(n); b.came >= leastPerMinute {
+				b.tries = 0
+			}
 			return n, nil
 		}
 		if err == io.EOF && b.at < b.last() {
@@ -147,6 +151,7 @@ func (b *blobReader) Read(p []byte) (int, error) {
 			return 0, fmt.Errorf("after %d of %d bytes: %w", b.at, b.desc.Size, err)
 		}
 		b.src.pause(b.ctx, b.tries, err)
+		b.came = 0
 		tries := b.tries
 		if err := b.src.retry(b.ctx, b.connect); err != nil {
 			return 0, fmt.Errorf("after %d of %d bytes: %w", b.at, b.desc.Size, err)

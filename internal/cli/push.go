@@ -17,7 +17,7 @@ type accessFlags struct {
 	AuthFile   string `name:"authfile" placeholder:"FILE" help:"Credentials, instead of $REGISTRY_AUTH_FILE, podman's or docker's."`
 	Retry      *int   `placeholder:"N" help:"Try N times more where it may help (default: 3)."`
 	RetryDelay string `name:"retry-delay" placeholder:"TIME" help:"Wait so long between tries, 5s for example (default: longer each time)."`
-	Stall      string `name:"stall-timeout" placeholder:"TIME" help:"Break off and try again when the registry sends nothing for so long (default: 1m)."`
+	Stall      string `name:"stall-timeout" placeholder:"TIME" help:"Break off and try again when the registry sends nothing for so long, or less than 17 bytes a second (default: 1m)."`
 }
 
 func (f accessFlags) access() (images.Access, error) {
