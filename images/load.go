@@ -61,7 +61,7 @@ type keptOpen struct{ files }
 func (keptOpen) close() error { return nil }
 
 // sourcesIn finds the images of an archive or a directory, whichever kind it is.
-func sourcesIn(f files, path string) ([]source, error) {
+func sourcesIn(f keptOpen, path string) ([]source, error) {
 	has := func(name string) bool {
 		r, _, err := f.open(name)
 		if err == nil {
@@ -70,9 +70,13 @@ func sourcesIn(f files, path string) ([]source, error) {
 		return err == nil
 	}
 	if has(ocispec.ImageLayoutFile) { // docker's newer archives are both
-		return layoutSources(f, Reference{Transport: OCIArchive, File: path})
+		ref := Reference{Transport: OCI, File: path}
+		if _, packed := f.files.(*tarFiles); packed {
+			ref.Transport = OCIArchive
+		}
+		return layoutSources(f, ref)
 	}
-	if t, ok := f.(keptOpen); ok && isEmptyTar(t.files) {
+	if isEmptyTar(f.files) {
 		return nil, fail(ErrCorrupt, "%s is empty", archiveName(path))
 	}
 	if !has("manifest.json") {

@@ -2,7 +2,9 @@ package images
 
 import (
 	"fmt"
+	"net/http"
 	"net/http/httptest"
+	"os"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -29,6 +31,8 @@ prefix = "bad.example"
 blocked = true
 [aliases]
 "short" = "reg.example/team/x"
+"hub" = "docker.io/hub"
+"gone" = ""
 `, own.host(), own.host(), mirror.host())
 	write(t, conf, []byte(text))
 	pull := func() (*Image, error) {
@@ -73,6 +77,14 @@ func TestRegistriesAreChecked(t *testing.T) {
 	for text, want := range map[string]string{
 		`unqualified-search-registries = "a.example"`:                                       `unqualified-search-registries is a list of names`,
 		`unqualified-search-registries = [true]`:                                            `unqualified-search-registries is a list of names`,
+		`unqualified-search-registries = ["https://a.example"]`:                             `unqualified-search-registries is a list of names`,
+		"[aliases]\na = 'a.example/a:1'":                                                    `aliases is a table`,
+		"[aliases]\na = 'a.example:5000/a@sha256:" + strings.Repeat("0", 64) + "'":          `aliases is a table`,
+		"[aliases]\na = 'b'":                                                                `aliases is a table`,
+		"[[registry]]\nprefix = 'https://a.example'\nblocked = true":                        `[[registry]]: prefix is a name`,
+		"[[registry]]\nprefix = '*.a.example/team'\nblocked = true":                         `[[registry]]: prefix is a name`,
+		"[[registry]]\nprefix = 'a.*.example'\nblocked = true":                              `[[registry]]: prefix is a name`,
+		"[[registry]]\nlocation = 'http://a.example'":                                       `[[registry]]: location is a name`,
 		`short-name-mode = "enforce"`:                                                       `short-name-mode is enforcing, permissive or disabled`,
 		`aliases = ["a"]`:                                                                   `aliases is a table`,
 		"[registry]\nlocation = 'a.example'":                                                `registry is a list of tables`,
@@ -121,5 +133,101 @@ func TestPushKeepsToRegistries(t *testing.T) {
 	}
 	if err := tryLogin(t.Context(), host, Access{}); err != nil {
 		t.Errorf("login: %v", err)
+	}
+}
+
+// An entry is for what podman takes it for: all ports of a host that is named without one,
+// what is below *.DOMAIN, and a place with a slash behind it.
+func TestRegistryPrefixes(t *testing.T) {
+	conf := filepath.Join(t.TempDir(), "registries.conf")
+	t.Setenv("CONTAINERS_REGISTRIES_CONF", conf)
+	t.Setenv("XDG_CONFIG_HOME", t.TempDir())
+	for _, c := range []struct {
+		prefix, name string
+		want         bool
+	}{
+		{"r.example", "r.example/a", true},
+		{"r.example", "r.example:5000/a", true},
+		{"r.example/", "r.example/a", true},
+		{"r.example", "r.example.org/a", false},
+		{"r.example:5000", "r.example:5000/a", true},
+		{"r.example:5000", "r.example/a", false},
+		{"r.example/a", "r.example/a", true},
+		{"r.example/a/", "r.example/a/b", true},
+		{"r.example/a", "r.example/ab", false},
+		{"*.example", "r.example/a", true},
+		{"*.example", "x.r.example:5000/a", true},
+		{"*.example", "example/a", false},
+		{"*.example", "r.example.org/a", false},
+	} {
+		write(t, conf, []byte("[[registry]]\nprefix = \""+c.prefix+"\"\nblocked = true\n"))
+		ref, err := ParseReference(c.name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, err = permitted(ref, Access{})
+		if got := err != nil && strings.Contains(err.Error(), "blocked"); got != c.want {
+			t.Errorf("%s, asked for %s: %v", c.prefix, c.name, err)
+		}
+	}
+	for location, want := range map[string]string{"m.example/": "m.example/team/a:v1", "m.example:5000/sub": "m.example:5000/sub/team/a:v1"} {
+		write(t, conf, []byte("[[registry]]\nprefix = \"r.example/\"\nlocation = \""+location+"\"\n"))
+		c, err := readRegistries()
+		if err != nil {
+			t.Fatal(err)
+		}
+		ref, _ := ParseReference("r.example/team/a:v1")
+		if list, err := c.endpoints(ref); err != nil || len(list) != 1 || list[0].ref.String() != want {
+			t.Errorf("%s: %v, %v", location, list, err)
+		}
+	}
+}
+
+// What the environment names stands instead of registries.conf, and not of what is beside it.
+func TestRegistriesBesideNamed(t *testing.T) {
+	home := t.TempDir()
+	t.Setenv("XDG_CONFIG_HOME", home)
+	conf := filepath.Join(home, "named.conf")
+	t.Setenv("CONTAINERS_REGISTRIES_CONF", conf)
+	write(t, conf, []byte("unqualified-search-registries = [\"named.example\"]\n"))
+	if err := os.MkdirAll(filepath.Join(home, "containers/registries.conf.d"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	write(t, filepath.Join(home, "containers/registries.conf"), []byte("[[registry]]\nlocation = \"own.example\"\nblocked = true\n"))
+	write(t, filepath.Join(home, "containers/registries.conf.d/a.conf"), []byte("[[registry]]\nlocation = \"beside.example\"\nblocked = true\n"))
+	c, err := readRegistries()
+	if err != nil || len(c.search) != 1 {
+		t.Fatal(c, err)
+	}
+	for name, want := range map[string]bool{"own.example/a": false, "beside.example/a": true} {
+		ref, _ := ParseReference(name)
+		if r, _ := c.match(ref); (r != nil) != want {
+			t.Errorf("%s: %v", name, r)
+		}
+	}
+}
+
+// The tags of a registry that registries.conf calls insecure are listed as its images are pulled.
+func TestTagsOfInsecure(t *testing.T) {
+	conf := filepath.Join(t.TempDir(), "registries.conf")
+	t.Setenv("CONTAINERS_REGISTRIES_CONF", conf)
+	reg := newRegistry(t)
+	reg.serve("v1", make3(t, nil))
+	reg.meddle = func(w http.ResponseWriter, r *http.Request) bool {
+		if !strings.HasSuffix(r.URL.Path, "/tags/list") {
+			return false
+		}
+		fmt.Fprint(w, `{"tags": ["v1"]}`)
+		return true
+	}
+	secure := httptest.NewTLSServer(reg.Config.Handler)
+	defer secure.Close()
+	host := strings.TrimPrefix(secure.URL, "https://")
+	write(t, conf, []byte("[[registry]]\nlocation = \""+host+"\"\ninsecure = true\n"))
+	if _, err := newStore(t).Pull(t.Context(), host+"/x:v1", PullOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	if tags, err := newStore(t).Tags(t.Context(), host+"/x", Access{}); err != nil || len(tags) != 1 {
+		t.Errorf("%v, %v", tags, err)
 	}
 }

@@ -73,8 +73,13 @@ func (p *policyFile) rules(ref Reference) []policyRule {
 		}
 	}
 	if ref.Transport != Docker {
-		// "/" is the last that is asked for: the scopes are paths.
-		for n, err := filepath.Abs(ref.File); err == nil; n = filepath.Dir(n) {
+		// The scopes are paths, of what is there in truth: a link to it is no way round. "/" is
+		// the last that is asked for.
+		n, err := filepath.Abs(ref.File)
+		if real, rerr := filepath.EvalSymlinks(n); rerr == nil {
+			n = real
+		}
+		for ; err == nil; n = filepath.Dir(n) {
 			if r, ok := scopes[n]; ok {
 				return r
 			}

@@ -26,12 +26,7 @@ func openRegistry(ctx context.Context, ref Reference, a Access) (*registrySource
 	}
 	var failed []error
 	for i, e := range places {
-		access := a
-		if e.insecure && access.TLSVerify == nil {
-			no := false
-			access.TLSVerify = &no
-		}
-		src, err := newRegistrySource(ctx, e.ref, access)
+		src, err := newRegistrySource(ctx, e.ref, e.access(a))
 		if err == nil && i < len(places)-1 {
 			src.known = &servedRoot{}
 			if src.known.raw, src.known.mediaType, err = src.fetchManifest(ctx, src.wanted()); err != nil {
@@ -92,7 +87,8 @@ func openRegistryTags(ctx context.Context, ref Reference, a Access) (*registrySo
 	if err != nil {
 		return nil, err
 	}
-	return newRegistrySource(ctx, places[len(places)-1].ref, a)
+	own := places[len(places)-1]
+	return newRegistrySource(ctx, own.ref, own.access(a))
 }
 
 func (s *registrySource) tags(ctx context.Context) ([]string, error) {

@@ -35,18 +35,20 @@ type mirrorConf struct {
 }
 
 // registriesFiles are the files in the order in which they are read; the later
-// ones win.
+// ones win. What the environment names stands instead of the first of them, and what the
+// administrator has put beside it holds all the same.
 func registriesFiles() []string {
-	if p := os.Getenv("CONTAINERS_REGISTRIES_CONF"); p != "" {
-		return []string{p}
-	}
 	own := os.Getenv("XDG_CONFIG_HOME")
 	if home, err := os.UserHomeDir(); err == nil && own == "" {
 		own = filepath.Join(home, ".config")
 	}
 	var files []string
+	named := os.Getenv("CONTAINERS_REGISTRIES_CONF")
+	if named != "" {
+		files = []string{named}
+	}
 	for _, p := range []string{filepath.Join(own, "containers/registries.conf"), "/etc/containers/registries.conf", "/usr/share/containers/registries.conf"} {
-		if _, err := os.Stat(p); err == nil && filepath.IsAbs(p) {
+		if _, err := os.Stat(p); named == "" && err == nil && filepath.IsAbs(p) {
 			files = append(files, p)
 			break
 		}
@@ -63,7 +65,7 @@ func readRegistries() (*registriesConf, error) {
 	c := &registriesConf{aliases: map[string]string{}}
 	for _, path := range registriesFiles() {
 		data, err := readBounded(path, maxManifest)
-		if errors.Is(err, fs.ErrNotExist) && os.Getenv("CONTAINERS_REGISTRIES_CONF") == "" {
+		if errors.Is(err, fs.ErrNotExist) && path != os.Getenv("CONTAINERS_REGISTRIES_CONF") {
 			continue
 		}
 		var doc map[string]any
@@ -98,12 +100,12 @@ func (c *registriesConf) take(doc map[string]any) {
 		}
 	}
 	for _, t := range tablesIn(doc["registry"]) {
-		r := registryConf{prefix: stringIn(t["prefix"]), location: stringIn(t["location"]), insecure: t["insecure"] == true, blocked: t["blocked"] == true, digestOnly: t["mirror-by-digest-only"] == true}
+		r := registryConf{prefix: placeIn(t["prefix"]), location: placeIn(t["location"]), insecure: t["insecure"] == true, blocked: t["blocked"] == true, digestOnly: t["mirror-by-digest-only"] == true}
 		if r.prefix == "" {
 			r.prefix = r.location
 		}
 		for _, m := range tablesIn(t["mirror"]) {
-			r.mirrors = append(r.mirrors, mirrorConf{stringIn(m["location"]), m["insecure"] == true, stringIn(m["pull-from-mirror"])})
+			r.mirrors = append(r.mirrors, mirrorConf{placeIn(m["location"]), m["insecure"] == true, stringIn(m["pull-from-mirror"])})
 		}
 		c.registries = slices.DeleteFunc(c.registries, func(old registryConf) bool { return old.prefix == r.prefix })
 		c.registries = append(c.registries, r)
@@ -111,6 +113,9 @@ func (c *registriesConf) take(doc map[string]any) {
 }
 
 func stringIn(v any) string { s, _ := v.(string); return s }
+
+// placeIn is a registry, or a part of one: a slash in the end says nothing more.
+func placeIn(v any) string { return strings.TrimRight(stringIn(v), "/") }
 
 func stringsIn(v any) []string {
 	list, ok := v.([]any)
@@ -177,6 +182,15 @@ type endpoint struct {
 	insecure bool
 }
 
+// access is how it may be asked: what the caller says of TLS counts for more.
+func (e endpoint) access(a Access) Access {
+	if e.insecure && a.TLSVerify == nil {
+		no := false
+		a.TLSVerify = &no
+	}
+	return a
+}
+
 // endpoints are the places of an image: mirrors first, then its own.
 func (c *registriesConf) endpoints(ref Reference) ([]endpoint, error) {
 	r, rest := c.match(ref)
@@ -212,19 +226,19 @@ func (c *registriesConf) endpoints(ref Reference) ([]endpoint, error) {
 	return out, add(r.location, r.insecure)
 }
 
-// match finds the entry with the longest prefix, and what follows it in the name.
+// match finds the entry with the longest prefix, and what follows it in the name. As podman
+// has it, a host without a port stands for all of its ports.
 func (c *registriesConf) match(ref Reference) (best *registryConf, rest string) {
 	name := ref.Name()
 	for i := range c.registries {
 		r := &c.registries[i]
-		tail, ok := "", false
-		if wild, isWild := strings.CutPrefix(r.prefix, "*."); isWild {
-			if ok = strings.HasSuffix(ref.Domain, "."+wild); ok {
-				tail = "/" + ref.Path
-			}
-		} else if tail, ok = strings.CutPrefix(name, r.prefix); ok {
-			ok = tail == "" || tail[0] == '/'
+		tail, ok := strings.CutPrefix(name, r.prefix)
+		if wild, isWild := strings.CutPrefix(r.prefix, "*"); isWild {
+			host, _, _ := strings.Cut(ref.Domain, ":")
+			ok = strings.HasSuffix(host, wild)
+			tail = name[len(host):]
 		}
+		ok = ok && (tail == "" || tail[0] == '/' || tail[0] == ':')
 		if ok && (best == nil || len(r.prefix) > len(best.prefix)) {
 			best, rest = r, tail
 		}

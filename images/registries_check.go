@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strings"
 )
 
 // confValue says what a key of registries.conf is to be: what is something else would
@@ -16,6 +17,27 @@ type confValue struct {
 func isText(v any) bool   { _, ok := v.(string); return ok }
 func isSwitch(v any) bool { _, ok := v.(bool); return ok }
 func isTable(v any) bool  { _, ok := v.(map[string]any); return ok }
+
+// isPlace: a registry, or a part of one. What is an address, podman refuses as well: it would
+// be the place of no image.
+func isPlace(v any) bool { return isText(v) && !strings.Contains(stringIn(v), "://") }
+
+// isPrefix: also *.DOMAIN, with nothing behind it.
+func isPrefix(v any) bool {
+	wild, ok := strings.CutPrefix(stringIn(v), "*")
+	return isPlace(v) && !strings.Contains(wild, "*") && (!ok || strings.HasPrefix(wild, ".") && checkDomain(wild[1:]) == "" && !strings.ContainsAny(wild, ":["))
+}
+
+// isAliases: names without a tag or a digest, which the short name has.
+func isAliases(v any) bool {
+	table, ok := v.(map[string]any)
+	for _, full := range table {
+		name, text := full.(string)
+		ref, err := ParseReference(name)
+		ok = ok && text && (name == "" || err == nil && ref.Transport == Docker && !ref.Short && !strings.ContainsAny(name[strings.LastIndexByte(name, '/')+1:], ":@"))
+	}
+	return ok
+}
 
 func isListOf(is func(any) bool) func(any) bool {
 	return func(v any) bool {
@@ -31,9 +53,9 @@ func isOneOf(words ...string) func(any) bool {
 // What the keys of each table want. Functions: as variables they would be made at each start.
 func confTop() map[string]confValue {
 	return map[string]confValue{
-		"unqualified-search-registries": {`a list of names, as ["docker.io"]`, isListOf(isText)},
-		"short-name-mode":               {"enforcing, permissive or disabled", isOneOf("enforcing", "permissive", "disabled")},
-		"aliases":                       {"a table: [aliases]", isTable},
+		"unqualified-search-registries": {`a list of names, as ["docker.io"]`, isListOf(isPlace)},
+		"short-name-mode":               {"enforcing, permissive or disabled", isOneOf("", "enforcing", "permissive", "disabled")},
+		"aliases":                       {"a table, [aliases], of short names and whole ones without a tag", isAliases},
 		"registry":                      {"a list of tables: [[registry]]", isListOf(isTable)},
 		"registries":                    {"of version 1 of the format, which is read no more: [[registry]] and unqualified-search-registries are what it has now", func(any) bool { return false }},
 	}
@@ -41,7 +63,7 @@ func confTop() map[string]confValue {
 
 func confRegistry() map[string]confValue {
 	return map[string]confValue{
-		"prefix": {"a name", isText}, "location": {"a name", isText},
+		"prefix": {"a name, or *.DOMAIN for those below it", isPrefix}, "location": {"a name", isPlace},
 		"insecure": {"true or false", isSwitch}, "blocked": {"true or false", isSwitch}, "mirror-by-digest-only": {"true or false", isSwitch},
 		"mirror": {"a list of tables: [[registry.mirror]]", isListOf(isTable)},
 	}
@@ -49,7 +71,7 @@ func confRegistry() map[string]confValue {
 
 func confMirror() map[string]confValue {
 	return map[string]confValue{
-		"location": {"a name", isText}, "insecure": {"true or false", isSwitch},
+		"location": {"a name", isPlace}, "insecure": {"true or false", isSwitch},
 		"pull-from-mirror": {"all, digest-only or tag-only", isOneOf("all", "digest-only", "tag-only")},
 	}
 }
@@ -64,7 +86,7 @@ func checkConf(doc map[string]any) error {
 		if err := checkKeys(r, confRegistry()); err != nil {
 			return fmt.Errorf("[[registry]]: %w", err)
 		}
-		if stringIn(r["prefix"]) == "" && stringIn(r["location"]) == "" {
+		if placeIn(r["prefix"]) == "" && placeIn(r["location"]) == "" {
 			return fmt.Errorf("[[registry]]: neither prefix nor location says which it is")
 		}
 		for _, m := range tablesIn(r["mirror"]) {
@@ -97,9 +119,8 @@ func permitted(ref Reference, a Access) (Access, error) {
 	case r == nil:
 	case r.blocked:
 		return a, fail(nil, "%s is blocked by registries.conf", r.prefix)
-	case r.insecure && a.TLSVerify == nil:
-		no := false
-		a.TLSVerify = &no
+	default:
+		a = endpoint{insecure: r.insecure}.access(a)
 	}
 	return a, nil
 }

@@ -157,3 +157,33 @@ func TestPolicy(t *testing.T) {
 		t.Error("a policy that cannot be read accepts")
 	}
 }
+
+// A policy's scope for files is a path: a link that leads there does not lead round it, and a
+// directory that is loaded is what a pull of oci: takes it for.
+func TestPolicyPaths(t *testing.T) {
+	home := t.TempDir()
+	t.Setenv("HOME", home)
+	policy := filepath.Join(home, ".config/containers/policy.json")
+	if err := os.MkdirAll(filepath.Dir(policy), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	dir := make3(t, nil).layout(t)
+	link := filepath.Join(home, "link")
+	if err := os.Symlink(dir, link); err != nil {
+		t.Fatal(err)
+	}
+	for rule, want := range map[string]error{
+		`{"default":[{"type":"insecureAcceptAnything"}],"transports":{"oci":{%q:[{"type":"reject"}]}}}`: ErrUnsigned,
+		`{"default":[{"type":"reject"}],"transports":{"oci":{%q:[{"type":"insecureAcceptAnything"}]}}}`: nil,
+	} {
+		write(t, policy, fmt.Appendf(nil, rule, dir))
+		for _, path := range []string{dir, link} {
+			if _, err := newStore(t).Pull(t.Context(), "oci:"+path, PullOptions{}); !errors.Is(err, want) {
+				t.Errorf("%s: pull oci:%s: %v", rule, path, err)
+			}
+			if _, err := newStore(t).Load(t.Context(), path, nil, PullOptions{}); !errors.Is(err, want) {
+				t.Errorf("%s: load %s: %v", rule, path, err)
+			}
+		}
+	}
+}
