@@ -10,7 +10,8 @@ import (
 
 // Load takes all images of an archive or a directory into the store: what save
 // of docker, podman, skopeo, buildah, umoci and coracle writes, compressed or not.
-// path "-" is in. What came before a failure stays. Errors as of Pull.
+// path "-" is in. Of the names of an image those are given that it came with. What came before
+// a failure stays. Errors as of Pull.
 func (s *Store) Load(ctx context.Context, path string, in *os.File, o PullOptions) ([]*Image, error) {
 	want, err := ParsePlatform(o.Platform)
 	if err != nil {
@@ -40,6 +41,7 @@ func (s *Store) Load(ctx context.Context, path string, in *os.File, o PullOption
 			s.Collect(context.WithoutCancel(ctx), o.Stage) //nolint:errcheck // the load's own error is what matters
 			return out, fmt.Errorf("load %s: %w", path, explainWrite(err, s.root))
 		}
+		img.Names = src.names()
 		out = append(out, img)
 	}
 	return out, nil
