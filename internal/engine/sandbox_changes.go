@@ -4,10 +4,14 @@ import (
 	"bufio"
 	"context"
 	"fmt"
+	"os"
 	"strings"
 
 	"coracle/internal/foreground"
 	"coracle/internal/review"
+	"coracle/internal/signals"
+
+	"golang.org/x/sys/unix"
 )
 
 // changeCounts are what a report says of the changes.
@@ -113,14 +117,33 @@ func (s *boxed) applyChanges(ctx context.Context, c *review.Sandbox, rep *Sandbo
 	return nil
 }
 
-// askWhat asks on a terminal; without one the changes are kept.
+// askWhat asks on a terminal; without one the changes are kept, and also where the
+// answer is a signal.
 func (s *boxed) askWhat() string {
 	if !foreground.IsTerminal(s.o.Stdin) || !foreground.IsTerminal(s.o.Stderr) {
 		return onExitKeep
 	}
+	told := make(chan os.Signal, 1)
+	if err := signals.Notify(told, unix.SIGINT, unix.SIGTERM, unix.SIGHUP, unix.SIGQUIT); err != nil {
+		return onExitKeep
+	}
+	defer signals.Stop(told)
+	answer := make(chan string, 1)
+	go func() { answer <- s.readAnswer() }()
+	select {
+	case word := <-answer:
+		return word
+	case <-told:
+		fmt.Fprintln(s.o.Stderr)
+		return onExitKeep
+	}
+}
+
+func (s *boxed) readAnswer() string {
+	in := bufio.NewReader(s.o.Stdin)
 	for range 3 {
 		fmt.Fprint(s.o.Stderr, "apply, discard or keep? [keep] ")
-		line, err := bufio.NewReader(s.o.Stdin).ReadString('\n')
+		line, err := in.ReadString('\n')
 		if err != nil {
 			return onExitKeep
 		}

@@ -2,7 +2,6 @@ package foreground
 
 import (
 	"fmt"
-	"io"
 	"os"
 	"os/signal"
 	"sync"
@@ -38,7 +37,7 @@ type Streams struct {
 	told    chan os.Signal // has one once we were told to end
 	written atomic.Int64   // bytes that readers took
 	console *os.File
-	restore func()
+	restore func() // gives the caller's terminal back as it was
 	resize  chan os.Signal
 
 	// Typed is told what is typed on a terminal for the payload's terminal, and
@@ -89,7 +88,7 @@ func (s *Streams) make(stdio Stdio, tty, interactive bool) (*Streams, error) {
 }
 
 // direct says that nothing is between the payload and who reads what it writes.
-func (s *Streams) direct() bool { return !s.tty && len(s.pumps) == 0 }
+func (s *Streams) direct() bool { return !s.tty && len(s.pumps) == 0 && s.inPipe == nil }
 
 // pipe makes what tells the pumps that the payload has ended.
 func (s *Streams) pipe() (err error) {
@@ -164,7 +163,6 @@ func (s *Streams) output(i int, f *os.File) error {
 func (s *Streams) Start(p *spec.Process) error {
 	s.Abandon()
 	if s.direct() {
-		s.copyInput()
 		return nil
 	}
 	s.told = make(chan os.Signal, 1)
@@ -172,25 +170,16 @@ func (s *Streams) Start(p *spec.Process) error {
 		return err
 	}
 	if s.tty {
-		s.terminal(p.Console)
+		s.terminal(p)
 		return nil
 	}
-	s.copyInput()
+	if s.inPipe != nil {
+		go s.copyInput()
+	}
 	for _, pump := range s.pumps {
 		s.done.Go(pump)
 	}
 	return nil
-}
-
-// copyInput is not waited for: it may sit in a read of the terminal for ever.
-func (s *Streams) copyInput() {
-	if s.inPipe == nil {
-		return
-	}
-	go func() {
-		_, _ = io.Copy(s.inPipe, s.in)
-		s.inPipe.Close()
-	}()
 }
 
 // Abandon closes the payload's ends.
@@ -203,13 +192,9 @@ func (s *Streams) Abandon() {
 
 // terminal passes keys and output between the caller's terminal, which becomes
 // raw, and the container's.
-func (s *Streams) terminal(console *os.File) {
-	s.console = console
-	if s.interactive && IsTerminal(s.in) {
-		if old, err := term.MakeRaw(int(s.in.Fd())); err == nil {
-			s.restore = func() { _ = term.Restore(int(s.in.Fd()), old) }
-		}
-	}
+func (s *Streams) terminal(p *spec.Process) {
+	s.console = p.Console
+	s.raw()
 	s.resize = make(chan os.Signal, 1)
 	signal.Notify(s.resize, unix.SIGWINCH)
 	s.copySize()
@@ -219,40 +204,13 @@ func (s *Streams) terminal(console *os.File) {
 		}
 	}()
 	if s.interactive && s.in != nil {
-		go s.copyKeys()
+		go s.copyKeys(p.PID)
 	}
-	s.done.Go(func() { s.pump(s.out, console) })
+	s.done.Go(func() { s.pump(s.out, s.console) })
 }
 
 // Console is our end of the payload's terminal, once it runs.
 func (s *Streams) Console() *os.File { return s.console }
-
-// copyKeys gives the container's terminal what is typed.
-func (s *Streams) copyKeys() {
-	typed := IsTerminal(s.in)
-	buf := make([]byte, 32<<10)
-	for {
-		n, err := s.in.Read(buf)
-		keys, leave := buf[:max(n, 0)], false
-		if typed && s.Typed != nil {
-			keys, leave = s.Typed(keys)
-		}
-		if _, werr := s.console.Write(keys); werr != nil {
-			return
-		}
-		switch {
-		case leave:
-			close(s.left)
-			return
-		case err != nil && !typed:
-			// The end of a pipe is ^D on a terminal.
-			_, _ = s.console.Write([]byte{4})
-			return
-		case err != nil:
-			return
-		}
-	}
-}
 
 // pump copies until the source ends, or until the payload has ended and
 // nothing more comes: a daemon that outlives it (--pid host) may hold the other
