@@ -23,11 +23,11 @@ type sandboxCmd struct {
 }
 
 type sandboxView struct {
-	RW        []string `name:"rw" sep:"none" placeholder:"PATH" help:"Let it write to this file or directory of the host's."`
-	RO        []string `name:"ro" sep:"none" placeholder:"PATH" help:"Show it this one, read-only."`
-	RWTry     []string `name:"rw-try" sep:"none" placeholder:"PATH" help:"As --rw, if it is there."`
-	ROTry     []string `name:"ro-try" sep:"none" placeholder:"PATH" help:"As --ro, if it is there."`
-	Overlay   []string `name:"overlay" sep:"none" placeholder:"PATH[:DEST]" help:"Show it this directory copy-on-write."`
+	RW        []string `name:"rw" sep:"none" placeholder:"PATH[:DEST]" help:"Let it write to this file or directory of the host's (seen at DEST)."`
+	RO        []string `name:"ro" sep:"none" placeholder:"PATH[:DEST]" help:"Show it this one, read-only (at DEST)."`
+	RWTry     []string `name:"rw-try" sep:"none" placeholder:"PATH[:DEST]" help:"As --rw, if it is there."`
+	ROTry     []string `name:"ro-try" sep:"none" placeholder:"PATH[:DEST]" help:"As --ro, if it is there."`
+	Overlay   []string `name:"overlay" sep:"none" placeholder:"PATH[:DEST]" help:"Show it this directory copy-on-write (at DEST)."`
 	Hide      []string `sep:"none" placeholder:"PATH" help:"Show it nothing there."`
 	Tmpfs     []string `sep:"none" placeholder:"PATH" help:"An empty directory in memory."`
 	Cwd       string   `placeholder:"HOW" help:"The current directory: overlay (the default), rw, ro or none."`

@@ -51,12 +51,7 @@ func (p *planner) askedFor(flag string, kind Kind, word string) error {
 	at := Place{Kind: kind, Flag: flag + " " + word, Why: "as asked for"}
 	switch flag {
 	case "--tmpfs":
-		at.Path, at.Mode = p.abs(word), 0o755
-		if p.Tree != nil {
-			at.Path = p.Tree.Resolve(at.Path)
-		} else if real, err := p.host.Real(at.Path); err == nil {
-			at.Path = real
-		}
+		at.Path, at.Mode = p.landing(p.abs(word)), 0o755
 		return p.set(at)
 	case "--hide":
 		if p.Tree != nil {
@@ -73,15 +68,7 @@ func (p *planner) askedFor(flag string, kind Kind, word string) error {
 		at.Path, at.Mode = real, 0o755
 		return p.set(at)
 	}
-	source, dest := word, ""
-	if flag == "--overlay" {
-		if from, to, ok := strings.Cut(word, ":"); ok {
-			if !path.IsAbs(to) {
-				return &Error{Op: at.Flag, Err: errors.New("the place inside must begin with /"), Help: "--overlay PATH[:DEST]"}
-			}
-			source, dest = from, path.Clean(to)
-		}
-	}
+	source, dest := splitDest(word)
 	real, err := p.real(flag, source)
 	if err != nil {
 		return err
@@ -89,17 +76,55 @@ func (p *planner) askedFor(flag string, kind Kind, word string) error {
 	if kind == KindOverlay && !p.isDir(real) {
 		return &Error{Op: at.Flag, Err: unix.ENOTDIR, Help: "--rw or --ro take files"}
 	}
-	at.Source, at.Path = real, real
-	if p.plan.Root != HostRoot {
-		at.Path = p.abs(source) // the links that lead there are not
-	}
-	if p.Tree != nil {
-		at.Path = p.Tree.Resolve(at.Path)
-	}
-	if dest != "" {
-		at.Path = dest
+	at.Source = real
+	switch {
+	case dest != "":
+		if why := nowhereElse(real); why != "" {
+			return &Error{Op: at.Flag, Err: errors.New(why), Help: "name what is in it"}
+		}
+		at.Path = p.landing(dest)
+	case p.plan.Root == HostRoot:
+		at.Path = real
+	default:
+		at.Path = p.landing(p.abs(source)) // the links that lead there are not
 	}
 	return p.set(at)
+}
+
+// splitDest takes PATH:DEST apart. DEST begins with /; a path may have other colons.
+func splitDest(word string) (source, dest string) {
+	i := strings.LastIndex(word, ":/")
+	if i <= 0 {
+		return word, ""
+	}
+	return word[:i], path.Clean(word[i+1:])
+}
+
+// nowhereElse says why a directory cannot be shown at another place.
+func nowhereElse(source string) string {
+	for _, own := range []string{"/proc", "/dev", "/sys"} {
+		if source == "/" || source == own || below(source, own) {
+			return own + " of the host's would be shown, with its processes and devices"
+		}
+	}
+	return ""
+}
+
+// landing is where a path is inside once the links on the way are followed; the end of
+// it need not be there.
+func (p *planner) landing(name string) string {
+	switch {
+	case p.Tree != nil:
+		return p.Tree.Resolve(name)
+	case p.plan.Root == NoRoot:
+		return name
+	}
+	for at := name; at != "/"; at = path.Dir(at) {
+		if real, err := p.host.Real(at); err == nil {
+			return path.Join(real, strings.TrimPrefix(name, at))
+		}
+	}
+	return name
 }
 
 // hideInTree is --hide for what the root has, or else the caller has shown.

@@ -38,44 +38,79 @@ func rootOnly() []string {
 
 const rootsOwn = "root's own"
 
-// masks hides credentials and sockets.
-func (p *planner) masks() error {
-	var fresh []Mask
-	hide := func(name, why string) {
-		if !p.named(name) && p.hostPath(name) == name {
-			fresh = append(fresh, Mask{name, why})
+// conceal hides credentials wherever a home directory, or a part of it, is shown.
+func (p *planner) conceal() error {
+	for _, home := range p.homes {
+		if !p.shows(home) {
+			continue
 		}
-	}
-	if p.Options.Home == Real || p.Options.Home == Overlay {
-		for _, home := range p.homes {
-			for _, name := range credentials() {
-				if _, err := p.host.Stat(path.Join(home, name)); err == nil {
-					hide(path.Join(home, name), "credentials")
-				}
-			}
+		for _, name := range credentials() {
+			p.concealPath(path.Join(home, name), "credentials")
 		}
 	}
 	if p.Facts.UID == 0 && p.plan.Root == HostRoot {
 		for _, name := range append(rootOnly(), "/root") {
-			if _, err := p.host.Stat(name); err == nil && !slices.Contains(p.homes, name) {
-				hide(name, rootsOwn)
+			if !slices.Contains(p.homes, name) {
+				p.concealPath(name, rootsOwn)
 			}
 		}
 	}
-	for _, m := range fresh {
-		if m.Path == p.plan.Cwd || below(p.plan.Cwd, m.Path) {
-			p.plan.Masked = slices.DeleteFunc(p.plan.Masked, func(x Mask) bool { return x == m })
-			continue // the command was started in there, which names it
-		}
-		p.plan.Masked = append(p.plan.Masked, m)
+	return nil
+}
+
+// shows says whether anything in a home directory that may be a credential is in sight:
+// the names of all begin with a dot.
+func (p *planner) shows(home string) bool {
+	if len(p.views(home)) > 0 {
+		return true
 	}
-	return p.sockets()
+	for _, at := range p.places {
+		if below(at.Source, home) && at.Source[len(home)+1] == '.' {
+			return true
+		}
+	}
+	return false
+}
+
+// concealPath hides a path of the host's where it is seen, but for what a flag names, or
+// what the command was started in. Of a directory in which that lies the rest is hidden.
+func (p *planner) concealPath(name, why string) {
+	views := p.views(name)
+	if len(views) == 0 {
+		return
+	}
+	if _, err := p.host.Stat(name); err != nil {
+		return
+	}
+	for _, at := range views {
+		switch place := p.places[at]; {
+		case place != nil && (place.asked() || at == p.plan.Cwd):
+		case p.places[p.plan.Cwd] == nil && (at == p.plan.Cwd || below(p.plan.Cwd, at)):
+		case p.holdsNamed(at):
+			p.add(Place{Path: at, Kind: KindTmpfs, Mode: 0o755, Why: why})
+		default:
+			p.plan.Masked = append(p.plan.Masked, Mask{at, why})
+		}
+	}
+}
+
+// asked says that a flag names the place itself.
+func (at *Place) asked() bool { return at.Flag != "" && !strings.HasPrefix(at.Flag, "--home") }
+
+// holdsNamed says whether a flag names something in a directory, or the command starts there.
+func (p *planner) holdsNamed(dir string) bool {
+	for name, at := range p.places {
+		if below(name, dir) && (at.asked() || name == p.plan.Cwd) {
+			return true
+		}
+	}
+	return false
 }
 
 // named says whether a flag names a path, or something in it.
 func (p *planner) named(name string) bool {
 	for at, place := range p.places {
-		if place.Flag != "" && (at == name || below(at, name)) && !strings.HasPrefix(place.Flag, "--home") {
+		if place.asked() && (at == name || below(at, name)) {
 			return true
 		}
 	}
@@ -134,15 +169,13 @@ func (p *planner) sockets() error {
 }
 
 func (p *planner) hideSocket(name string) {
-	at := p.within(name)
-	if at != nil && (at.Source == "" || at.Kind == KindOverlay || at.Kind == KindShield || at.Path == name) {
-		return
-	}
-	if p.hostPath(name) != name {
-		return
-	}
-	if st, err := p.host.Stat(name); err == nil && st.Mode&unix.S_IFMT == unix.S_IFSOCK {
-		p.plan.Masked = append(p.plan.Masked, Mask{name, "a socket"})
+	for _, view := range p.views(name) {
+		if at := p.within(view); at != nil && (at.Kind == KindOverlay || at.Kind == KindShield || at.Path == view) {
+			continue
+		}
+		if st, err := p.host.Stat(name); err == nil && st.Mode&unix.S_IFMT == unix.S_IFSOCK {
+			p.plan.Masked = append(p.plan.Masked, Mask{view, "a socket"})
+		}
 	}
 }
 

@@ -38,6 +38,24 @@ func (p *planner) hostPath(name string) string {
 	return path.Join(at.Source, strings.TrimPrefix(name, at.Path))
 }
 
+// views are where a path of the host's is seen inside.
+func (p *planner) views(name string) []string {
+	var out []string
+	if p.plan.Root == HostRoot && p.within(name) == nil {
+		out = append(out, name)
+	}
+	for _, at := range p.places {
+		if at.Source == "" || name != at.Source && !below(name, at.Source) {
+			continue
+		}
+		if inside := path.Join(at.Path, strings.TrimPrefix(name, at.Source)); p.within(inside) == at {
+			out = append(out, inside)
+		}
+	}
+	slices.Sort(out)
+	return out
+}
+
 // check makes sure that nothing has to be made on the host to mount on.
 func (p *planner) check() error {
 	for _, at := range p.sorted() {

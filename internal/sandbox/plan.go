@@ -89,7 +89,7 @@ func New(o Options, f Facts, host Host) (Plan, error) {
 	if p.mounts, err = host.Mounts(); err != nil {
 		return Plan{}, fmt.Errorf("plan the sandbox: %w", err)
 	}
-	for _, step := range []func() error{p.root, p.base, p.asked, p.names, p.cwd, p.protect, p.check, p.layers, p.masks} {
+	for _, step := range []func() error{p.root, p.base, p.asked, p.names, p.cwd, p.conceal, p.protect, p.check, p.layers, p.sockets} {
 		if err := step(); err != nil {
 			return Plan{}, err
 		}
