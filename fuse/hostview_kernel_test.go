@@ -66,7 +66,11 @@ func writesStay(root string, plan *HostPlan) error {
 			continue
 		}
 		overlays++
-		if err := os.WriteFile(at, []byte("x"), 0o600); err != nil {
+		err := os.WriteFile(at, []byte("x"), 0o600)
+		if _, gone := os.Lstat("/" + m.Target); gone != nil {
+			continue // somebody has removed it since
+		}
+		if err != nil {
 			return fmt.Errorf("write to /%s: %w", m.Target, err)
 		}
 		if _, err := os.Lstat("/" + m.Target + "/.coracle-test"); err == nil {
