@@ -121,29 +121,25 @@ func (s *Store) pushTo(ctx context.Context, idx *index, desc ocispec.Descriptor,
 	return s.pushArchive(ctx, desc, to, o)
 }
 
-func (s *Store) pushArchive(ctx context.Context, desc ocispec.Descriptor, to Reference, o PushOptions) (_ *Pushed, err error) {
+func (s *Store) pushArchive(ctx context.Context, desc ocispec.Descriptor, to Reference, o PushOptions) (*Pushed, error) {
 	if o.All && to.Transport == DockerArchive {
 		if err := s.wantOne(desc, to); err != nil {
 			return nil, err
 		}
 	}
-	f, err := os.OpenFile(to.File, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o666) //nolint:gosec // the caller's umask decides, as for any file
+	var out *Pushed
+	err := WriteWhole(to.File, false, func(f *os.File) (err error) {
+		out, err = s.writeArchive(ctx, f, desc, to, o)
+		return err
+	})
 	if errors.Is(err, os.ErrExist) {
 		return nil, fail(nil, "%s is there already", quote(to.File)).hint("remove it; coracle save -o replaces files")
 	}
-	if err != nil {
-		return nil, err
-	}
-	defer func() {
-		if cerr := f.Close(); err == nil {
-			err = cerr
-		}
-		if err != nil {
-			os.Remove(to.File)
-		}
-	}()
+	return out, err
+}
+
+func (s *Store) writeArchive(ctx context.Context, f *os.File, desc ocispec.Descriptor, to Reference, o PushOptions) (out *Pushed, err error) {
 	t := tar.NewWriter(f)
-	var out *Pushed
 	if to.Transport == OCIArchive {
 		l := newLayoutSink(newTarLayout(t))
 		l.name = to.Member

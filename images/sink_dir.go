@@ -16,16 +16,27 @@ func openDirSink(dir string) (dirSink, error) {
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return dirSink{}, err
 	}
-	entries, err := os.ReadDir(dir)
+	others, err := isOthers(dir, "version")
+	if others {
+		return dirSink{}, fail(nil, "write an image into %s: it has other files in it", quote(dir)).hint("name a new or an empty directory")
+	}
 	if err != nil {
 		return dirSink{}, err
 	}
-	if _, err := os.Lstat(dir + "/version"); err != nil && len(entries) > 0 {
-		return dirSink{}, fail(nil, "write an image into %s: it has other files in it", quote(dir)).hint("name a new or an empty directory")
-	}
 	root, err := os.OpenRoot(dir)
-	return dirSink{dirLayout{root}}, err
+	if err != nil {
+		return dirSink{}, err
+	}
+	k := dirSink{dirLayout{root}}
+	// The mark is the first: when this one is killed, the next one goes on.
+	if err := k.put("version", 0, func(w io.Writer) error { _, err := io.WriteString(w, dirVersion); return err }); err != nil {
+		root.Close() //nolint:errcheck // another error is told
+		return dirSink{}, err
+	}
+	return k, nil
 }
+
+const dirVersion = "Directory Transport Version: 1.1\n"
 
 func (d dirSink) blob(ctx context.Context, x part, seen func([]byte)) error {
 	if d.has(x.desc.Digest.Encoded(), x.desc.Size) {
@@ -38,12 +49,6 @@ func (d dirSink) manifest(_ context.Context, raw []byte, desc ocispec.Descriptor
 	name := desc.Digest.Encoded() + ".manifest.json"
 	if top {
 		name = "manifest.json"
-		if err := d.put("version", 0, func(w io.Writer) error {
-			_, err := io.WriteString(w, "Directory Transport Version: 1.1\n")
-			return err
-		}); err != nil {
-			return err
-		}
 	}
 	return d.put(name, int64(len(raw)), func(w io.Writer) error { _, err := w.Write(raw); return err })
 }

@@ -10,6 +10,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"sync"
 
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
@@ -93,8 +94,10 @@ func (l *layoutSink) finish() error {
 	if err != nil {
 		return fmt.Errorf("encode index.json: %w", err)
 	}
-	if err := l.putBytes(ocispec.ImageLayoutFile, []byte(layoutText)); err != nil {
-		return err
+	if !l.files.has(ocispec.ImageLayoutFile, int64(len(layoutText))) {
+		if err := l.putBytes(ocispec.ImageLayoutFile, []byte(layoutText)); err != nil {
+			return err
+		}
 	}
 	return l.putBytes(ocispec.ImageIndexFile, raw)
 }
@@ -158,18 +161,40 @@ func openLayout(dir string) (*layoutSink, *os.Root, error) {
 		root.Close() //nolint:errcheck // another error is told
 		return nil, nil, err
 	}
-	if err := root.MkdirAll("blobs/sha256", 0o755); err != nil {
+	// The mark is the first: when this one is killed, the next one goes on.
+	if !l.files.has(ocispec.ImageLayoutFile, int64(len(layoutText))) {
+		err = l.putBytes(ocispec.ImageLayoutFile, []byte(layoutText))
+	}
+	if err == nil {
+		err = root.MkdirAll("blobs/sha256", 0o755)
+	}
+	if err != nil {
 		root.Close() //nolint:errcheck // another error is told
 		return nil, nil, err
 	}
 	return l, root, nil
 }
 
+// isOthers says whether a directory has something that is no leftover of ours, where the mark
+// is not there.
+func isOthers(dir, mark string) (bool, error) {
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		return false, err
+	}
+	for _, e := range entries {
+		if e.Name() == mark {
+			return false, nil
+		}
+	}
+	return slices.ContainsFunc(entries, func(e os.DirEntry) bool { return e.Name() != mark+tempSuffix }), nil
+}
+
 func (l *layoutSink) read(dir string, root *os.Root) error {
 	raw, err := readFile(dirFiles{root}, ocispec.ImageIndexFile, maxIndexFile)
 	if errors.Is(err, fs.ErrNotExist) {
-		entries, err := os.ReadDir(dir)
-		if err == nil && len(entries) > 0 {
+		others, err := isOthers(dir, ocispec.ImageLayoutFile)
+		if others {
 			return fail(nil, "write an image layout into %s: it has other files in it", quote(dir)).hint("name a new or an empty directory")
 		}
 		return err
@@ -188,8 +213,11 @@ func (d dirLayout) has(name string, size int64) bool {
 	return err == nil && st.Mode().IsRegular() && st.Size() == size
 }
 
+// tempSuffix is that of a file that is being written.
+const tempSuffix = ".coracle-tmp"
+
 func (d dirLayout) put(name string, _ int64, write func(io.Writer) error) (err error) {
-	temp := name + ".coracle-tmp"
+	temp := name + tempSuffix
 	f, err := d.root.OpenFile(temp, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o644)
 	if err != nil {
 		return err

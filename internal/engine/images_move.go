@@ -3,11 +3,9 @@ package engine
 import (
 	"cmp"
 	"context"
-	"crypto/rand"
 	"errors"
 	"fmt"
 	"os"
-	"path/filepath"
 
 	"coracle/images"
 	"coracle/images/layer"
@@ -95,7 +93,7 @@ func (e *Engine) Save(ctx context.Context, names []string, o SaveOptions) error 
 
 // writeWhole writes a file that appears when it is complete. What is no regular
 // file (a pipe, a device) is written to as it is.
-func writeWhole(path string, write func(*os.File) error) (err error) {
+func writeWhole(path string, write func(*os.File) error) error {
 	if st, serr := os.Stat(path); serr == nil && !st.Mode().IsRegular() {
 		f, err := os.OpenFile(path, os.O_WRONLY, 0)
 		if err != nil {
@@ -103,24 +101,11 @@ func writeWhole(path string, write func(*os.File) error) (err error) {
 		}
 		return errors.Join(write(f), f.Close())
 	}
-	temp := filepath.Join(filepath.Dir(path), "."+filepath.Base(path)+"."+rand.Text()[:8])
-	f, err := os.OpenFile(temp, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o666) //nolint:gosec // the caller's umask decides, as for any file
-	if err != nil {
-		if pe := (*os.PathError)(nil); errors.As(err, &pe) {
-			pe.Path = path // nobody has heard of the other
-		}
-		return fmt.Errorf("save: %w", err)
+	err := images.WriteWhole(path, true, write)
+	if pe := (*os.PathError)(nil); errors.As(err, &pe) && pe.Path == path {
+		err = fmt.Errorf("save: %w", err)
 	}
-	defer func() {
-		if err != nil {
-			os.Remove(temp)
-		}
-	}()
-	err = errors.Join(write(f), f.Close())
-	if err != nil {
-		return err
-	}
-	return os.Rename(temp, path)
+	return err
 }
 
 // LoadOptions are one `coracle load`.

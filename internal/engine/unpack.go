@@ -76,8 +76,12 @@ func emptyDir(dir string) (abs string, made bool, err error) {
 		return "", false, err
 	}
 	defer d.Close()
-	if names, err := d.Readdirnames(1); err == nil && len(names) > 0 {
-		return "", false, &Error{Err: fmt.Errorf("%s is not empty", dir), Help: "name a directory that is not there yet"}
+	if names, err := d.Readdirnames(2); err == nil && len(names) > 0 {
+		help := "name a directory that is not there yet"
+		if len(names) == 1 && names[0] == "rootfs" { // config.json is the last
+			help += "; what an unpack that was broken off has left is removed by coracle unshare rm -r " + filepath.Join(dir, names[0])
+		}
+		return "", false, &Error{Err: fmt.Errorf("%s is not empty", dir), Help: help}
 	} else if err != nil && !errors.Is(err, io.EOF) {
 		return "", false, err
 	}
