@@ -58,6 +58,13 @@ func (c *learnCmd) run(a *app) (int, error) {
 	if err != nil {
 		return exitOurs, err
 	}
+	var file *engine.Destination
+	if c.Write != "" && c.Write != "-" {
+		if file, err = engine.OpenDestination(c.Write); err != nil {
+			return exitOurs, doing("write the profile", c.Write, err)
+		}
+		defer file.Close()
+	}
 	learned := sandbox.Lesson{Given: givenTo(box)}
 	o.Denials, o.Learned = "all", &learned
 	if o.Options.Home == "" && o.Options.Root == "" {
@@ -91,14 +98,14 @@ func (c *learnCmd) run(a *app) (int, error) {
 	case "-":
 		fmt.Fprint(a.out, text)
 	default:
-		if err := os.WriteFile(c.Write, []byte(text), 0o644); err != nil { //nolint:gosec // a profile is nobody's secret
+		if err := file.Write([]byte(text)); err != nil {
 			return exitOurs, doing("write the profile", c.Write, err)
 		}
-		file := c.Write
-		if !strings.Contains(file, "/") {
-			file = "./" + file
+		name := c.Write
+		if !strings.Contains(name, "/") {
+			name = "./" + name
 		}
-		fmt.Fprintf(a.err, "the profile is in %s: read it, then: coracle sandbox --profile %s -- ...\n", visible(c.Write), visible(shellWord(file)))
+		fmt.Fprintf(a.err, "the profile is in %s: read it, then: coracle sandbox --profile %s -- ...\n", visible(c.Write), visible(shellWord(name)))
 	}
 	return exit.Code, nil
 }
@@ -108,7 +115,7 @@ func givenTo(box *sandboxCmd) []sandbox.Setting {
 	keys := profileKeys()
 	var out []sandbox.Setting
 	for _, f := range fieldsOf(box) {
-		if f.isArg || !slices.Contains(keys, f.name) || f.value.IsZero() {
+		if f.isArg || !slices.Contains(keys, f.name) || f.value.IsZero() || fmt.Sprint(f.value.Interface()) == f.tag.Get("default") {
 			continue
 		}
 		switch v := f.value.Interface().(type) {

@@ -61,6 +61,10 @@ func overwriteFile(path string, data []byte) error {
 	if err != nil {
 		return err
 	}
+	return overwrite(f, data)
+}
+
+func overwrite(f *os.File, data []byte) error {
 	defer f.Close()
 	st, err := f.Stat()
 	if err != nil {

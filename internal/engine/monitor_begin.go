@@ -75,6 +75,7 @@ func (m *monitor) make(e *Engine, ready *run) error {
 	}
 	m.run = e.rebuild(b, p)
 	m.run.stub = sync.OnceValues(userns.OpenStub)
+	_ = m.run.openReport() // tried again, and told, when there is something to report
 	if m.hub, err = newHub(b, m.o, m.warn); err != nil {
 		return err
 	}

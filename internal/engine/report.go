@@ -2,17 +2,12 @@ package engine
 
 import (
 	"encoding/json"
-	"fmt"
 	"math"
-	"os"
-	"path/filepath"
 	"syscall"
 	"time"
 
 	"coracle/cgroupv2"
 	"coracle/netns/egress"
-
-	"golang.org/x/sys/unix"
 )
 
 // report is what --report writes; version is raised when a field changes its
@@ -69,24 +64,25 @@ func (rep *report) spend(rusage syscall.Rusage, all *cgroupv2.Usage) {
 	}
 }
 
-// checkReport finds out before the payload runs that the file cannot be
-// written; it changes nothing.
-func checkReport(path string) error {
+// openReport finds out before the payload runs that the file cannot be written; nil for
+// none, and for standard output.
+func openReport(path string) (*Destination, error) {
 	if path == "" || path == "-" {
-		return nil
+		return nil, nil
 	}
-	dir := filepath.Dir(path)
-	err := unix.Access(dir, unix.W_OK|unix.X_OK)
-	if st, serr := os.Stat(path); err == nil && serr == nil && st.IsDir() {
-		err = unix.EISDIR
-	}
-	if st, serr := os.Stat(dir); err == nil && serr == nil && !st.IsDir() {
-		err = unix.ENOTDIR
-	}
+	d, err := OpenDestination(path)
 	if err != nil {
-		return &Error{Op: "write the report " + path, Err: fmt.Errorf("%s: %w", dir, err), Help: "name a file in a directory that is there and yours"}
+		return nil, &Error{Op: "write the report " + path, Err: err, Help: "name a file in a directory that is there and yours"}
 	}
-	return nil
+	return d, nil
+}
+
+// openReport is for the run's.
+func (r *run) openReport() (err error) {
+	if r.reportTo == nil {
+		r.reportTo, err = openReport(r.o.Report)
+	}
+	return err
 }
 
 func (r *run) report(exit Exit, runErr error) error {
@@ -112,7 +108,10 @@ func (r *run) report(exit Exit, runErr error) error {
 		_, err := r.o.Stdout.Write(data)
 		return err
 	}
-	return replaceFile(r.o.Report, data, 0o644, true)
+	if err := r.openReport(); err != nil {
+		return err
+	}
+	return r.reportTo.Write(data)
 }
 
 func seconds(ns int64) float64 { return float64(ns) / 1e9 }

@@ -15,7 +15,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-func TestCheckReport(t *testing.T) {
+func TestOpenReport(t *testing.T) {
 	dir := t.TempDir()
 	if err := os.WriteFile(dir+"/file", nil, 0o600); err != nil {
 		t.Fatal(err)
@@ -24,14 +24,16 @@ func TestCheckReport(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, good := range []string{"", "-", "report_test.json", dir + "/new", dir + "/file"} {
-		if err := checkReport(good); err != nil {
+		d, err := openReport(good)
+		if err != nil {
 			t.Errorf("%q: %v", good, err)
 		}
+		d.Close()
 	}
 	for path, want := range map[string]error{
 		dir + "/missing/r.json": unix.ENOENT, dir + "/program/r.json": unix.ENOTDIR, dir: unix.EISDIR,
 	} {
-		err := checkReport(path)
+		_, err := openReport(path)
 		var ee *Error
 		if !errors.Is(err, want) || !errors.As(err, &ee) || ee.Help == "" {
 			t.Errorf("%s: %v", path, err)

@@ -102,10 +102,12 @@ type run struct {
 	news           []Event // not written down yet
 
 	wrotePID, wroteCID bool
+	reportTo           *Destination // nil: none, or standard output
 }
 
 func (r *run) close() {
 	r.newborn.Abandon()
+	r.reportTo.Close()
 	r.disconnect()
 	r.leaveEarly()
 	if r.process != nil {
@@ -127,7 +129,7 @@ func (r *run) check() error {
 	if err := checkName(r.o.Name); err != nil {
 		return err
 	}
-	if err := checkReport(r.o.Report); err != nil {
+	if err := r.openReport(); err != nil {
 		return err
 	}
 	r.o.Network = cmp.Or(r.o.Network, defaultNetwork)

@@ -61,7 +61,7 @@ func (e *Engine) Sandbox(ctx context.Context, o SandboxOptions) (Exit, error) {
 	}
 	err := s.prepare(ctx)
 	if err != nil {
-		return Exit{Code: 125}, err
+		return s.refuse(err)
 	}
 	if o.Explain {
 		return Exit{}, s.explain()
@@ -83,22 +83,24 @@ type boxed struct {
 	o  SandboxOptions
 	id string
 
-	caller  userns.Identity
-	facts   sandbox.Facts
-	plan    sandbox.Plan
-	root    sandboxRoot
-	stub    func() (*os.File, error)
-	changes *review.Sandbox // nil: none are kept, or in memory
-	r       *run            // what it has in common with a container: cgroup, network
-	streams *foreground.Streams
-	opened  []*os.File // of these, ours
-	noUpper bool       // the store's file system can hold no layer
-	disk    *os.File   // the tmpfs that all writes go to; nil: the layers are on the disk
-	uppers  []string   // of the layers on it
-	toldPID int        // on --json-status-fd, while it was blocked
-	process *spec.Process
-	cgroup  cgroupv2.Ref // where it has one
-	missing []string     // what is not enforced
+	caller    userns.Identity
+	facts     sandbox.Facts
+	plan      sandbox.Plan
+	root      sandboxRoot
+	stub      func() (*os.File, error)
+	changes   *review.Sandbox // nil: none are kept, or in memory
+	r         *run            // what it has in common with a container: cgroup, network
+	streams   *foreground.Streams
+	opened    []*os.File   // of these, ours
+	reportTo  *Destination // nil: none, standard output, or a descriptor
+	mayReport bool
+	noUpper   bool     // the store's file system can hold no layer
+	disk      *os.File // the tmpfs that all writes go to; nil: the layers are on the disk
+	uppers    []string // of the layers on it
+	toldPID   int      // on --json-status-fd, while it was blocked
+	process   *spec.Process
+	cgroup    cgroupv2.Ref // where it has one
+	missing   []string     // what is not enforced
 
 	started, ended time.Time
 	usage          syscall.Rusage
@@ -120,6 +122,7 @@ func (s *boxed) close() {
 	for _, f := range s.opened {
 		f.Close()
 	}
+	s.reportTo.Close()
 	if stub, err := s.stub(); err == nil {
 		stub.Close()
 	}
@@ -160,6 +163,9 @@ func (s *boxed) prepare(ctx context.Context) (err error) {
 }
 
 func (s *boxed) checkOptions() error {
+	if err := s.openReport(); err != nil {
+		return err
+	}
 	s.o.Options.Seccomp = s.o.Seccomp
 	if err := s.o.Options.Check(); err != nil {
 		return err
@@ -174,7 +180,7 @@ func (s *boxed) checkOptions() error {
 			return err
 		}
 	}
-	return checkSandboxReport(s.o.Report)
+	return nil
 }
 
 // findFacts is what the plan wants to know of the caller. Two directories of ours

@@ -66,16 +66,18 @@ type SandboxReport struct {
 	Executed []string `json:"executedLater"`
 }
 
-// checkSandboxReport finds out before anything runs that there is nowhere to write to.
-func checkSandboxReport(where string) error {
-	word, ok := strings.CutPrefix(where, "fd:")
-	if !ok {
-		return checkReport(where)
+// openReport finds out before anything runs that there is nowhere to write to.
+func (s *boxed) openReport() (err error) {
+	if s.o.Explain || s.o.Report == "" {
+		return nil
 	}
-	if !inherited(word) {
-		return &Error{Op: "--report " + where, Err: errors.New("that descriptor is not open"), Help: "for instance: --report fd:3 3>report.json"}
+	if word, ok := strings.CutPrefix(s.o.Report, "fd:"); !ok {
+		s.reportTo, err = openReport(s.o.Report)
+	} else if !inherited(word) {
+		err = &Error{Op: "--report " + s.o.Report, Err: errors.New("that descriptor is not open"), Help: "for instance: --report fd:3 3>report.json"}
 	}
-	return nil
+	s.mayReport = err == nil
+	return err
 }
 
 // finish tells what happened, and sees to the changes.
@@ -92,10 +94,19 @@ func (s *boxed) finish(ctx context.Context, exit Exit, err error) (Exit, error) 
 		}
 		s.recordDenials(&rep)
 	}
-	if s.o.Report != "" {
-		if werr := s.writeReport(rep); werr != nil {
-			s.e.warn(fmt.Sprintf("write the report: %v", werr), "")
-		}
+	s.writeReport(rep)
+	return exit, err
+}
+
+// refuse reports what could not even be planned: a report of the run before, at the same
+// place, would be taken for this one's.
+func (s *boxed) refuse(err error) (Exit, error) {
+	exit := Exit{Code: 125}
+	if s.facts.Cwd == "" {
+		s.facts.Cwd, _ = unix.Getwd()
+	}
+	if s.mayReport {
+		s.writeReport(s.report(&exit, err))
 	}
 	return exit, err
 }
@@ -187,12 +198,20 @@ func (rep *SandboxReport) use(s *boxed) {
 	}
 }
 
-func (s *boxed) writeReport(rep SandboxReport) error {
-	data, err := json.MarshalIndent(rep, "", "  ")
-	if err != nil {
-		return err
+func (s *boxed) writeReport(rep SandboxReport) {
+	if s.o.Report == "" {
+		return
 	}
-	data = append(data, '\n')
+	data, err := json.MarshalIndent(rep, "", "  ")
+	if err == nil {
+		err = s.sendReport(append(data, '\n'))
+	}
+	if err != nil {
+		s.e.warn(fmt.Sprintf("write the report: %v", err), "")
+	}
+}
+
+func (s *boxed) sendReport(data []byte) error {
 	if word, ok := strings.CutPrefix(s.o.Report, "fd:"); ok {
 		n, _ := strconv.Atoi(word) // checked
 		_, err := plainfile.Retry(func() (int, error) { return unix.Write(n, data) })
@@ -202,7 +221,7 @@ func (s *boxed) writeReport(rep SandboxReport) error {
 		_, err := s.o.Stdout.Write(data)
 		return err
 	}
-	return replaceFile(s.o.Report, data, 0o644, true)
+	return s.reportTo.Write(data)
 }
 
 // explain prints what would be enforced, and by which mechanism.
