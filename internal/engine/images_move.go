@@ -101,8 +101,9 @@ func writeWhole(path string, write func(*os.File) error) error {
 		}
 		return errors.Join(write(f), f.Close())
 	}
-	err := images.WriteWhole(path, true, write)
-	if pe := (*os.PathError)(nil); errors.As(err, &pe) && pe.Path == path {
+	var werr error // says itself whose it is
+	err := images.WriteWhole(path, true, func(f *os.File) error { werr = write(f); return werr })
+	if err != nil && werr == nil {
 		err = fmt.Errorf("save: %w", err)
 	}
 	return err
