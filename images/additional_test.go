@@ -78,7 +78,7 @@ func TestAdditionalStore(t *testing.T) {
 			t.Errorf("%s: %v", what, err)
 		}
 	}
-	if gone, err := s.Prune(t.Context(), PruneOptions{All: true, Stage: st.get}); err != nil || len(gone) != 0 {
+	if gone, _, err := s.Prune(t.Context(), PruneOptions{All: true, Stage: st.get}); err != nil || len(gone) != 0 {
 		t.Errorf("prune: %v, %v", gone, err)
 	}
 	if bad, err := s.Check(t.Context(), CheckOptions{Repair: true, Stage: st.get}); err != nil || len(bad) != 0 {

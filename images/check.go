@@ -206,7 +206,7 @@ func (c *checker) layer(dir string) error {
 	}
 	why := ""
 	var r LayerRecord
-	data, err := os.ReadFile(filepath.Join(c.s.root, dir, "record.json"))
+	data, err := os.ReadFile(filepath.Join(c.s.root, dir, recordFile))
 	switch {
 	case err != nil:
 		why = "its record cannot be read"

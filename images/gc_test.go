@@ -122,3 +122,57 @@ func TestLeftoverOfAnUnpacking(t *testing.T) {
 		t.Errorf("that of another class may still be at work: %v", err)
 	}
 }
+
+// What processes that died have left takes space: system df tells it, and prune what of it
+// would be freed, and then is.
+func TestLeftoversAreUsage(t *testing.T) {
+	s := newStore(t)
+	blob := []byte("of no image")
+	unpacking := filepath.Join(s.root, "layers", strings.Repeat("a", 64), class+".tmp-1/fs/dir")
+	if err := os.MkdirAll(unpacking, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	want := int64(len(blob))
+	for path, data := range map[string][]byte{
+		s.blobPath(sha256Of(blob)):           blob,
+		filepath.Join(s.root, "tmp/1"):       make([]byte, 1000),
+		filepath.Join(unpacking, "file"):     make([]byte, 100),
+		filepath.Join(unpacking, "../other"): make([]byte, 10),
+	} {
+		write(t, path, data)
+		if len(data) != len(blob) {
+			want += int64(len(data))
+		}
+	}
+	if u, err := s.Usage(); err != nil || u.Size != want || u.Reclaimable != want {
+		t.Errorf("%+v, %v, want %d", u, err, want)
+	}
+	for _, dry := range []bool{true, false} {
+		if gone, freed, err := s.Prune(t.Context(), PruneOptions{DryRun: dry, Stage: newStage(t, s).get}); err != nil || len(gone) > 0 || freed != want {
+			t.Errorf("dry %t: %v, %d, %v, want %d", dry, gone, freed, err, want)
+		}
+	}
+	if u, err := s.Usage(); err != nil || u.Size != 0 {
+		t.Errorf("%+v, %v", u, err)
+	}
+	if _, freed, err := s.Prune(t.Context(), PruneOptions{Stage: newStage(t, s).get}); err != nil || freed != 0 {
+		t.Errorf("again: %d, %v", freed, err)
+	}
+}
+
+// What prune frees of an image is what it alone has, blobs and unpacked layers.
+func TestPruneTellsWhatIsFreed(t *testing.T) {
+	m := make3(t, nil)
+	s := stored(t, m)
+	before, err := s.Usage()
+	if err != nil {
+		t.Fatal(err)
+	}
+	would, freed := int64(0), int64(0)
+	if _, would, err = s.Prune(t.Context(), PruneOptions{All: true, DryRun: true}); err == nil {
+		_, freed, err = s.Prune(t.Context(), PruneOptions{All: true, Stage: newStage(t, s).get})
+	}
+	if err != nil || would != before.Size || freed != would {
+		t.Errorf("%d would be freed, %d were of %d: %v", would, freed, before.Size, err)
+	}
+}

@@ -20,6 +20,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
+// recordFile has a LayerRecord.
+const recordFile = "record.json"
+
 // LayerRecord is what is kept beside an unpacked layer, in record.json.
 type LayerRecord struct {
 	DiffID  digest.Digest
@@ -104,7 +107,7 @@ func (s *Store) LayerRecords(img *Image, class string) ([]LayerRecord, error) {
 		if !s.hasLayer(c, class) {
 			root = cmp.Or(s.additionalLayers(img, class), root)
 		}
-		data, err := os.ReadFile(filepath.Join(root, layerDir(c, class), "record.json"))
+		data, err := os.ReadFile(filepath.Join(root, layerDir(c, class), recordFile))
 		if err != nil {
 			return nil, fmt.Errorf("read the record of the layer %s: %w", c, err)
 		}
@@ -367,5 +370,5 @@ func (s *Store) writeRecord(tmp string, r layer.Result) error {
 	if err != nil {
 		return err
 	}
-	return os.WriteFile(filepath.Join(s.root, tmp, "record.json"), data, 0o644) //nolint:gosec // the directory is ours, and not in use yet
+	return os.WriteFile(filepath.Join(s.root, tmp, recordFile), data, 0o644) //nolint:gosec // the directory is ours, and not in use yet
 }

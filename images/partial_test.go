@@ -203,7 +203,7 @@ func TestPartialsAreUsage(t *testing.T) {
 		t.Errorf("%+v, %v", u, err)
 	}
 	for _, all := range []bool{false, true} {
-		if _, err := s.Prune(t.Context(), PruneOptions{All: all}); err != nil {
+		if _, _, err := s.Prune(t.Context(), PruneOptions{All: all}); err != nil {
 			t.Fatal(err)
 		}
 		left, err := s.Usage()

@@ -3,6 +3,7 @@ package images
 import (
 	"context"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"slices"
@@ -22,10 +23,10 @@ type PruneOptions struct {
 	Stage  func() (layer.Stage, error) // see RemoveOptions
 }
 
-// Prune removes images that no container uses, without names or all, and what only
-// they needed. It returns those that went, or would.
-func (s *Store) Prune(ctx context.Context, o PruneOptions) ([]Image, error) {
-	var gone []Image
+// Prune removes images that no container uses, without names or all, what only
+// they needed, and what processes that died have left. It returns the images that went, or
+// would, and how many bytes that frees.
+func (s *Store) Prune(ctx context.Context, o PruneOptions) (gone []Image, freed int64, err error) {
 	choose := func(idx *index) error {
 		gone = nil
 		var err error
@@ -35,24 +36,51 @@ func (s *Store) Prune(ctx context.Context, o PruneOptions) ([]Image, error) {
 		})
 		return err
 	}
+	cached := func() int64 {
+		if o.All {
+			return s.cachedSize()
+		}
+		return 0
+	}
+	left := s.leftSize() + cached()
 	if o.DryRun {
 		idx, err := s.readIndex()
 		if err == nil {
 			err = choose(idx)
 		}
-		return gone, err
+		if err == nil {
+			freed, err = s.garbageSize(idx)
+		}
+		return gone, freed + left, err
 	}
 	if err := s.update(ctx, choose); err != nil {
-		return nil, err
+		return nil, 0, err
 	}
 	if o.All {
 		s.sweepPartials(time.Now().Add(partialAge))
 		s.forgetNames()
 	}
-	if err := s.Collect(ctx, o.Stage); err != nil {
-		return gone, fmt.Errorf("free the space of images: %w", err)
+	if idx, err := s.readIndex(); err == nil {
+		freed, _ = s.garbageSize(idx) // Collect says what is wrong
 	}
-	return gone, nil
+	if err := s.Collect(ctx, o.Stage); err != nil {
+		return gone, 0, fmt.Errorf("free the space of images: %w", err)
+	}
+	return gone, freed + max(0, left-s.leftSize()-cached()), nil
+}
+
+// garbageSize is what no image of the index needs, nor who works now.
+func (s *Store) garbageSize(idx *index) (n int64, err error) {
+	reached, err := s.roots(idx)
+	if err != nil {
+		return 0, err
+	}
+	err = s.measure(func(d digest.Digest, size int64) {
+		if !reached[d] {
+			n += size
+		}
+	})
+	return n, err
 }
 
 // prunable is called under the store lock: who starts a container says so first.
@@ -111,45 +139,67 @@ func (s *Store) Usage() (Usage, error) {
 			needed[d] = true
 		}
 	}
-	add := func(d digest.Digest, n int64) {
+	err := s.measure(func(d digest.Digest, n int64) {
 		u.Size += n
 		if !needed[d] {
 			u.Reclaimable += n
 		}
-	}
+	})
+	more := s.leftSize() + s.cachedSize()
+	u.Size, u.Reclaimable = u.Size+more, u.Reclaimable+more
+	return u, err
+}
+
+// measure tells the size of each blob, by its file, and of each unpacked layer, by its record.
+func (s *Store) measure(add func(d digest.Digest, n int64)) error {
 	blobs, err := os.ReadDir(filepath.Join(s.root, "blobs", "sha256"))
 	if err != nil {
-		return u, err
+		return err
 	}
 	for _, b := range blobs {
 		if info, err := b.Info(); err == nil {
 			add(digest.Digest("sha256:"+b.Name()), info.Size())
 		}
 	}
-	for _, dir := range []string{s.partialDir(), s.namesDir()} {
-		entries, err := os.ReadDir(dir)
-		if err != nil {
-			continue // it is made when it is needed
-		}
-		for _, e := range entries {
-			if info, err := e.Info(); err == nil {
-				add("", info.Size())
-			}
-		}
-	}
-	records, err := filepath.Glob(filepath.Join(s.root, "layers", "*", "*", "record.json"))
-	if err != nil {
-		return u, err
-	}
+	records, err := filepath.Glob(filepath.Join(s.root, "layers", "*", "*", recordFile))
 	for _, f := range records {
 		var r LayerRecord
 		rel, err := filepath.Rel(s.root, f)
 		if err != nil {
-			return u, err
+			return err
 		}
 		if ok, err := s.readSmall(rel, &r); ok && err == nil {
 			add(digest.Digest("sha256:"+filepath.Base(filepath.Dir(filepath.Dir(f)))), r.Bytes)
 		}
 	}
-	return u, nil
+	return err
+}
+
+// cachedSize is what has come of downloads that broke off, and what is remembered of names.
+func (s *Store) cachedSize() int64 { return treeSize(s.partialDir()) + treeSize(s.namesDir()) }
+
+// leftSize is what has no name yet, and never gets one where its process has died: blobs
+// that were coming, and layers that were being unpacked.
+func (s *Store) leftSize() int64 {
+	n := treeSize(filepath.Join(s.root, "tmp"))
+	dirs, _ := filepath.Glob(filepath.Join(s.root, "layers", "*", "*.tmp-*")) // the pattern is good
+	for _, dir := range dirs {
+		if _, err := os.Lstat(filepath.Join(dir, recordFile)); err != nil { // else it is measured by that
+			n += treeSize(dir)
+		}
+	}
+	return n
+}
+
+// treeSize is that of the files in a directory, as far as they can be seen.
+func treeSize(dir string) (n int64) {
+	_ = filepath.WalkDir(dir, func(_ string, e fs.DirEntry, err error) error {
+		if err == nil && e.Type().IsRegular() {
+			if info, err := e.Info(); err == nil {
+				n += info.Size()
+			}
+		}
+		return nil
+	})
+	return n
 }

@@ -240,7 +240,7 @@ func (s *Store) putPlain(ctx context.Context, to tarLayout, name string, img *Im
 }
 
 func (s *Store) plainSize(ctx context.Context, img *Image, i int, l ocispec.Descriptor) (int64, error) {
-	records, _ := filepath.Glob(filepath.Join(s.root, "layers", img.ChainIDs[i].Encoded(), "*", "record.json"))
+	records, _ := filepath.Glob(filepath.Join(s.root, "layers", img.ChainIDs[i].Encoded(), "*", recordFile))
 	for _, path := range records {
 		var rec LayerRecord
 		data, err := os.ReadFile(path)

@@ -99,7 +99,7 @@ type PruneOptions struct {
 // Pruned is what went, or would go.
 type Pruned struct {
 	Containers, Images, Volumes []string
-	Freed                       int64 // bytes: of containers, and of images as they are stored
+	Freed                       int64 // bytes: of containers; of images with their unpacked layers, and of what processes that died have left
 }
 
 // Prune removes what is not in use.
@@ -161,11 +161,11 @@ func (e *Engine) pruneImages(ctx context.Context, o PruneOptions, out *Pruned) e
 	}
 	stage := e.stage(ctx, ids.Base)
 	po.Stage = func() (layer.Stage, error) { return stage, nil }
-	gone, err := store.Prune(ctx, po)
-	freed, lerr := e.pruneLent(ctx, o.All, o.DryRun, stage)
-	err, out.Freed = errors.Join(err, lerr), out.Freed+freed
+	gone, freed, err := store.Prune(ctx, po)
+	lent, lerr := e.pruneLent(ctx, o.All, o.DryRun, stage)
+	err, out.Freed = errors.Join(err, lerr), out.Freed+freed+lent
 	for _, i := range gone {
-		out.Images, out.Freed = append(out.Images, i.ID.Encoded()), out.Freed+i.Size
+		out.Images = append(out.Images, i.ID.Encoded())
 		if !o.DryRun {
 			e.emit(imageEvent("remove", i.ID.Encoded(), ""))
 		}
