@@ -100,7 +100,11 @@ func nameOf(d ocispec.Descriptor) string {
 	return ""
 }
 
+// find gives the place of a name, -1 where there is none: what has no name is not called "".
 func (idx *index) find(name string) int {
+	if name == "" {
+		return -1
+	}
 	return slices.IndexFunc(idx.Manifests, func(d ocispec.Descriptor) bool { return nameOf(d) == name })
 }
 

@@ -2,6 +2,7 @@ package images
 
 import (
 	"errors"
+	"io"
 	"strings"
 	"testing"
 	"time"
@@ -108,6 +109,38 @@ func TestCacheFollowsIndex(t *testing.T) {
 	// A damaged record costs a look into the index, no more.
 	write(t, s.recordPath(nameKey("x")), []byte(`{"Version":1`))
 	if _, err := s.Lookup("x"); err != nil {
+		t.Error(err)
+	}
+}
+
+// Nothing is called "": a command whose argument is an empty variable is not about an
+// image that has no name.
+func TestNothingIsNameless(t *testing.T) {
+	s := newStore(t)
+	img := pullLayout(t, s, make3(t, nil), "localhost/a")
+	for _, name := range img.Names {
+		if err := s.Untag(t.Context(), name); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, name := range []string{"", "sha256:", "@", ":"} {
+		if _, err := s.Lookup(name); err == nil {
+			t.Errorf("%q is an image", name)
+		}
+		if err := s.Tag(t.Context(), name, "b"); err == nil {
+			t.Errorf("%q is tagged", name)
+		}
+		if _, err := s.Remove(t.Context(), name, RemoveOptions{Force: true}); err == nil {
+			t.Errorf("%q is removed", name)
+		}
+		if _, err := s.Push(t.Context(), name, "dir:"+t.TempDir(), PushOptions{}); err == nil {
+			t.Errorf("%q is pushed", name)
+		}
+		if err := s.Save(t.Context(), io.Discard, []string{name}, SaveOptions{Kind: SaveDockerArchive}); err == nil {
+			t.Errorf("%q is saved", name)
+		}
+	}
+	if _, err := s.Lookup(string(img.ID)); err != nil {
 		t.Error(err)
 	}
 }

@@ -99,11 +99,11 @@ func (s *Store) pushTo(ctx context.Context, idx *index, desc ocispec.Descriptor,
 	case Docker:
 		return s.pushRegistry(ctx, idx, desc, to, o)
 	case OCI:
-		l, root, err := openLayout(to.File)
+		l, dir, err := openLayout(ctx, to.File)
 		if err != nil {
 			return nil, err
 		}
-		defer root.Close() //nolint:errcheck // what counts has been synced
+		defer dir.close()
 		l.name = to.Member
 		out, err := s.sendTo(ctx, l, desc, o)
 		if err == nil {
@@ -111,11 +111,11 @@ func (s *Store) pushTo(ctx context.Context, idx *index, desc ocispec.Descriptor,
 		}
 		return out, err
 	case Dir:
-		k, err := openDirSink(to.File)
+		k, err := openDirSink(ctx, to.File)
 		if err != nil {
 			return nil, err
 		}
-		defer k.root.Close() //nolint:errcheck // what counts has been synced
+		defer k.close()
 		return s.sendTo(ctx, k, desc, o)
 	}
 	return s.pushArchive(ctx, desc, to, o)

@@ -84,21 +84,21 @@ func (s *Store) SaveDir(ctx context.Context, dir string, names []string, o SaveO
 		if len(list) != 1 {
 			return fail(nil, "save: a %s holds one image, not %d", SaveDockerDir, len(list)).hint("use --format %s", SaveOCIDir)
 		}
-		k, err := openDirSink(dir)
+		k, err := openDirSink(ctx, dir)
 		if err != nil {
 			return fmt.Errorf("save: %w", err)
 		}
-		defer k.root.Close() //nolint:errcheck // a directory that was read
+		defer k.close()
 		if o.Format == "" {
 			o.Format = FormatDocker
 		}
 		return s.sendOne(ctx, k, list[0].img, o)
 	}
-	l, root, err := openLayout(dir)
+	l, place, err := openLayout(ctx, dir)
 	if err != nil {
 		return fmt.Errorf("save: %w", err)
 	}
-	defer root.Close() //nolint:errcheck // a directory that was read
+	defer place.close()
 	if err := s.saveLayout(ctx, l, list, o); err != nil {
 		return fmt.Errorf("save: %w", err)
 	}

@@ -3,7 +3,6 @@ package images
 import (
 	"context"
 	"io"
-	"os"
 
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 )
@@ -12,28 +11,21 @@ import (
 // digits of their digests.
 type dirSink struct{ dirLayout }
 
-func openDirSink(dir string) (dirSink, error) {
-	if err := os.MkdirAll(dir, 0o755); err != nil {
-		return dirSink{}, err
+func openDirSink(ctx context.Context, dir string) (k dirSink, err error) {
+	if k.dirLayout, err = openPlace(ctx, dir); err != nil {
+		return k, err
 	}
 	others, err := isOthers(dir, "version")
 	if others {
-		return dirSink{}, fail(nil, "write an image into %s: it has other files in it", quote(dir)).hint("name a new or an empty directory")
+		err = fail(nil, "write an image into %s: it has other files in it", quote(dir)).hint("name a new or an empty directory")
+	}
+	if err == nil { // the mark is the first: when this one is killed, the next one goes on
+		err = k.put("version", 0, func(w io.Writer) error { _, err := io.WriteString(w, dirVersion); return err })
 	}
 	if err != nil {
-		return dirSink{}, err
+		k.close()
 	}
-	root, err := os.OpenRoot(dir)
-	if err != nil {
-		return dirSink{}, err
-	}
-	k := dirSink{dirLayout{root}}
-	// The mark is the first: when this one is killed, the next one goes on.
-	if err := k.put("version", 0, func(w io.Writer) error { _, err := io.WriteString(w, dirVersion); return err }); err != nil {
-		root.Close() //nolint:errcheck // another error is told
-		return dirSink{}, err
-	}
-	return k, nil
+	return k, err
 }
 
 const dirVersion = "Directory Transport Version: 1.1\n"

@@ -12,8 +12,10 @@ import (
 	"path/filepath"
 	"slices"
 	"sync"
+	"time"
 
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+	"golang.org/x/sys/unix"
 )
 
 // layoutSink writes an OCI image layout: a directory, which may have images
@@ -143,36 +145,61 @@ func (t tarLayout) put(name string, size int64, write func(io.Writer) error) err
 	return write(t.w)
 }
 
-// dirLayout writes them below a directory.
-type dirLayout struct{ root *os.Root }
+// dirLayout writes them below a directory, which nobody else of us writes to meanwhile.
+type dirLayout struct {
+	root *os.Root
+	lock *os.File // the directory
+}
 
-// openLayout opens a directory to write a layout into, made where there is none,
-// and reads what it has. One with other files is refused.
-func openLayout(dir string) (*layoutSink, *os.Root, error) {
+// openPlace opens a directory to write images into, made where there is none, and waits for who
+// writes into it: what two made of index.json at once would be one's alone.
+func openPlace(ctx context.Context, dir string) (d dirLayout, err error) {
 	if err := os.MkdirAll(dir, 0o755); err != nil {
-		return nil, nil, err
+		return d, err
 	}
-	root, err := os.OpenRoot(dir)
-	if err != nil {
-		return nil, nil, err
+	if d.root, err = os.OpenRoot(dir); err != nil {
+		return d, err
 	}
-	l := newLayoutSink(dirLayout{root})
-	if err := l.read(dir, root); err != nil {
-		root.Close() //nolint:errcheck // another error is told
-		return nil, nil, err
+	if d.lock, err = d.root.Open("."); err != nil {
+		d.root.Close() //nolint:errcheck // another error is told
+		return d, err
 	}
+	for {
+		err = unix.Flock(int(d.lock.Fd()), unix.LOCK_EX|unix.LOCK_NB) //nolint:gosec // a descriptor fits
+		if !errors.Is(err, unix.EWOULDBLOCK) {
+			return d, nil // network file systems may have no locks for directories
+		}
+		if wait(ctx, 20*time.Millisecond); ctx.Err() != nil {
+			d.close()
+			return d, fmt.Errorf("wait for who writes to %s: %w", dir, context.Cause(ctx))
+		}
+	}
+}
+
+func (d dirLayout) close() {
+	d.root.Close() //nolint:errcheck // a directory
+	d.lock.Close()
+}
+
+// openLayout opens a directory to write a layout into, and reads what it has. One with other
+// files is refused. d is to be closed.
+func openLayout(ctx context.Context, dir string) (l *layoutSink, d dirLayout, err error) {
+	if d, err = openPlace(ctx, dir); err != nil {
+		return nil, d, err
+	}
+	l = newLayoutSink(d)
+	err = l.read(dir, d.root)
 	// The mark is the first: when this one is killed, the next one goes on.
-	if !l.files.has(ocispec.ImageLayoutFile, int64(len(layoutText))) {
+	if err == nil && !d.has(ocispec.ImageLayoutFile, int64(len(layoutText))) {
 		err = l.putBytes(ocispec.ImageLayoutFile, []byte(layoutText))
 	}
 	if err == nil {
-		err = root.MkdirAll("blobs/sha256", 0o755)
+		err = d.root.MkdirAll("blobs/sha256", 0o755)
 	}
 	if err != nil {
-		root.Close() //nolint:errcheck // another error is told
-		return nil, nil, err
+		d.close()
 	}
-	return l, root, nil
+	return l, d, err
 }
 
 // isOthers says whether a directory has something that is no leftover of ours, where the mark

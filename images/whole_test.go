@@ -96,3 +96,36 @@ func writeWhole(t *testing.T, named int) {
 		t.Errorf("the link is gone: %v", err)
 	}
 }
+
+// Who pushes into one directory at once waits for the other: all that was pushed is there.
+func TestPushTogether(t *testing.T) {
+	s := stored(t, make3(t, nil))
+	name := onlyName(t, s)
+	for _, transport := range []string{"oci:", "dir:"} {
+		dir := filepath.Join(t.TempDir(), "place")
+		const n = 8
+		done := make(chan error, n)
+		for i := range n {
+			dest := transport + dir
+			if transport == "oci:" {
+				dest += ":t" + itoa(i)
+			}
+			go func() { _, err := s.Push(t.Context(), name, dest, PushOptions{}); done <- err }()
+		}
+		for range n {
+			if err := <-done; err != nil {
+				t.Errorf("%s: %v", transport, err)
+			}
+		}
+		if transport == "oci:" {
+			for i := range n {
+				if _, err := newStore(t).Pull(t.Context(), "oci:"+dir+":t"+itoa(i), PullOptions{}); err != nil {
+					t.Error(err)
+				}
+			}
+		}
+		if left, _ := filepath.Glob(dir + "/*" + tempSuffix); len(left) > 0 {
+			t.Errorf("left: %q", left)
+		}
+	}
+}
