@@ -187,7 +187,7 @@ func (s *boxed) checkOptions() error {
 // are made where they are not there.
 func (s *boxed) findFacts() (sandbox.Facts, error) {
 	f := sandbox.Facts{UID: s.caller.UID, GID: s.caller.GID, Groups: s.caller.Groups, Umask: umask(), Name: s.caller.Name, Home: s.caller.Home, Environ: os.Environ(),
-		Empty: filepath.Join(s.e.runRoot, "empty"), Scratch: filepath.Join(s.e.runRoot, "containers"), Landlock: spec.LandlockABI()}
+		Empty: filepath.Join(s.e.runRoot, "empty"), Scratch: filepath.Join(s.e.runRoot, "containers"), Own: []string{s.e.root, s.e.runRoot}, Landlock: spec.LandlockABI()}
 	dir, err := unix.Getwd()
 	if err != nil {
 		return f, &Error{Op: "find the current directory", Err: err, Help: "cd to one that is there"}

@@ -38,8 +38,47 @@ func rootOnly() []string {
 
 const rootsOwn = "root's own"
 
-// conceal hides credentials wherever a home directory, or a part of it, is shown.
+// own are directories of ours: who can write there can have us do on the host whatever
+// he likes the next time we are called.
+func (p *planner) own() []string {
+	out := slices.Clone(p.Facts.Own)
+	if dir := getenv(p.Environ, "XDG_CONFIG_HOME"); path.IsAbs(dir) {
+		out = append(out, path.Join(dir, "coracle"))
+	}
+	for _, home := range p.homes {
+		out = append(out, path.Join(home, ".config/coracle"), path.Join(home, ".local/share/coracle"))
+	}
+	if !p.writesHost() {
+		return out // through a link to them it could be read only
+	}
+	for i, name := range out {
+		if real, err := p.host.Real(name); err == nil {
+			out[i] = real
+		}
+	}
+	slices.Sort(out)
+	return slices.Compact(out)
+}
+
+func (p *planner) writesHost() bool {
+	for _, at := range p.places {
+		if at.Kind == KindRW {
+			return true
+		}
+	}
+	return false
+}
+
+// conceal hides what is our own, and credentials wherever a home directory, or a part of
+// it, is shown.
 func (p *planner) conceal() error {
+	for _, name := range p.own() {
+		for _, at := range p.views(name) {
+			if place := p.places[at]; (place == nil || !place.asked()) && at != p.plan.Cwd && p.isDir(name) {
+				p.add(Place{Path: at, Kind: KindTmpfs, Mode: 0o755, Why: "coracle's own"})
+			}
+		}
+	}
 	for _, home := range p.homes {
 		if !p.shows(home) {
 			continue
@@ -84,7 +123,7 @@ func (p *planner) concealPath(name, why string) {
 	}
 	for _, at := range views {
 		switch place := p.places[at]; {
-		case place != nil && (place.asked() || at == p.plan.Cwd):
+		case place != nil && (place.asked() || place.Kind == KindTmpfs || at == p.plan.Cwd):
 		case p.places[p.plan.Cwd] == nil && (at == p.plan.Cwd || below(p.plan.Cwd, at)):
 		case p.holdsNamed(at):
 			p.add(Place{Path: at, Kind: KindTmpfs, Mode: 0o755, Why: why})

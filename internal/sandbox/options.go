@@ -107,7 +107,8 @@ type Facts struct {
 	// Empty is a directory of ours without anything in it, and Scratch one on which
 	// the sandbox's own tmpfs is mounted; neither is in sight inside.
 	Empty, Scratch string
-	Landlock       int // version of its ABI; 0: none
+	Own            []string // directories of ours with state that we believe
+	Landlock       int      // version of its ABI; 0: none
 }
 
 // Check refuses what can be seen to be wrong without a look at the host.

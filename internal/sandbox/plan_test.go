@@ -181,51 +181,6 @@ func TestView(t *testing.T) {
 	}
 }
 
-// Wherever a home directory comes into sight its credentials do not, but for what is named.
-func TestCredentials(t *testing.T) {
-	home := func(line string) string {
-		return strings.Replace(plainView, "/home/u tmpfs\n/home/u/p overlay\n", line, 1)
-	}
-	all := func(at string) string { return "mask " + at + "/.ssh\nmask " + at + "/.netrc\n" }
-	elsewhere := func(line string) string { return strings.Replace(plainView, "/tmp tmpfs\n", "/tmp tmpfs\n"+line, 1) }
-	inHome := func(f *Facts) { f.Cwd = "/home/u" }
-	for _, tt := range []struct {
-		name string
-		o    Options
-		f    func(*Facts)
-		want string
-	}{
-		{name: "out of sight", want: plainView},
-		{name: "real", o: Options{Home: Real, Cwd: None}, want: home("") + all("/home/u")},
-		{name: "a flag's", o: Options{ReadOnly: []string{"/home/u"}, Cwd: None}, want: home("/home/u shield\n") + all("/home/u")},
-		{name: "to be written", o: Options{ReadWrite: []string{"/home/u"}, Cwd: None}, want: home("/home/u rw\n/home/u/.ssh ro\n") + all("/home/u")},
-		{name: "the current directory", o: Options{Cwd: Overlay}, f: inHome, want: home("/home/u overlay\n") + all("/home/u")},
-		{name: "elsewhere", o: Options{ReadOnly: []string{"/home/u:/tmp/h"}}, want: elsewhere("/tmp/h shield /home/u\n") + all("/tmp/h")},
-		{name: "with what holds it", o: Options{Overlay: []string{"/home:/tmp/h"}}, want: elsewhere("/tmp/h overlay /home\n") + all("/tmp/h/u")},
-		{name: "a part", o: Options{ReadOnly: []string{"/home/u/.config"}}, want: strings.Replace(plainView, "/home/u/p", "/home/u/.config shield\n/home/u/p", 1) + "mask /home/u/.config/gh\n"},
-		{name: "named", o: Options{Home: Real, Cwd: None, ReadOnly: []string{"/home/u/.ssh"}}, want: home("/home/u/.ssh shield\n") + "mask /home/u/.netrc\n"},
-		{name: "one of them named", o: Options{Home: Real, Cwd: None, ReadOnly: []string{"/home/u/.ssh/config"}}, want: home("/home/u/.ssh tmpfs\n/home/u/.ssh/config ro\n") + "mask /home/u/.netrc\n"},
-		{name: "where it starts", o: Options{Home: Overlay}, f: func(f *Facts) { f.Cwd = "/home/u/.ssh" }, want: home("/home/u overlay\n") + "mask /home/u/.netrc\n"},
-	} {
-		t.Run(tt.name, func(t *testing.T) {
-			h, f := newFake("/home/u/.ssh", "/home/u/.ssh/config=file", "/home/u/.netrc=file"), facts()
-			if tt.name == "a part" {
-				h = newFake("/home/u/.config", "/home/u/.config/gh", "/home/u/.config/x=file")
-			}
-			if tt.f != nil {
-				tt.f(&f)
-			}
-			pl, err := New(tt.o, f, h)
-			if err != nil {
-				t.Fatal(err)
-			}
-			if got := view(pl); got != tt.want {
-				t.Errorf("got:\n%swant:\n%s", got, tt.want)
-			}
-		})
-	}
-}
-
 func TestAllow32(t *testing.T) {
 	for _, tt := range []struct {
 		o      Options

@@ -26,9 +26,19 @@ func (p *planner) protect() error {
 		if at.Kind != KindRW || !p.isDir(at.Source) {
 			continue
 		}
-		for _, name := range append(executedLater(), p.nestedRepositories(at.Source)...) {
+		names := append(executedLater(), p.nestedRepositories(at.Source)...)
+		for _, name := range p.own() {
+			if below(name, at.Source) {
+				names = append(names, strings.TrimPrefix(name, at.Source+"/"))
+			}
+		}
+		for _, name := range names {
 			full := path.Join(at.Path, name)
 			if p.named(full) {
+				continue
+			}
+			if hidden := p.places[full]; hidden != nil && hidden.Kind == KindTmpfs {
+				p.pin(at, path.Dir(name))
 				continue
 			}
 			source := path.Join(at.Source, name)
