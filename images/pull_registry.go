@@ -130,12 +130,8 @@ func (s *registrySource) tagPage(ctx context.Context, at string) (tags []string,
 		if err != nil {
 			return err
 		}
-		if u := linkNext(resp.Header.Get("Link")); u != "" {
-			to, err := resp.Request.URL.Parse(u)
-			if err != nil || to.Host != resp.Request.URL.Host {
-				return fail(ErrCorrupt, "the registry's list of tags goes on elsewhere")
-			}
-			next = to.String()
+		if next, err = nextPage(resp, "list of tags"); err != nil {
+			return err
 		}
 		var page struct {
 			Tags []string `json:"tags"`
@@ -145,6 +141,19 @@ func (s *registrySource) tagPage(ctx context.Context, at string) (tags []string,
 		return err
 	})
 	return tags, next, err
+}
+
+// nextPage is where a list goes on: at the registry, or nowhere.
+func nextPage(resp *http.Response, what string) (string, error) {
+	u := linkNext(resp.Header.Get("Link"))
+	if u == "" {
+		return "", nil
+	}
+	to, err := resp.Request.URL.Parse(u)
+	if err != nil || to.Host != resp.Request.URL.Host {
+		return "", fail(ErrCorrupt, "the registry's %s goes on elsewhere", what)
+	}
+	return to.String(), nil
 }
 
 // linkNext reads <URL>; rel="next".

@@ -64,24 +64,63 @@ func (k *registrySink) refer(ctx context.Context, subject ocispec.Descriptor, ra
 	return err
 }
 
+// maxReferrerPages bounds a list of referrers, which may go on for ever.
+const maxReferrerPages = 20
+
+// errNoReferrers: the registry has no such API.
+var errNoReferrers = errors.New("no referrers API")
+
 // referrers lists the manifests that are about a subject: by the registry's API,
 // or where it has none by the tag.
 func (s *registrySource) referrers(ctx context.Context, subject digest.Digest) ([]ocispec.Descriptor, error) {
+	var out []ocispec.Descriptor
+	next := s.base + "/referrers/" + string(subject)
+	for range maxReferrerPages {
+		l, link, err := s.referrersPage(ctx, next)
+		if errors.Is(err, errNoReferrers) || errors.Is(err, ErrNotFound) {
+			return s.referrersOfTag(ctx, subject)
+		}
+		if err != nil {
+			return nil, err
+		}
+		if out = append(out, l.Manifests...); link == "" {
+			break
+		}
+		next = link
+	}
+	return out, nil
+}
+
+// referrersPage is a page of the list, and where the next one is. Registries without the API, and
+// what stands before them, have many words for that (distribution-spec asks for 404).
+func (s *registrySource) referrersPage(ctx context.Context, at string) (l *lenient, next string, err error) {
 	var raw []byte
-	err := s.retry(ctx, func() error {
-		resp, err := s.do(ctx, http.MethodGet, "/referrers/"+string(subject), http.Header{"Accept": {ocispec.MediaTypeImageIndex}})
+	err = s.retry(ctx, func() error {
+		resp, err := s.ask(ctx, http.MethodGet, at, http.Header{"Accept": {ocispec.MediaTypeImageIndex}}, nil,
+			http.StatusOK, http.StatusBadRequest, http.StatusMethodNotAllowed, http.StatusNotAcceptable, http.StatusNotImplemented)
 		if err != nil {
 			return err
 		}
 		defer resp.Body.Close()
-		raw, err = io.ReadAll(io.LimitReader(resp.Body, maxManifest+1))
+		if resp.StatusCode != http.StatusOK || isWebPage(resp) {
+			return errNoReferrers
+		}
+		if next, err = nextPage(resp, "list of referrers"); err == nil {
+			raw, err = readDocument(resp, "list of referrers")
+		}
 		return err
 	})
+	if err != nil {
+		return nil, "", err
+	}
+	l, err = parseLenient(raw)
+	return l, next, err
+}
+
+func (s *registrySource) referrersOfTag(ctx context.Context, subject digest.Digest) ([]ocispec.Descriptor, error) {
+	raw, _, err := s.fetchManifest(ctx, referrersTag(subject))
 	if errors.Is(err, ErrNotFound) {
-		raw, _, err = s.fetchManifest(ctx, referrersTag(subject))
-		if errors.Is(err, ErrNotFound) {
-			return nil, nil
-		}
+		return nil, nil
 	}
 	if err != nil {
 		return nil, err
