@@ -29,17 +29,7 @@ func (e *Engine) Export(ctx context.Context, name string, o ExportOptions) error
 	if o.Output == "" {
 		return v.export(ctx, e, o.Stdout)
 	}
-	f, err := os.Create(o.Output)
-	if err != nil {
-		return fmt.Errorf("export container %s: %w", v.c.Name, err)
-	}
-	err = errors.Join(v.export(ctx, e, f), f.Close())
-	if err != nil {
-		if st, serr := os.Lstat(o.Output); serr == nil && st.Mode().IsRegular() {
-			os.Remove(o.Output)
-		}
-	}
-	return err
+	return writeWhole(o.Output, "export container "+v.c.Name, func(f *os.File) error { return v.export(ctx, e, f) })
 }
 
 func (v *filesView) export(ctx context.Context, e *Engine, to *os.File) error {

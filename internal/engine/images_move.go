@@ -88,23 +88,24 @@ func (e *Engine) Save(ctx context.Context, names []string, o SaveOptions) error 
 		}
 		return store.Save(ctx, o.Stdout, names, o.SaveOptions)
 	}
-	return writeWhole(o.Output, func(f *os.File) error { return store.Save(ctx, f, names, o.SaveOptions) })
+	return writeWhole(o.Output, "save", func(f *os.File) error { return store.Save(ctx, f, names, o.SaveOptions) })
 }
 
-// writeWhole writes a file that appears when it is complete. What is no regular
-// file (a pipe, a device) is written to as it is.
-func writeWhole(path string, write func(*os.File) error) error {
+// writeWhole writes a file that appears when it is complete: what was there before is not lost to
+// one that fails. What is no regular file (a pipe, a device) is written to as it is. An error of
+// the file itself is said to be one of what.
+func writeWhole(path, what string, write func(*os.File) error) error {
 	if st, serr := os.Stat(path); serr == nil && !st.Mode().IsRegular() {
 		f, err := os.OpenFile(path, os.O_WRONLY, 0)
 		if err != nil {
-			return err
+			return fmt.Errorf("%s: %w", what, err)
 		}
 		return errors.Join(write(f), f.Close())
 	}
 	var werr error // says itself whose it is
 	err := images.WriteWhole(path, true, func(f *os.File) error { werr = write(f); return werr })
 	if err != nil && werr == nil {
-		err = fmt.Errorf("save: %w", err)
+		err = fmt.Errorf("%s: %w", what, err)
 	}
 	return err
 }
