@@ -74,6 +74,9 @@ func (c *applyCmd) run(a *app) (int, error) {
 		return exitOurs, &engine.Error{Op: "apply sandbox " + s.ID, Err: err,
 			Help: "nothing was done; name the files that you want, look at them with coracle review --diff, or take the sandbox's with --force"}
 	}
+	if err != nil && !s.Interrupted() {
+		return exitOurs, &engine.Error{Op: "apply sandbox " + s.ID, Err: err, Help: "nothing was done; coracle review " + s.ID + " lists what there is"}
+	}
 	if err != nil {
 		return exitOurs, &engine.Error{Op: "apply sandbox " + s.ID, Err: err,
 			Help: fmt.Sprintf("%d changes were brought over; coracle apply %s goes on", len(got.Done), s.ID)}

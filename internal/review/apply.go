@@ -245,6 +245,7 @@ type applier struct {
 	since int64
 	roots []pair
 	last  []lateDir
+	fewer map[inode]bool // they have lost a name by this apply
 }
 
 func (a *applier) close() {

@@ -34,7 +34,7 @@ func (c *scanner) conflict(path string, have, host file) string {
 		return "the host has changed it since"
 	case host.is(Directory):
 		return ""
-	case known && was != host.print(), host.ctime() > c.since:
+	case known && was.changed(host.print()), (!known || host.links >= was.Links) && host.ctime() > c.since:
 		return "the host has changed it since"
 	}
 	return ""
@@ -86,11 +86,15 @@ type tally struct {
 	files  int   // all but directories
 	newest int64 // the last change of an inode
 	name   string
+	linked []uint64 // files that have other names, too: their inodes
+	// ours says that an apply has changed an inode by taking another name of it away:
+	// the time of its content tells then.
+	ours func(inode uint64) bool
 }
 
 // survey counts what is in a directory that is to go, mount points being an error.
-func survey(ctx context.Context, dir int, name string) (tally, error) {
-	var t tally
+func survey(ctx context.Context, dir int, name string, ours func(uint64) bool) (tally, error) {
+	t := tally{ours: ours}
 	fd, err := beneath(dir, name, unix.O_RDONLY|unix.O_DIRECTORY)
 	if err != nil {
 		return t, err
@@ -123,11 +127,17 @@ func (t *tally) add(ctx context.Context, fd int, path string, depth int) error {
 		if f.mount != self.mount {
 			return fmt.Errorf("another file system is mounted at %s", join(path, name))
 		}
-		if f.ctime() > t.newest {
-			t.newest, t.name = f.ctime(), join(path, name)
+		changed := f.ctime()
+		if !f.is(Directory) && t.ours(f.st.Ino) {
+			changed = f.mtime()
+		}
+		if changed > t.newest {
+			t.newest, t.name = changed, join(path, name)
 		}
 		if !f.is(Directory) {
-			t.files++
+			if t.files++; f.links > 1 {
+				t.linked = append(t.linked, f.st.Ino)
+			}
 			continue
 		}
 		sub, err := beneath(fd, name, unix.O_RDONLY|unix.O_DIRECTORY)

@@ -16,13 +16,15 @@ type file struct {
 	there bool
 	st    unix.Stat_t
 	mount uint64
+	links uint32
 }
 
 func (f *file) typ() Type      { return typeOf(f.st.Mode) }
 func (f *file) is(t Type) bool { return f.there && f.typ() == t }
 func (f *file) perm() uint32   { return f.st.Mode & 0o7777 }
 func (f *file) ctime() int64   { return f.st.Ctim.Nano() }
-func (f *file) print() Print   { return printOf(&f.st) }
+func (f *file) mtime() int64   { return f.st.Mtim.Nano() }
+func (f *file) print() Print   { return printOf(&f.st, f.links) }
 func (f *file) side() *Side {
 	if !f.there {
 		return nil
@@ -47,7 +49,7 @@ func look(dir int, name string) (file, error) {
 	if err != nil {
 		return file{}, err
 	}
-	f := file{there: true, mount: x.Mnt_id}
+	f := file{there: true, mount: x.Mnt_id, links: x.Nlink}
 	f.st.Ino, f.st.Mode, f.st.Size, f.st.Uid, f.st.Gid = x.Ino, uint32(x.Mode), int64(x.Size), x.Uid, x.Gid
 	f.st.Rdev = unix.Mkdev(x.Rdev_major, x.Rdev_minor)
 	f.st.Mtim = unix.Timespec{Sec: x.Mtime.Sec, Nsec: int64(x.Mtime.Nsec)}

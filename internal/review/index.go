@@ -22,15 +22,25 @@ type Print struct {
 	Size  int64  `json:"size"`
 	Mtime int64  `json:"mtime"` // nanoseconds
 	Ctime int64  `json:"ctime"`
+	Links uint32 `json:"links,omitempty"` // 0: not known
 }
 
-func printOf(st *unix.Stat_t) Print {
-	return Print{Ino: st.Ino, Mode: st.Mode, Size: st.Size, Mtime: st.Mtim.Nano(), Ctime: st.Ctim.Nano()}
+func printOf(st *unix.Stat_t, links uint32) Print {
+	return Print{Ino: st.Ino, Mode: st.Mode, Size: st.Size, Mtime: st.Mtim.Nano(), Ctime: st.Ctim.Nano(), Links: links}
+}
+
+// changed is whether the file has become another one. That another name of it has gone,
+// which changes its ctime, does not count: an apply does that.
+func (p Print) changed(now Print) bool {
+	if p.Links == 0 {
+		now.Links = 0
+	}
+	return p != now && (now.Links >= p.Links || p.moved(now))
 }
 
 // moved is whether a file that was renamed, which changes its ctime, is another one.
 func (p Print) moved(q Print) bool {
-	p.Ctime, q.Ctime = 0, 0
+	p.Ctime, q.Ctime, p.Links, q.Links = 0, 0, 0, 0
 	return p != q
 }
 

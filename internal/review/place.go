@@ -43,7 +43,7 @@ func (a *applier) act(ctx context.Context, r pair, parent int, base string, ch C
 	switch {
 	case ch.Kind == Deleted:
 		return a.remove(ctx, parent, base, ch)
-	case ch.Kind == Changed && !ch.Content && !ch.Attrs:
+	case ch.Kind == Changed && !ch.Content && !ch.Attrs && ch.expected.links < 2: // else other names of it would change, too
 		return a.chmod(parent, base, ch)
 	}
 	if err := a.build(r, parent, ch); err != nil {
@@ -165,7 +165,7 @@ func (a *applier) placeSimply(ctx context.Context, parent int, base string, ch C
 	if err != nil {
 		return err
 	}
-	if f.there != ch.expected.there || f.there && f.print() != ch.expected.print() {
+	if f.there != ch.expected.there || f.there && a.changed(ch, f) {
 		return errMoved
 	}
 	if !f.is(Directory) && ch.Now.Type != Directory || !f.there {
@@ -179,13 +179,14 @@ func (a *applier) placeSimply(ctx context.Context, parent int, base string, ch C
 
 func (a *applier) removeSimply(ctx context.Context, parent int, base string, ch Change) error {
 	if ch.expected.is(Directory) {
-		t, err := survey(ctx, parent, base)
+		t, err := survey(ctx, parent, base, a.ours(ch))
 		if err != nil {
 			return err
 		}
 		if t.newest > a.since && !a.o.Force {
 			return errMoved
 		}
+		a.goes(ch, t.linked...)
 	}
 	return layer.RemoveAll(parent, base)
 }
@@ -203,16 +204,49 @@ func (a *applier) got(ctx context.Context, parent int, ch Change) error {
 		if f.print().moved(ch.expected.print()) {
 			return errMoved
 		}
+		if f.links > 1 {
+			a.goes(ch, f.st.Ino)
+		}
 		return nil
 	}
-	t, err := survey(ctx, parent, a.temp)
+	t, err := survey(ctx, parent, a.temp, a.ours(ch))
 	if err != nil {
 		return err
 	}
 	if t.newest > a.since && !a.o.Force {
 		return fmt.Errorf("the host has changed %s in it at this moment", quote(t.name))
 	}
+	a.goes(ch, t.linked...)
 	return nil
+}
+
+// changed is whether what the host has there is not what was compared, but for other names
+// of it that went with this apply.
+func (a *applier) changed(ch Change, f file) bool {
+	if a.ours(ch)(f.st.Ino) {
+		return f.print().moved(ch.expected.print())
+	}
+	return f.print() != ch.expected.print()
+}
+
+// inode is one of the file system that an overlay lies on.
+type inode struct {
+	overlay int
+	number  uint64
+}
+
+// goes remembers inodes that lose a name: others may be among what is to come.
+func (a *applier) goes(ch Change, numbers ...uint64) {
+	if a.fewer == nil {
+		a.fewer = map[inode]bool{}
+	}
+	for _, n := range numbers {
+		a.fewer[inode{ch.overlay, n}] = true
+	}
+}
+
+func (a *applier) ours(ch Change) func(uint64) bool {
+	return func(n uint64) bool { return a.fewer[inode{ch.overlay, n}] }
 }
 
 // remove takes a name away: first to the temporary name, where it is looked at.
@@ -226,7 +260,7 @@ func (a *applier) remove(ctx context.Context, parent int, base string, ch Change
 		if err != nil {
 			return err
 		}
-		if f.there && f.print() != ch.expected.print() {
+		if f.there && a.changed(ch, f) {
 			return errMoved
 		}
 		return a.removeSimply(ctx, parent, base, ch)

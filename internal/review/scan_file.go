@@ -76,7 +76,8 @@ func (c *scanner) compare(ch *Change, p place, name string, fd int) error {
 	}
 	low, err := openat(p.lower, name, readable)
 	if errors.Is(err, unix.EACCES) {
-		ch.Content = true // nor could the sandbox read it: it has been replaced
+		// Nor could the sandbox read it: it has been replaced. Unless by an apply that went no further.
+		ch.Content = !c.resuming || have.st.Size != host.st.Size || have.mtime() != host.mtime()
 		return nil
 	}
 	if err != nil {
@@ -128,7 +129,7 @@ func (c *scanner) tree(ch *Change, lower int, name string, host file) error {
 		ch.Conflict = "another file system is mounted there"
 		return nil
 	}
-	t, err := survey(c.ctx, lower, name)
+	t, err := survey(c.ctx, lower, name, func(uint64) bool { return c.resuming })
 	ch.Files = t.files
 	if err != nil {
 		ch.Conflict = "the host's cannot be looked at: " + err.Error()

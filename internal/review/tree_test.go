@@ -17,7 +17,7 @@ import (
 //
 //	f NAME MODE CONTENT   a file        l NAME TARGET   a link       p NAME   a fifo
 //	d NAME [MODE]         a directory   w NAME          a whiteout   x NAME   an attribute user.x on it
-//	o NAME                an opaque directory
+//	o NAME                an opaque directory               h NAME OF     another name of a file
 func plant(t testing.TB, dir, text string) {
 	t.Helper()
 	for line := range strings.Lines(text) {
@@ -41,6 +41,8 @@ func plant(t testing.TB, dir, text string) {
 			}
 		case "l":
 			check(t, os.Symlink(w[2], path))
+		case "h":
+			check(t, os.Link(filepath.Join(dir, w[2]), path))
 		case "p":
 			check(t, unix.Mkfifo(path, 0o644))
 		case "w":
