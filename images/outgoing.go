@@ -100,8 +100,13 @@ func (s *Store) pack(ctx context.Context, img *Image, sh Shape) (_ *parcel, err 
 			p.close()
 		}
 	}()
+	if sh.Format == FormatOCI || sh.Format == "" && sh.Compression != "" { // out of an index that is kept whole it may be Docker's
+		if err := p.toOCI(); err != nil {
+			return nil, err
+		}
+	}
 	var m ocispec.Manifest
-	if err := json.Unmarshal(raw, &m); err != nil {
+	if err := json.Unmarshal(p.raw, &m); err != nil {
 		return nil, fmt.Errorf("read the manifest of %s: %w", img.ID, err)
 	}
 	p.add(s.stored(m.Config))
@@ -168,6 +173,20 @@ func (p *parcel) manifest(m ocispec.Manifest, sh Shape, same bool) error {
 		return fmt.Errorf("encode the manifest: %w", err)
 	}
 	p.set(raw, ocispec.MediaTypeImageManifest)
+	return nil
+}
+
+// toOCI gives a parcel OCI's manifest, as an image gets it that is pulled.
+func (p *parcel) toOCI() error {
+	doc, err := parseDocument(p.raw, p.desc.MediaType)
+	if err != nil {
+		return err
+	}
+	c := &chosen{raw: p.raw, doc: doc, desc: p.desc}
+	if err := c.toOCI(); err != nil {
+		return err
+	}
+	p.raw, p.desc = c.raw, c.desc
 	return nil
 }
 

@@ -80,7 +80,7 @@ func destination(desc ocispec.Descriptor, dest string) (Reference, error) {
 	}
 	ref, err := ParseReference(dest)
 	if err != nil {
-		return ref, err
+		return ref, pushedElsewhere(dest, err)
 	}
 	if own && ref.Domain == localDomain {
 		return ref, fail(nil, "it is called %s, and localhost is no registry", dest).hint("name the place: coracle push IMAGE REGISTRY/NAME:TAG")
@@ -94,7 +94,26 @@ func destination(desc ocispec.Descriptor, dest string) (Reference, error) {
 	return ref, nil
 }
 
+// pushedElsewhere says what brings an image into the store of another program, where an error
+// of the name is that it is there.
+func pushedElsewhere(dest string, err error) error {
+	e := (*Error)(nil)
+	before, _, _ := strings.Cut(dest, ":")
+	if load := map[string]string{"docker-daemon": "docker", "containers-storage": "podman"}[before]; load != "" && errors.As(err, &e) {
+		e.Help = "coracle save IMAGE | " + load + " load"
+	}
+	return err
+}
+
 func (s *Store) pushTo(ctx context.Context, idx *index, desc ocispec.Descriptor, to Reference, o PushOptions) (*Pushed, error) {
+	if to.Transport == OCI || to.Transport == OCIArchive {
+		switch {
+		case o.Format == FormatDocker, o.All && desc.MediaType == dockerIndex: // skopeo, buildah and umoci find none there
+			return nil, fail(ErrUnsupported, "an OCI layout holds no Docker manifests").hint("dir:DIR does; without --all and --format this platform's image goes, with OCI's manifest")
+		case !o.All || desc.MediaType != ocispec.MediaTypeImageIndex:
+			o.Format = FormatOCI
+		}
+	}
 	switch to.Transport {
 	case Docker:
 		return s.pushRegistry(ctx, idx, desc, to, o)

@@ -3,6 +3,7 @@ package images
 import (
 	"encoding/json"
 	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
 	"slices"
@@ -112,5 +113,91 @@ func TestPushNestedIndex(t *testing.T) {
 	}
 	if !slices.Equal(order, []string{string(a.desc.Digest), string(b.desc.Digest), string(inner.Digest), "all"}) {
 		t.Errorf("%q", order)
+	}
+}
+
+// Into an OCI layout goes OCI's manifest, whatever the registry had: no other tool finds
+// Docker's there. dir: keeps it as it came.
+func TestPushDockersToLayout(t *testing.T) {
+	m := make3(t, func(m *made) { // the second is compressed with zstd
+		m.doc.Layers, m.config.RootFS.DiffIDs = m.doc.Layers[:1], m.config.RootFS.DiffIDs[:1]
+	})
+	forms, err := dockerForms(m.doc)
+	if err != nil {
+		t.Fatal(err)
+	}
+	reg := newRegistry(t)
+	reg.serve("v1", m)
+	docker := served{dockerManifest, forms[0]}
+	list := fmt.Appendf(nil, `{"schemaVersion":2,"mediaType":%q,"manifests":[{"mediaType":%q,"digest":%q,"size":%d,"platform":{"os":"linux","architecture":%q}}]}`,
+		dockerIndex, dockerManifest, sha256Of(forms[0]), len(forms[0]), m.config.Architecture)
+	reg.extra["one"], reg.extra[string(sha256Of(forms[0]))], reg.extra["list"] = docker, docker, served{dockerIndex, list}
+	s := newStore(t)
+	mediaType := func(file string) string {
+		t.Helper()
+		var doc struct {
+			MediaType string
+			Manifests []ocispec.Descriptor
+		}
+		data, err := os.ReadFile(file)
+		if err == nil {
+			err = json.Unmarshal(data, &doc)
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		if len(doc.Manifests) > 0 {
+			return doc.Manifests[0].MediaType
+		}
+		return doc.MediaType
+	}
+	for _, tag := range []string{"one", "list"} {
+		name := reg.host() + "/x:" + tag
+		if _, err := s.Pull(t.Context(), name, PullOptions{AllPlatforms: true}); err != nil {
+			t.Fatal(err)
+		}
+		dir := t.TempDir()
+		for transport, want := range map[string]string{"oci": ocispec.MediaTypeImageManifest, "dir": dockerManifest} {
+			at := filepath.Join(dir, transport)
+			if _, err := s.Push(t.Context(), name, transport+":"+at, PushOptions{}); err != nil {
+				t.Fatal(err)
+			}
+			file := filepath.Join(at, map[string]string{"oci": "index.json", "dir": "manifest.json"}[transport])
+			if got := mediaType(file); got != want {
+				t.Errorf("%s to %s: %s, want %s", tag, transport, got, want)
+			}
+		}
+		for _, dest := range []string{"oci:" + dir + "/oci2", "oci-archive:" + dir + "/tar"} {
+			if _, err := s.Push(t.Context(), name, dest, PushOptions{Shape: Shape{Format: FormatDocker}}); !errors.Is(err, ErrUnsupported) {
+				t.Errorf("%s to %s: %v", tag, dest, err)
+			}
+			_, err := s.Push(t.Context(), name, dest, PushOptions{All: true})
+			if (tag == "list") != errors.Is(err, ErrUnsupported) {
+				t.Errorf("%s with all to %s: %v", tag, dest, err)
+			}
+		}
+		if _, err := s.Push(t.Context(), name, "dir:"+dir+"/all", PushOptions{All: true}); err != nil {
+			t.Error(err)
+		}
+		saved := filepath.Join(dir, "saved")
+		if err := s.SaveDir(t.Context(), saved, []string{name}, SaveOptions{Kind: SaveOCIDir}); err != nil || mediaType(saved+"/index.json") != ocispec.MediaTypeImageManifest {
+			t.Errorf("%s saved: %v", tag, err)
+		}
+		for shape, sh := range map[string]Shape{"oci": {Format: FormatOCI}, "gzip": {Compression: "gzip", Force: true, Level: 1}} {
+			at := filepath.Join(dir, shape+"-dir")
+			if _, err := s.Push(t.Context(), name, "dir:"+at, PushOptions{Shape: sh}); err != nil || mediaType(at+"/manifest.json") != ocispec.MediaTypeImageManifest {
+				t.Errorf("%s as %s: %v", tag, shape, err)
+			}
+		}
+	}
+}
+
+// What is the store of another program is told with what brings an image there.
+func TestPushElsewhere(t *testing.T) {
+	s := stored(t, make3(t, nil))
+	for dest, want := range map[string]string{"docker-daemon:x:1": "coracle save IMAGE | docker load", "containers-storage:x:1": "coracle save IMAGE | podman load"} {
+		if _, err := s.Push(t.Context(), onlyName(t, s), dest, PushOptions{}); err == nil || hintOf(err) != want {
+			t.Errorf("%s: %v, hint %q", dest, err, hintOf(err))
+		}
 	}
 }
