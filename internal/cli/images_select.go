@@ -19,12 +19,9 @@ type imageTest func(img images.Listed, r imageRow) bool
 
 // filter makes one predicate of NAME and all --filter.
 func (c *imagesCmd) filter(all func() (engineAPI, error)) (imageTest, error) {
-	var tests []imageTest
-	filters := c.Filter
-	if c.Name != "" {
-		filters = append([]string{"reference=" + c.Name}, filters...)
-	}
-	for _, f := range filters {
+	var tests []imageTest                  // all of which must fit
+	alternatives := map[string]imageTest{} // of several values of a key one
+	for _, f := range c.Filter {
 		key, value, ok := strings.Cut(f, "=")
 		if !ok {
 			return nil, &usageError{msg: fmt.Sprintf("images: the filter %q is not KEY=VALUE", f), hint: imageFilterKeys}
@@ -33,11 +30,33 @@ func (c *imagesCmd) filter(all func() (engineAPI, error)) (imageTest, error) {
 		if err != nil {
 			return nil, err
 		}
+		switch key {
+		case "reference", "id", "digest":
+			alternatives[key] = either(alternatives[key], t)
+		default:
+			tests = append(tests, t)
+		}
+	}
+	for _, t := range alternatives {
+		tests = append(tests, t)
+	}
+	if c.Name != "" {
+		t, err := imageFilter("reference", c.Name, all)
+		if err != nil {
+			return nil, err
+		}
 		tests = append(tests, t)
 	}
 	return func(img images.Listed, r imageRow) bool {
 		return !slices.ContainsFunc(tests, func(t imageTest) bool { return !t(img, r) })
 	}, nil
+}
+
+func either(a, b imageTest) imageTest {
+	if a == nil {
+		return b
+	}
+	return func(img images.Listed, r imageRow) bool { return a(img, r) || b(img, r) }
 }
 
 const imageFilterKeys = "reference=, dangling=, label=, before=, since=, until=, id= and digest= are understood"
