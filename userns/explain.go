@@ -128,6 +128,9 @@ func explainSELinux(f Facts, e *RestrictedError) {
 func explainSeccomp(f Facts, e *RestrictedError) {
 	e.Cause = CauseSeccomp
 	switch f.Container {
+	case "coracle":
+		e.Reason = "the sandbox or container of coracle around us forbids it"
+		e.Advice = "run it outside; no sandbox can be made in a sandbox"
 	case "docker":
 		e.Reason = "the seccomp filter of the docker container around us forbids it"
 		e.Advice = "start the outer container with --security-opt seccomp=unconfined --security-opt apparmor=unconfined --security-opt systempaths=unconfined"

@@ -43,6 +43,7 @@ func TestExplainStep(t *testing.T) {
 		{"docker's filter", func(f *Facts) { f.Seccomp, f.Container, f.Label = true, "docker", "docker-default (enforce)" }, stepClone, syscall.EPERM, CauseSeccomp, "docker container", "seccomp=unconfined"},
 		{"docker's profile", func(f *Facts) { f.Seccomp, f.Container, f.Label = true, "docker", "docker-default (enforce)" }, stepMount, syscall.EACCES, CauseAppArmor, "docker-default", "apparmor=unconfined"},
 		{"podman's filter", func(f *Facts) { f.Seccomp, f.Container = true, "podman" }, stepClone, syscall.EPERM, CauseSeccomp, "podman container", "--security-opt"},
+		{"our own filter", func(f *Facts) { f.Seccomp, f.Container = true, "coracle" }, stepClone, syscall.EPERM, CauseSeccomp, "coracle around us", "outside"},
 		{"lxc's filter", func(f *Facts) { f.Seccomp, f.Container = true, "lxc" }, stepClone, syscall.EPERM, CauseSeccomp, "lxc container", ""},
 		{"a unit's filter", func(f *Facts) { f.Seccomp = true }, stepClone, syscall.EPERM, CauseSeccomp, "seccomp filter on this process", "RestrictNamespaces="},
 		{"selinux", func(f *Facts) { f.SELinux, f.Label = "enforcing", "user_u:user_r:user_t:s0" }, stepClone, syscall.EACCES, CauseSELinux, "user_u:user_r:user_t:s0", "ausearch"},

@@ -25,7 +25,7 @@ type Facts struct {
 	SELinuxOff        []string
 	Seccomp           bool // a filter is on this process
 	NoNewPrivs        bool
-	Container         string // "docker", "podman", …, "container", "" for none
+	Container         string // "coracle", "docker", "podman", …, "container", "" for none
 	Chroot            bool
 	Own               Map    // of our own user namespace, container side is ours
 	Exe               string // our executable
@@ -112,6 +112,9 @@ func (s system) selinuxOff() []string {
 
 // container names the container runtime around us by the marks they leave.
 func (s system) container() string {
+	if strings.HasPrefix(s.word("/proc/1/cmdline"), "[coracle:init]") {
+		return "coracle" // its sandbox has the host's root, and with it what the next lines look for
+	}
 	if _, err := os.Lstat(s.file("/.dockerenv")); err == nil {
 		return "docker"
 	}

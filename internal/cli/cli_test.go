@@ -66,6 +66,9 @@ func TestDispatch(t *testing.T) {
 		{"image xyzzy", 125, "", `hint: "coracle image --help" lists its commands`},
 		{"contaner ls", 125, "", `did you mean "container"?`},
 		{"image --rot /x ls", 125, "", "hint: did you mean --root?"},
+		{"sandbox --ro-bind / / -- true", 125, "", "error: sandbox: --ro-bind is refused: that is bubblewrap's name for it\nhint: --ro PATH[:DEST]"},
+		{"sandbox --unshare-all -- true", 125, "", "error: sandbox: --unshare-all is refused: that is so in every sandbox"},
+		{"learn --bind / / -- true", 125, "", "error: learn: --bind is refused"},
 		{"image ls --bogus", 125, "", `error: images: unknown flag --bogus`},
 		{"pull --decryption-key k debian", 125, "", "--decryption-key is not supported yet"},
 	} {
@@ -290,6 +293,14 @@ func TestUnshare(t *testing.T) {
 
 func TestSecondsText(t *testing.T) {
 	var s seconds
+	if err := s.UnmarshalText([]byte("0.5")); err != nil || time.Duration(s) != 500*time.Millisecond {
+		t.Errorf("0.5: %v, %v", s, err)
+	}
+	for _, bad := range []string{".", "1.2.3", "-0.5", ""} {
+		if err := s.UnmarshalText([]byte(bad)); err == nil {
+			t.Errorf("%q: %v", bad, s)
+		}
+	}
 	if err := s.UnmarshalText([]byte("99999999999")); err == nil {
 		t.Errorf("3,000 years are %v", time.Duration(s))
 	}

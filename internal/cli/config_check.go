@@ -106,6 +106,9 @@ func (r *configReader) unknown(s *configSetting, key []string, fields []field) e
 				return r.fail(s.line, key, why.err("--"+name).Error(), why.hint)
 			}
 		}
+		if err == nil && e.make != nil && slices.ContainsFunc(fieldsOf(e.make()), func(f field) bool { return f.name == name }) {
+			return r.fail(s.line, key, "that is a matter of one run", "say --"+name+" on the command line")
+		}
 	}
 	var names []string
 	for _, f := range fields {

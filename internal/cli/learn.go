@@ -40,6 +40,8 @@ func (c *learnCmd) profileWords(conf *config, fields []field, line split) ([]str
 	return c.Box.profileWords(conf, fields, line)
 }
 
+func (c *learnCmd) refused(name string) (refusal, bool) { return c.Box.refused(name) }
+
 func (c *learnCmd) run(a *app) (int, error) {
 	box := &c.Box
 	switch {

@@ -28,7 +28,8 @@ func TestBuiltinProfiles(t *testing.T) {
 func TestProfileErrors(t *testing.T) {
 	for text, want := range map[string]string{
 		"pids = 3\nrw = 'x'":         "f:2:1: rw: a list of words is wanted, and it is a word",
-		"  report = 'x'":             `f:1:3: report: "coracle sandbox" has no flag of that name`,
+		"  report = 'x'":             `f:1:3: report: that is a matter of one run`,
+		"qwertz = 'x'":               `f:1:1: qwertz: "coracle sandbox" has no flag of that name`,
 		"cdw = 'ro'":                 "f:1:1: cdw: there is no such key",
 		"pids = 1\npids = 2":         "f:2:1: pids: line 1 has it already",
 		"[limits]\npids = 1":         "f:1:2: limits: a profile has no tables",

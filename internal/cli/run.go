@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"strconv"
+	"strings"
 	"time"
 
 	"coracle/internal/engine"
@@ -214,7 +215,7 @@ func (c *runCmd) run(a *app) (int, error) {
 	return exit.Code, err
 }
 
-// seconds is a time as podman takes it: a number of seconds; 90s and 5m are
+// seconds is a time as podman takes it: a number of seconds; 0.5, 90s and 5m are
 // understood too.
 type seconds time.Duration
 
@@ -224,7 +225,11 @@ func (s *seconds) UnmarshalText(text []byte) error {
 		*s = seconds(time.Duration(n) * time.Second)
 		return nil
 	}
-	d, err := time.ParseDuration(string(text))
+	word := string(text)
+	if word != "" && strings.Trim(word, "0123456789.") == "" && strings.Contains(word, ".") {
+		word += "s"
+	}
+	d, err := time.ParseDuration(word)
 	if err != nil || d < 0 {
 		return fmt.Errorf("%q is not a time: a number of seconds, or 90s, 5m, 1h30m", text)
 	}

@@ -100,6 +100,25 @@ TERM and the language. Nothing of it is left when it ends.
   coracle sandbox --explain -- npm install`
 }
 
+// refused are bubblewrap's flags, and firejail's, that are called otherwise here.
+func (*sandboxCmd) refused(name string) (refusal, bool) {
+	return findRefusal([]refusal{
+		{flags: "ro-bind", never: true, reason: "that is bubblewrap's name for it", hint: "--ro PATH[:DEST]; all of the host's root is in sight anyway, read-only, but for homes, /tmp and /run"},
+		{flags: "bind dev-bind", never: true, reason: "that is bubblewrap's name for it", hint: "--rw PATH[:DEST]"},
+		{flags: "ro-bind-try bind-try dev-bind-try", never: true, reason: "that is bubblewrap's name for it", hint: "--ro-try PATH[:DEST], --rw-try PATH[:DEST]"},
+		{flags: "ro-bind-data bind-data", never: true, reason: "that is bubblewrap's name for it", hint: "--file FD:DEST"},
+		{flags: "setenv", never: true, reason: "that is bubblewrap's name for it", hint: "--env NAME=VALUE"},
+		{flags: "unsetenv clearenv", never: true, reason: "of the environment there is only what is asked for", hint: "leave it out; --env-pass NAME takes a variable from here"},
+		{flags: "chdir", never: true, reason: "the command starts where you are", hint: "cd DIR && coracle sandbox ..., or sandbox ... -- env -C DIR COMMAND"},
+		{flags: "proc dev die-with-parent new-session unshare-all unshare-user unshare-pid unshare-ipc unshare-uts unshare-cgroup unshare-net cap-drop as-pid-1 private private-dev private-tmp nonewprivs noroot caps.drop", never: true,
+			reason: "that is so in every sandbox", hint: "leave it out; --explain says all that holds"},
+		{flags: "share-net", never: true, reason: "that is bubblewrap's name for it", hint: "--network host, or better --allow-net HOST:PORT"},
+		{flags: "whitelist read-write", never: true, reason: "that is firejail's name for it", hint: "--rw PATH"},
+		{flags: "blacklist", never: true, reason: "that is firejail's name for it", hint: "--hide PATH"},
+		{flags: "read-only", never: true, reason: "that is firejail's name for it", hint: "--ro PATH"},
+	}, name)
+}
+
 func (c *sandboxCmd) run(a *app) (int, error) {
 	o, err := c.options()
 	if err != nil {

@@ -40,7 +40,7 @@ func mayImport() map[string][]string {
 		"internal/stack":      nil,
 		"internal/review":     {"images", "internal/nofile", "internal/plainfile", "internal/randid", "internal/say"},
 		"internal/engine":     {"userns", "fuse", "netns", "cgroupv2", "images", "spec", "internal/nofile", "internal/plainfile", "internal/plainjson", "internal/randid", "internal/ctrlog", "internal/signals", "internal/stack", "internal/foreground", "internal/begin", "internal/hire", "internal/later", "internal/review", "internal/sandbox", "internal/denial"},
-		"internal/sandbox":    {"fuse", "spec", "internal/denial"},
+		"internal/sandbox":    {"fuse", "spec", "internal/denial", "internal/say"},
 		"internal/denial":     {"spec", "internal/plainfile"},
 		"internal/cli":        {"internal/engine", "internal/sandbox", "internal/review", "internal/denial", "internal/foreground", "internal/oci", "internal/say", "userns", "spec", "images", "internal/nofile"},
 		"internal/e2e":        nil,

@@ -25,7 +25,7 @@ func (s *boxed) readFiles() error {
 		number, dest, ok := strings.Cut(word, ":")
 		n, err := strconv.ParseUint(number, 10, 20)
 		if !ok || err != nil || !path.IsAbs(dest) {
-			return &Error{Op: "--file " + word, Err: errors.New("it is a descriptor's number and an absolute path"), Help: "--file 3:/etc/hosts 3<hosts"}
+			return &Error{Op: "--file " + word, Err: errors.New("a descriptor's number and an absolute path are wanted"), Help: "--file 3:/etc/hosts 3<hosts"}
 		}
 		data, err := readDescriptor(int(n))
 		if err != nil {

@@ -107,7 +107,11 @@ func (p *planner) lower(at Place) error {
 		op = "lay an overlay over the current directory"
 	}
 	if ok, fstype := p.mounts.MayBeLower(at.Source); !ok {
-		return &Error{Op: op, Err: fmt.Errorf("%s is on %s, which the kernel takes for no overlay", at.Source, fstype), Help: "--cwd ro or --cwd rw, --ro or --rw"}
+		help := "--cwd ro or --cwd rw, --ro or --rw"
+		if nowhereElse(at.Source) != "" {
+			help = "cd to another directory, or say --cwd none" // those are the sandbox's own
+		}
+		return &Error{Op: op, Err: fmt.Errorf("%s is on %s, which the kernel takes for no overlay", at.Source, fstype), Help: help}
 	}
 	p.noteGroup(at.Source)
 	below := p.mounts.Below(at.Source)

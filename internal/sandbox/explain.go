@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"strings"
 	"time"
+
+	"coracle/internal/say"
 )
 
 // Rule is one thing that is enforced, and by which mechanism.
@@ -112,28 +114,30 @@ func (pl *Plan) networkRule() Rule {
 	return Rule{"no network", "network namespace with a loopback only"}
 }
 
-// Explain is the plan for people.
+// Explain is the plan for people: names in it are whoever's who made the files, and are
+// shown without control characters.
 func (pl *Plan) Explain() string {
 	var b strings.Builder
 	d := pl.Document()
-	fmt.Fprintf(&b, "command: %s\nstarts in: %s\nroot: %s\n", strings.Join(quoted(d.Command), " "), d.Cwd, rootWords(d.Root))
+	fmt.Fprintf(&b, "command: %s\nstarts in: %s\nroot: %s\n", strings.Join(quoted(d.Command), " "), say.Visible(d.Cwd), say.Visible(rootWords(d.Root)))
 	b.WriteString("files:\n")
 	width := 0
-	for _, v := range d.View {
-		width = max(width, len(v.Path))
+	for i := range d.View {
+		d.View[i].Path = say.Visible(d.View[i].Path)
+		width = max(width, len(d.View[i].Path))
 	}
 	for _, v := range d.View {
 		why := v.Why
 		if v.Flag != "" {
 			why += " (" + v.Flag + ")"
 		}
-		fmt.Fprintf(&b, "  %-*s  %-26s %s\n", width, v.Path, v.As, why)
+		fmt.Fprintf(&b, "  %-*s  %-26s %s\n", width, v.Path, v.As, say.Visible(why))
 	}
 	if len(d.Hidden) > 0 {
 		b.WriteString("hidden:\n")
 	}
 	for _, v := range d.Hidden {
-		fmt.Fprintf(&b, "  %s  (%s)\n", v.Path, v.Why)
+		fmt.Fprintf(&b, "  %s  (%s)\n", say.Visible(v.Path), say.Visible(v.Why))
 	}
 	b.WriteString("environment:\n")
 	for _, e := range d.Env {
@@ -141,10 +145,10 @@ func (pl *Plan) Explain() string {
 	}
 	b.WriteString("enforced:\n")
 	for _, r := range d.Rules {
-		fmt.Fprintf(&b, "  %s\n      by: %s\n", r.What, r.How)
+		fmt.Fprintf(&b, "  %s\n      by: %s\n", say.Visible(r.What), say.Visible(r.How))
 	}
 	for _, n := range d.Notes {
-		fmt.Fprintf(&b, "note: %s\n", n)
+		fmt.Fprintf(&b, "note: %s\n", say.Visible(n))
 	}
 	return b.String()
 }
@@ -162,7 +166,7 @@ func rootWords(root string) string {
 func quoted(words []string) []string {
 	out := make([]string, len(words))
 	for i, w := range words {
-		if out[i] = w; w == "" || strings.ContainsAny(w, " \t\n'\"\\$`*?[]{}()<>|&;#~!\x1b") {
+		if out[i] = w; w == "" || say.Visible(w) != w || strings.ContainsAny(w, " \t\n'\"\\$`*?[]{}()<>|&;#~!\x1b") {
 			out[i] = fmt.Sprintf("%q", w)
 		}
 	}

@@ -80,3 +80,15 @@ func TestOwn(t *testing.T) {
 		})
 	}
 }
+
+// Without HOME the home is that of the user database; with one that is nowhere it is /tmp.
+func TestHome(t *testing.T) {
+	for env, want := range map[string]string{"HOME=/home/u": "/home/u", "OTHER=x": "/home/u", "HOME=": "/home/u", "HOME=/nosuch": "/tmp", "HOME=/usr/share": "/usr/share"} {
+		f := facts()
+		f.Environ[0] = env
+		pl, err := New(Options{}, f, newFake())
+		if err != nil || pl.Home != want {
+			t.Errorf("%s: %q, %v", env, pl.Home, err)
+		}
+	}
+}

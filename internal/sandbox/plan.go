@@ -209,7 +209,7 @@ func (p *planner) base() error {
 // findHomes finds the directories that hold the caller's own things: a HOME that
 // was set to something else does not bring the other one into sight.
 func (p *planner) findHomes() {
-	for i, dir := range []string{p.Facts.home(), p.Facts.Home} {
+	for _, dir := range []string{p.Facts.home(), p.Facts.Home} {
 		if !path.IsAbs(dir) {
 			continue
 		}
@@ -217,7 +217,7 @@ func (p *planner) findHomes() {
 		if err != nil || real == "/" || !p.isDir(real) {
 			continue
 		}
-		if i == 0 {
+		if p.plan.Home == "" && (dir == p.Facts.home() || p.Facts.home() == "") {
 			p.plan.Home = real
 		}
 		if !slices.Contains(p.homes, real) && p.places[real] == nil {
