@@ -169,11 +169,12 @@ func (s *Store) commit(ctx context.Context, o CommitOptions, img *ocispec.Image,
 	return s.assemble(ctx, rawConfig, manifest, in, names)
 }
 
-// plainTypes are descriptors of layers without what only their manifest meant.
+// plainTypes are descriptors of layers without what only their manifest meant. In an index that
+// is kept whole that may be Docker's, and the types with it.
 func plainTypes(layers []ocispec.Descriptor) []ocispec.Descriptor {
 	out := make([]ocispec.Descriptor, len(layers))
 	for i, l := range layers {
-		out[i] = ocispec.Descriptor{MediaType: l.MediaType, Digest: l.Digest, Size: l.Size, URLs: l.URLs, Annotations: l.Annotations}
+		out[i] = ocispec.Descriptor{MediaType: ociLayerType(l.MediaType), Digest: l.Digest, Size: l.Size, URLs: l.URLs, Annotations: l.Annotations}
 	}
 	return out
 }

@@ -22,16 +22,7 @@ func (c *chosen) toOCI() error {
 	config.MediaType = ocispec.MediaTypeImageConfig
 	m := ocispec.Manifest{Versioned: specs.Versioned{SchemaVersion: 2}, MediaType: ocispec.MediaTypeImageManifest, Config: config, Layers: []ocispec.Descriptor{}}
 	for _, l := range c.doc.Layers {
-		switch l.MediaType {
-		case dockerLayer:
-			l.MediaType = ocispec.MediaTypeImageLayer
-		case dockerLayerGzip:
-			l.MediaType = ocispec.MediaTypeImageLayerGzip
-		case dockerForeignLayer:
-			l.MediaType = ocispec.MediaTypeImageLayerNonDistributableGzip //nolint:staticcheck // deprecated for makers: this one is somebody else's
-		case dockerLayerZstd:
-			l.MediaType = ocispec.MediaTypeImageLayerZstd
-		}
+		l.MediaType = ociLayerType(l.MediaType)
 		m.Layers = append(m.Layers, l)
 	}
 	raw, err := json.Marshal(m)
@@ -44,4 +35,19 @@ func (c *chosen) toOCI() error {
 	c.raw = raw
 	c.desc = ocispec.Descriptor{MediaType: ocispec.MediaTypeImageManifest, Digest: sha256Of(raw), Size: int64(len(raw))}
 	return nil
+}
+
+// ociLayerType is OCI's word for a layer's type.
+func ociLayerType(t string) string {
+	switch t {
+	case dockerLayer:
+		return ocispec.MediaTypeImageLayer
+	case dockerLayerGzip:
+		return ocispec.MediaTypeImageLayerGzip
+	case dockerForeignLayer:
+		return ocispec.MediaTypeImageLayerNonDistributableGzip //nolint:staticcheck // deprecated for makers: this one is somebody else's
+	case dockerLayerZstd:
+		return ocispec.MediaTypeImageLayerZstd
+	}
+	return t
 }

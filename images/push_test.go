@@ -179,6 +179,13 @@ func TestPushDockersToLayout(t *testing.T) {
 		if _, err := s.Push(t.Context(), name, "dir:"+dir+"/all", PushOptions{All: true}); err != nil {
 			t.Error(err)
 		}
+		base, err := s.Lookup(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if made, err := s.Commit(t.Context(), CommitOptions{Base: base}); err != nil || made.Layers[0].MediaType != ocispec.MediaTypeImageLayerGzip {
+			t.Errorf("commit on %s: %+v, %v", tag, made, err)
+		}
 		saved := filepath.Join(dir, "saved")
 		if err := s.SaveDir(t.Context(), saved, []string{name}, SaveOptions{Kind: SaveOCIDir}); err != nil || mediaType(saved+"/index.json") != ocispec.MediaTypeImageManifest {
 			t.Errorf("%s saved: %v", tag, err)
@@ -199,5 +206,18 @@ func TestPushElsewhere(t *testing.T) {
 		if _, err := s.Push(t.Context(), onlyName(t, s), dest, PushOptions{}); err == nil || hintOf(err) != want {
 			t.Errorf("%s: %v, hint %q", dest, err, hintOf(err))
 		}
+	}
+}
+
+// Docker's directory cannot hold layers of zstd, and the flags that change them are push's.
+func TestSaveZstdForDocker(t *testing.T) {
+	s := stored(t, make3(t, nil))
+	dir := filepath.Join(t.TempDir(), "x")
+	err := s.SaveDir(t.Context(), dir, []string{onlyName(t, s)}, SaveOptions{Kind: SaveDockerDir})
+	if !errors.Is(err, ErrUnsupported) || !strings.HasPrefix(err.Error(), "save: ") || !strings.Contains(hintOf(err), "coracle push --format docker --compression gzip") {
+		t.Errorf("%v, hint %q", err, hintOf(err))
+	}
+	if _, err := s.Push(t.Context(), onlyName(t, s), "dir:"+dir, PushOptions{Shape: Shape{Format: FormatDocker, Compression: "gzip"}}); err != nil {
+		t.Error(err)
 	}
 }

@@ -4,6 +4,7 @@ import (
 	"archive/tar"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -92,7 +93,14 @@ func (s *Store) SaveDir(ctx context.Context, dir string, names []string, o SaveO
 		if o.Format == "" {
 			o.Format = FormatDocker
 		}
-		return s.sendOne(ctx, k, list[0].img, o)
+		err = s.sendOne(ctx, k, list[0].img, o)
+		if e := (*Error)(nil); errors.Is(err, ErrUnsupported) && errors.As(err, &e) {
+			e.hint("coracle push --format docker --compression gzip %s dir:%s, or --format %s", names[0], dir, SaveOCIDir)
+		}
+		if err != nil {
+			err = fmt.Errorf("save: %w", err)
+		}
+		return err
 	}
 	l, place, err := openLayout(ctx, dir)
 	if err != nil {
