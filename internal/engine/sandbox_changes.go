@@ -111,7 +111,7 @@ func (s *boxed) applyChanges(ctx context.Context, c *review.Sandbox, rep *Sandbo
 		return &Error{Op: "apply the changes of sandbox " + c.ID, Err: err, Help: "they are kept: coracle review " + c.ID}
 	}
 	for _, x := range done.Refused {
-		s.e.warn("not applied: "+x.Path, "coracle review "+c.ID)
+		s.e.warn("left out: "+x.Line(), "")
 	}
 	rep.Changes.Fate = "applied"
 	return nil
