@@ -114,14 +114,11 @@ func (p *planner) shows(home string) bool {
 // concealPath hides a path of the host's where it is seen, but for what a flag names, or
 // what the command was started in. Of a directory in which that lies the rest is hidden.
 func (p *planner) concealPath(name, why string) {
-	views := p.views(name)
-	if len(views) == 0 {
+	real, err := p.host.Real(name) // often a link to where its owner keeps such files
+	if err != nil {
 		return
 	}
-	if _, err := p.host.Stat(name); err != nil {
-		return
-	}
-	for _, at := range views {
+	for _, at := range p.views(real) {
 		switch place := p.places[at]; {
 		case place != nil && (place.asked() || place.Kind == KindTmpfs || at == p.plan.Cwd):
 		case p.places[p.plan.Cwd] == nil && (at == p.plan.Cwd || below(p.plan.Cwd, at)):

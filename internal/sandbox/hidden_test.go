@@ -29,10 +29,15 @@ func TestCredentials(t *testing.T) {
 		{name: "a part", o: Options{ReadOnly: []string{"/home/u/.config"}}, want: strings.Replace(plainView, "/home/u/p", "/home/u/.config shield\n/home/u/p", 1) + "mask /home/u/.config/gh\n"},
 		{name: "named", o: Options{Home: Real, Cwd: None, ReadOnly: []string{"/home/u/.ssh"}}, want: home("/home/u/.ssh shield\n") + "mask /home/u/.netrc\n"},
 		{name: "one of them named", o: Options{Home: Real, Cwd: None, ReadOnly: []string{"/home/u/.ssh/config"}}, want: home("/home/u/.ssh tmpfs\n/home/u/.ssh/config ro\n") + "mask /home/u/.netrc\n"},
+		{name: "by a link", o: Options{Home: Real, Cwd: None}, want: home("") + "mask /home/u/dot/ssh\n"},
+		{name: "by a link, one named", o: Options{Home: Real, Cwd: None, ReadOnly: []string{"/home/u/dot/ssh/config"}}, want: home("/home/u/dot/ssh tmpfs\n/home/u/dot/ssh/config ro\n")},
 		{name: "where it starts", o: Options{Home: Overlay}, f: func(f *Facts) { f.Cwd = "/home/u/.ssh" }, want: home("/home/u overlay\n") + "mask /home/u/.netrc\n"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			h, f := newFake("/home/u/.ssh", "/home/u/.ssh/config=file", "/home/u/.netrc=file"), facts()
+			if strings.HasPrefix(tt.name, "by a link") {
+				h = newFake("/home/u/.ssh=-> /home/u/dot/ssh", "/home/u/dot", "/home/u/dot/ssh", "/home/u/dot/ssh/config=file")
+			}
 			if tt.name == "a part" {
 				h = newFake("/home/u/.config", "/home/u/.config/gh", "/home/u/.config/x=file")
 			}
