@@ -135,6 +135,7 @@ func elsewhere(path, authFile string, has func(path string) bool) []string {
 
 // LoggedIn says as whom.
 func LoggedIn(registry, authFile string) (string, error) {
+	registries.Ready()
 	domain, key, err := registryKey(registry)
 	if err != nil {
 		return "", err

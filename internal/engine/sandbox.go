@@ -155,7 +155,7 @@ func (s *boxed) prepare(ctx context.Context) (err error) {
 		return err
 	}
 	s.o.Options.Network.ResolvConf = s.resolvConf()
-	if s.plan, err = sandbox.New(s.o.Options, s.facts, sandboxHost{fuse.RealHost(), new(begin.Host)}); err != nil {
+	if s.plan, err = sandbox.New(s.o.Options, s.facts, newSandboxHost()); err != nil {
 		return err
 	}
 	s.findUpper()
@@ -314,6 +314,8 @@ type sandboxHost struct {
 	fuse.HostFS
 	*begin.Host
 }
+
+func newSandboxHost() sandboxHost { return sandboxHost{fuse.RealHost(), new(begin.Host)} }
 
 func (sandboxHost) GroupName(gid uint32) string {
 	g, err := user.LookupGroupId(strconv.FormatUint(uint64(gid), 10))

@@ -135,10 +135,7 @@ func (s *boxed) report(exit *Exit, err error) SandboxReport {
 	case rep.Network != nil:
 		rep.DenialsRecorded = "network"
 	}
-	rep.Executed = append(rep.Executed, s.plan.Executed(func(name string) bool {
-		var st unix.Stat_t
-		return unix.Lstat(name, &st) == nil
-	})...)
+	rep.Executed = append(rep.Executed, s.plan.Executed(newSandboxHost())...)
 	const signalled = 128
 	if exit.Code > signalled && exit.Code <= signalled+64 {
 		rep.Signal = exit.Code - signalled

@@ -4,6 +4,8 @@ import (
 	"path"
 	"slices"
 
+	"coracle/fuse"
+
 	"golang.org/x/sys/unix"
 )
 
@@ -15,45 +17,58 @@ const (
 	nestedEntries = 4096
 )
 
-// nestedRepositories are what git runs or obeys in repositories below dir, submodules
-// included, as paths relative to it; the one in dir itself is in executedLater.
-func (p *planner) nestedRepositories(dir string) []string {
+// repositories are the directories below dir in which git looks for its configuration,
+// those of submodules, linked worktrees and bare ones included, and the files and links that lead it to one
+// elsewhere, as paths relative to dir. The .git in dir itself is in executedLater, if it is
+// a directory.
+func repositories(host Host, dir string) (dirs, pointers []string) {
 	type place struct {
 		name  string // relative
 		depth int
 	}
-	var out []string
-	git := func(repo string) {
-		for _, name := range []string{"hooks", "config", "info/attributes"} {
-			out = append(out, path.Join(repo, name))
-		}
-	}
 	queue := []place{{"", 0}}
 	for n := 0; n < len(queue) && n < nestedDirs; n++ {
 		at := queue[n]
-		entries, err := p.host.ReadDir(path.Join(dir, at.name), nestedEntries)
+		entries, err := host.ReadDir(path.Join(dir, at.name), nestedEntries)
 		if err != nil {
 			continue
+		}
+		if isBare(entries) { // a submodule's, too
+			dirs = append(dirs, at.name)
+			entries = slices.DeleteFunc(entries, func(e fuse.HostEntry) bool { return e.Name != "modules" })
 		}
 		for _, e := range entries {
 			name := path.Join(at.name, e.Name)
 			switch {
+			case e.Name == ".git" && (e.Type == unix.S_IFREG || e.Type == unix.S_IFLNK):
+				pointers = append(pointers, name)
 			case e.Type != unix.S_IFDIR || e.Name == "node_modules":
 			case e.Name == ".git":
 				if at.name != "" {
-					git(name)
+					dirs = append(dirs, name)
 				}
-				modules, _ := p.host.ReadDir(path.Join(dir, name, "modules"), nestedEntries)
-				for _, m := range modules {
-					git(path.Join(name, "modules", m.Name))
+				worktrees, _ := host.ReadDir(path.Join(dir, name, "worktrees"), nestedEntries)
+				for _, w := range worktrees {
+					dirs = append(dirs, path.Join(name, "worktrees", w.Name))
 				}
+				queue = append(queue, place{path.Join(name, "modules"), at.depth + 1})
 			case at.depth < nestedDepth:
 				queue = append(queue, place{name, at.depth + 1})
 			}
 		}
 	}
-	return slices.DeleteFunc(out, func(name string) bool {
-		_, err := p.host.Stat(path.Join(dir, name))
-		return err != nil
-	})
+	return dirs, pointers
+}
+
+// isBare knows a repository without a working tree by what git knows it by.
+func isBare(entries []fuse.HostEntry) bool {
+	has := func(name string, kind uint32) bool {
+		return slices.ContainsFunc(entries, func(e fuse.HostEntry) bool { return e.Name == name && e.Type == kind })
+	}
+	return has("HEAD", unix.S_IFREG) && has("objects", unix.S_IFDIR) && has("refs", unix.S_IFDIR)
+}
+
+// obeyed are what git runs or obeys in a repository's directory.
+func obeyed() []string {
+	return []string{"hooks", "config", "config.worktree", "commondir", "info/attributes"}
 }

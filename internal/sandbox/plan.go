@@ -48,7 +48,8 @@ type Plan struct {
 	Homes         []string // and all that are the caller's, without links
 	Env           []string
 	Watched       []string // files that other programs execute, and that are not there yet: see protect.go
-	Notes         []Note   // said once
+	writable      []repositoriesOf
+	Notes         []Note // said once
 	Limits        Limits
 	Network       Network
 	Seccomp       string // as in Options

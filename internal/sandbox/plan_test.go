@@ -152,7 +152,21 @@ func TestView(t *testing.T) {
 			for _, name := range []string{"sub/.git", "sub/.git/hooks", ".git", ".git/modules", ".git/modules/m", ".git/modules/m/hooks", "node_modules", "node_modules/x", "node_modules/x/.git", "node_modules/x/.git/hooks"} {
 				h.files["/home/u/p/"+name] = "dir"
 			}
-		}, want: with("/home/u/p rw\n/home/u/p/.git rw\n/home/u/p/.git/modules rw\n/home/u/p/.git/modules/m rw\n/home/u/p/.git/modules/m/hooks ro\n/home/u/p/sub rw\n/home/u/p/sub/.git rw\n/home/u/p/sub/.git/hooks ro\n")},
+			for name, kind := range map[string]string{"HEAD": "file", "objects": "dir", "refs": "dir"} {
+				h.files["/home/u/p/.git/modules/m/"+name] = kind
+			}
+			for _, name := range []string{".git/worktrees", ".git/worktrees/w", ".git/worktrees/w/commondir"} {
+				h.files["/home/u/p/"+name] = "dir"
+			}
+		}, want: with("/home/u/p rw\n/home/u/p/.git rw\n/home/u/p/.git/modules rw\n/home/u/p/.git/modules/m rw\n/home/u/p/.git/modules/m/hooks ro\n/home/u/p/.git/worktrees rw\n/home/u/p/.git/worktrees/w rw\n/home/u/p/.git/worktrees/w/commondir ro\n/home/u/p/sub rw\n/home/u/p/sub/.git rw\n/home/u/p/sub/.git/hooks ro\n")},
+		{name: "a bare repository", o: Options{ReadWrite: []string{"."}}, h: func(h *fakeHost) {
+			for name, kind := range map[string]string{"HEAD": "file", "config": "file", "objects": "dir", "refs": "dir"} {
+				h.files["/home/u/p/sub/"+name] = kind
+			}
+		}, want: with("/home/u/p rw\n/home/u/p/sub rw\n/home/u/p/sub/config ro\n")},
+		{name: "what leads to a repository elsewhere", o: Options{ReadWrite: []string{"."}}, h: func(h *fakeHost) {
+			h.files["/home/u/p/.git"], h.files["/home/u/p/sub/.git"] = "file", "file"
+		}, want: with("/home/u/p rw\n/home/u/p/.git ro\n/home/u/p/sub rw\n/home/u/p/sub/.git ro\n")},
 		{name: "our own directories are in what would be a layer", f: func(f *Facts) { f.Empty = "/var/x/empty" }, want: strings.Replace(plainView, "/var shield\n", "", 1)},
 		{name: "no root", o: Options{Root: NoRoot, ReadOnly: []string{"/bin"}}, h: func(h *fakeHost) { h.files["/usr/bin"] = "dir" },
 			want: "/bin shield /usr/bin\n/home/u tmpfs\n/home/u/p overlay\n/run tmpfs\n/tmp tmpfs\n/var/tmp tmpfs\n"},
@@ -290,13 +304,20 @@ func TestGroupNote(t *testing.T) {
 
 // What other programs execute and is not there yet is found once it has been made.
 func TestExecuted(t *testing.T) {
-	pl, err := New(Options{ReadWrite: []string{"."}}, facts(), newFake())
+	there := []string{"/home/u/p/old", "/home/u/p/old/.git", "/home/u/p/sub/.git=file"}
+	pl, err := New(Options{ReadWrite: []string{"."}}, facts(), newFake(there...))
 	if err != nil {
 		t.Fatal(err)
 	}
-	got := pl.Executed(func(name string) bool { return name == "/home/u/p/.envrc" || name == "/home/u/p/Makefile" })
-	if !slices.Equal(got, []string{"/home/u/p/.envrc"}) {
-		t.Errorf("%v", got)
+	if got := pl.Executed(newFake(there...)); len(got) != 0 {
+		t.Errorf("without a change: %v", got)
+	}
+	made := append(there, "/home/u/p/.envrc=file", "/home/u/p/old/.git/hooks", "/home/u/p/.git=-> /tmp/x", "/home/u/p/new", "/home/u/p/new/.git",
+		"/home/u/p/bare", "/home/u/p/bare/HEAD=file", "/home/u/p/bare/objects", "/home/u/p/bare/refs", "/home/u/p/data", "/home/u/p/data/HEAD=file")
+	got := pl.Executed(newFake(made...))
+	want := []string{"/home/u/p/.envrc", "/home/u/p/old/.git/hooks", "/home/u/p/bare", "/home/u/p/new/.git", "/home/u/p/.git"}
+	if !slices.Equal(got, want) {
+		t.Errorf("%v, want %v", got, want)
 	}
 }
 

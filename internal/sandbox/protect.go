@@ -2,6 +2,7 @@ package sandbox
 
 import (
 	"path"
+	"slices"
 	"strings"
 )
 
@@ -10,7 +11,7 @@ import (
 // directory must not leave something in them by the way.
 func executedLater() []string {
 	return []string{
-		".git/hooks", ".git/config", ".git/info/attributes", ".gitmodules", ".envrc", ".husky", ".pre-commit-config.yaml", ".vscode", ".idea", ".nvim.lua", ".exrc",
+		".git/hooks", ".git/config", ".git/config.worktree", ".git/commondir", ".git/info/attributes", ".gitmodules", ".envrc", ".husky", ".pre-commit-config.yaml", ".vscode", ".idea", ".nvim.lua", ".exrc",
 		".coracle.toml", ".mcp.json", ".claude", ".cursor", ".devcontainer", ".npmrc", ".yarnrc", ".yarnrc.yml",
 		".bashrc", ".bash_profile", ".bash_login", ".bash_logout", ".profile", ".zshrc", ".zshenv", ".zprofile", ".zlogin", ".inputrc",
 		".config/fish", ".gitconfig", ".config/git", ".vimrc", ".vim", ".emacs", ".emacs.d", ".config/nvim", ".config/autostart", ".config/systemd",
@@ -26,7 +27,14 @@ func (p *planner) protect() error {
 		if at.Kind != KindRW || !p.isDir(at.Source) {
 			continue
 		}
-		names := append(executedLater(), p.nestedRepositories(at.Source)...)
+		dirs, pointers := repositories(p.host, at.Source)
+		p.plan.writable = append(p.plan.writable, repositoriesOf{at.Source, slices.Concat(dirs, pointers)})
+		names := append(executedLater(), pointers...)
+		for _, dir := range dirs {
+			for _, name := range obeyed() {
+				names = append(names, path.Join(dir, name))
+			}
+		}
 		for _, name := range p.own() {
 			if below(name, at.Source) {
 				names = append(names, strings.TrimPrefix(name, at.Source+"/"))
@@ -67,13 +75,28 @@ func (p *planner) pin(at Place, dir string) {
 	}
 }
 
+// repositoriesOf are those of a writable directory when the command began.
+type repositoriesOf struct {
+	dir   string
+	names []string
+}
+
 // Executed says which of the files that other programs execute, and that were not
-// there, have been made: stat tells whether a path of the host's is there.
-func (pl *Plan) Executed(there func(name string) bool) []string {
+// there, have been made, and which repositories: git obeys those as soon as somebody is
+// in them.
+func (pl *Plan) Executed(host Host) []string {
 	var out []string
 	for _, name := range pl.Watched {
-		if there(name) && !pl.inOverlay(name) {
+		if _, err := host.Stat(name); err == nil && !pl.inOverlay(name) {
 			out = append(out, name)
+		}
+	}
+	for _, at := range pl.writable {
+		for _, name := range slices.Concat(repositories(host, at.dir)) {
+			full := path.Join(at.dir, name)
+			if !slices.Contains(at.names, name) && !pl.inOverlay(full) && !slices.Contains(out, full) {
+				out = append(out, full)
+			}
 		}
 	}
 	return out

@@ -30,7 +30,7 @@ func TestPutOff(t *testing.T) {
 func TestReady(t *testing.T) {
 	later := map[string]bool{ // their callers have
 		"(*registrySource).ask": true, "worthRetry": true, "explainRegistry": true, "explainStatus": true, "plainStatus": true,
-		"checkStatus": true, "statusOf": true,
+		"checkStatus": true, "statusOf": true, "authenticator": true, "spellings": true,
 		"(*uploading).send": true, "writeTable": true, "zstdLevel": true,
 	}
 	ready := 0
