@@ -72,6 +72,19 @@ func output(t *testing.T, r *os.File) string {
 	}
 }
 
+// execs lets a child go and waits for its end: the error is that of its program.
+func execs(t *testing.T, c *Child, r *os.File) error {
+	t.Helper()
+	defer r.Close()
+	defer c.Close()
+	if err := c.Release(); err != nil {
+		t.Fatal(err)
+	}
+	err := c.WaitExec()
+	_, _, _ = c.Wait()
+	return err
+}
+
 func TestStubExecs(t *testing.T) {
 	for _, init := range []bool{false, true} {
 		c, r := runStub(t, Exec{Init: init, Candidates: []string{"/nowhere/sh", "/etc/passwd/sh", "/bin/sh"},
@@ -221,7 +234,6 @@ func TestCatchJumpsAndPokes(t *testing.T) {
 	c.Close()
 }
 
-// The launcher's death before the release ends the child.
 func TestPeekAndSame(t *testing.T) {
 	for _, tt := range []struct {
 		other uint64
@@ -234,15 +246,9 @@ func TestPeekAndSame(t *testing.T) {
 			p.Need("the low half", reg, 0x55667788, syscall.EBADMSG)
 			p.Same("the same", a, b, syscall.EXDEV)
 		})
-		if err := c.Release(); err != nil {
-			t.Fatal(err)
-		}
-		if err := c.WaitExec(); !errors.Is(err, tt.want) {
+		if err := execs(t, c, r); !errors.Is(err, tt.want) {
 			t.Errorf("%#x: %v, want %v", tt.other, err, tt.want)
 		}
-		_, _, _ = c.Wait()
-		c.Close()
-		r.Close()
 	}
 }
 
@@ -284,15 +290,9 @@ func TestRenamesElsewhere(t *testing.T) {
 			p.Call("walk up", unix.SYS_OPENAT2, dir.Fd(), "link", p.Addr(how), uintptr(len(how)))
 		}
 	})
-	defer r.Close()
-	if err := c.Release(); err != nil {
-		t.Fatal(err)
-	}
-	if err := c.WaitExec(); err != nil {
+	if err := execs(t, c, r); err != nil {
 		t.Error(err)
 	}
-	_, _, _ = c.Wait()
-	c.Close()
 	close(stop)
 	t.Logf("%d renames", 2*<-stopped)
 }
@@ -305,15 +305,9 @@ func TestOctal(t *testing.T) {
 		p.Same("the digits", b, want, syscall.EXDEV)
 		p.Same("what follows", b[4:], want[4:], syscall.EXDEV)
 	})
-	defer r.Close()
-	if err := c.Release(); err != nil {
-		t.Fatal(err)
-	}
-	if err := c.WaitExec(); err != nil {
+	if err := execs(t, c, r); err != nil {
 		t.Error(err)
 	}
-	_, _, _ = c.Wait()
-	c.Close()
 }
 
 // What carries out a step for the child says in words why it failed.
@@ -340,6 +334,7 @@ func TestReportText(t *testing.T) {
 	c.Close()
 }
 
+// The launcher's death before the release ends the child.
 func TestChildEndsWithoutRelease(t *testing.T) {
 	c, r := runStub(t, Exec{Candidates: []string{"/bin/true"}, Args: []string{"true"}}, 0, nil)
 	defer r.Close()

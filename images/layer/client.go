@@ -2,6 +2,7 @@ package layer
 
 import (
 	"context"
+	"coracle/internal/plainfile"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -35,7 +36,7 @@ var _ Stage = (*Client)(nil)
 // over. Start must be called first, once the id maps are written.
 func NewClient(conn *os.File) *Client {
 	c := &Client{done: make(chan struct{}), calls: make(map[uint64]*pendingCall)}
-	c.w.fd, _ = retryFD(func() (int, error) { return unix.FcntlInt(conn.Fd(), unix.F_DUPFD_CLOEXEC, 3) })
+	c.w.fd, _ = plainfile.Retry(func() (int, error) { return unix.FcntlInt(conn.Fd(), unix.F_DUPFD_CLOEXEC, 3) })
 	conn.Close()
 	_ = unix.SetNonblock(c.w.fd, false) // if this fails, so does the first message
 	go c.read()

@@ -4,7 +4,6 @@ import (
 	"coracle/internal/plainfile"
 	"errors"
 	"fmt"
-	"runtime"
 	"strings"
 
 	"golang.org/x/sys/unix"
@@ -244,17 +243,7 @@ func (t *tree) notADir(at *dir, base string, create bool) (*dir, error) {
 // openat is openat(2), tried again when a signal came between: the Go runtime
 // sends them, and network file systems return EINTR for them.
 func openat(fd int, name string, flags int, mode uint32) (int, error) {
-	return retryFD(func() (int, error) { return unix.Openat(fd, name, flags, mode) })
-}
-
-func retryFD(f func() (int, error)) (int, error) {
-	for {
-		fd, err := f()
-		if err != unix.EINTR {
-			return fd, err
-		}
-		runtime.Gosched()
-	}
+	return plainfile.Retry(func() (int, error) { return unix.Openat(fd, name, flags, mode) })
 }
 
 func readlinkat(fd int, name string) (string, error) {

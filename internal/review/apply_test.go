@@ -33,6 +33,11 @@ func TestApply(t *testing.T) {
 		{"a directory that may not be written", "d d 555", "f d/a 644 x\nd d 555",
 			`directory 0555 d | directory 0755 . | file 0644 d/a "x\n"`},
 		{"an empty upper file", "", "f e 644", `directory 0755 . | file 0644 e "\n"`},
+		{"links: all with another mode", "f a 644 x\nh b a\nh c a", "f a 600 x\nf b 600 x\nf c 640 x", `directory 0755 . | file 0600 a "x\n" | file 0600 b "x\n" | file 0640 c "x\n"`},
+		{"links: one with another mode", "f a 644 x\nh b a", "f a 600 x", `directory 0755 . | file 0600 a "x\n" | file 0644 b "x\n"`},
+		{"links: a mode and a content", "f a 644 x\nh b a", "f a 600 x\nf b 644 y", `directory 0755 . | file 0600 a "x\n" | file 0644 b "y\n"`},
+		{"links: directories that go", "f d/x 644 x\nf e 644 e\nh f/x d/x\nh g/y d/x", "w d\nw f\nw g", `directory 0755 . | file 0644 e "e\n"`},
+		{"links: in the place of one", "f d/x 644 x\nh f/x d/x", "w d\nf f 644 now", `directory 0755 . | file 0644 f "now\n"`},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			s, host := sandbox(t, c.lower, c.upper)

@@ -44,13 +44,7 @@ func TestCredentials(t *testing.T) {
 			if tt.f != nil {
 				tt.f(&f)
 			}
-			pl, err := New(tt.o, f, h)
-			if err != nil {
-				t.Fatal(err)
-			}
-			if got := view(pl); got != tt.want {
-				t.Errorf("got:\n%swant:\n%s", got, tt.want)
-			}
+			checkView(t, tt.o, f, h, tt.want)
 		})
 	}
 }
@@ -75,13 +69,7 @@ func TestOwn(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			h, f := newFake("/home/u/p/sub/store", "/l=-> /home/u/p/sub/store"), facts()
 			f.Own = []string{tt.own}
-			pl, err := New(tt.o, f, h)
-			if err != nil {
-				t.Fatal(err)
-			}
-			if got := view(pl); got != tt.want {
-				t.Errorf("got:\n%swant:\n%s", got, tt.want)
-			}
+			checkView(t, tt.o, f, h, tt.want)
 		})
 	}
 }

@@ -105,6 +105,18 @@ func view(pl Plan) string {
 	return b.String()
 }
 
+// checkView holds the view that a plan gives against the one that is wanted.
+func checkView(t *testing.T, o Options, f Facts, h *fakeHost, want string) {
+	t.Helper()
+	pl, err := New(o, f, h)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := view(pl); got != want {
+		t.Errorf("got\n%swant\n%s", got, want)
+	}
+}
+
 const plainView = "/home shield\n/home/u tmpfs\n/home/u/p overlay\n/run tmpfs\n/tmp tmpfs\n/var shield\n/var/tmp tmpfs\n"
 
 func TestView(t *testing.T) {
@@ -184,13 +196,7 @@ func TestView(t *testing.T) {
 			if tt.f != nil {
 				tt.f(&f)
 			}
-			pl, err := New(tt.o, f, h)
-			if err != nil {
-				t.Fatal(err)
-			}
-			if got := view(pl); got != tt.want {
-				t.Errorf("got\n%swant\n%s", got, tt.want)
-			}
+			checkView(t, tt.o, f, h, tt.want)
 		})
 	}
 }
